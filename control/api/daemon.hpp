@@ -1,0 +1,51 @@
+// The daemon's parts as its verbs see them. Wired up by main.cpp; every member outlives every request.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "control/cni/cni.hpp"
+#include "control/config.hpp"
+#include "control/node/engine_process.hpp"
+#include "control/node/underlay.hpp"
+#include "control/state/engine_reconciler.hpp"
+#include "control/state/store.hpp"
+
+namespace podwire::control {
+
+struct Daemon {
+  const Config& config;
+  Store& store;
+  EngineReconciler& reconciler;
+  Underlay& underlay;
+  EngineProcess* engine_process;  // null unless engine.spawn
+  CniService& cni;
+  std::function<void()> request_exit;
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+  // Attachments that an earlier run left half done and that could not be undone at start.
+  std::vector<AttachmentKey> leftovers{};
+  std::mutex leave_mutex{};
+  bool leaving = false;
+};
+
+// Answers one request of the control socket; runs on a pool thread and may block.
+Result<Json> answer(Daemon& daemon, RpcRequest request);
+
+// The verbs, each in the file of its name or in views.cpp.
+Result<Json> status_view(Daemon& daemon);
+Result<Json> ports_view(Daemon& daemon);
+Result<Json> domains_view(Daemon& daemon);
+Result<Json> endpoints_view(Daemon& daemon);
+Result<Json> routes_view(Daemon& daemon);
+Result<Json> peers_view(Daemon& daemon);
+Result<Json> stats_view(Daemon& daemon, const Json& params);
+Result<Json> explain(Daemon& daemon, const Json& params);
+Result<Json> leave(Daemon& daemon);
+
+// "namespace/name", or empty when the runtime gave no pod.
+std::string pod_of(const Attachment& attachment);
+
+}  // namespace podwire::control

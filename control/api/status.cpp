@@ -1,0 +1,109 @@
+// `status`: the whole node on one page.
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "control/api/daemon.hpp"
+
+namespace podwire::control {
+namespace {
+
+// The member, or null; of what another program sent.
+Json member(const Json& object, const char* key) {
+  if (!object.is_object()) return nullptr;
+  const auto at = object.find(key);
+  return at == object.end() ? Json(nullptr) : *at;
+}
+
+Json uplink_of(const Json& engine_status) {
+  for (const auto& port : member(engine_status, "ports")) {
+    if (member(port, "role") == "uplink") return port;
+  }
+  return nullptr;
+}
+
+Json engine_part(Daemon& daemon, const Json& status) {
+  const auto state = daemon.reconciler.state();
+  std::string error = state.last_error;
+  if (!state.connected && daemon.engine_process != nullptr) {
+    if (const auto spawned = daemon.engine_process->last_error(); !spawned.empty()) error = spawned;
+  }
+  return {{"connected", state.connected},
+          {"socket", daemon.config.engine.socket},
+          {"pid", state.connected ? Json(state.pid) : Json()},
+          {"version", state.version.empty() ? Json() : Json(state.version)},
+          {"instance", state.instance.empty() ? Json() : Json(state.instance)},
+          {"generation", state.generation},
+          {"uptime_s", member(status, "uptime_s")},
+          {"restarts", state.restarts},
+          {"idle", member(status, "idle")},
+          {"memory", member(status, "memory")},
+          {"workers", member(status, "workers")},
+          {"last_error", error.empty() ? Json() : Json(error)}};
+}
+
+Json underlay_part(Daemon& daemon, const Json& status) {
+  const auto& config = daemon.config.underlay;
+  const auto& node = daemon.underlay.node();
+  Json addresses = Json::array();
+  for (const auto& a : node.addresses) addresses.push_back(to_string(a));
+  const auto uplink = uplink_of(status);
+  return {{"device", config.device.empty() ? Json() : Json(config.device)},
+          {"driver", daemon.underlay.driver().empty() ? Json() : Json(daemon.underlay.driver())},
+          {"devargs", node.devargs},
+          {"mtu", node.mtu},
+          {"vlan", config.vlan},
+          {"addresses", addresses},
+          {"host_interface", config.host_interface ? Json(*config.host_interface) : Json()},
+          {"link", member(uplink, "link")}};
+}
+
+Result<Json> differences_part(Daemon& daemon) {
+  PODWIRE_TRY(auto all, daemon.reconciler.differences());
+  PODWIRE_TRY(const auto node, daemon.underlay.differences());
+  all.insert(all.end(), node.begin(), node.end());
+  for (const auto& key : daemon.leftovers) {
+    PODWIRE_TRY(const auto attachment, daemon.store.find(key));
+    if (!attachment || attachment->state == AttachmentState::kReady) continue;
+    all.push_back("interface " + key.ifname + " of container " + key.container_id +
+                  " was left half done by an earlier run and could not be undone; call CNI DEL for it, or "
+                  "restart podwired");
+  }
+  return Json(all);
+}
+
+}  // namespace
+
+Result<Json> status_view(Daemon& daemon) {
+  Json engine;
+  if (daemon.reconciler.state().connected) {
+    // The engine may die between the two; then its part says so the next time.
+    if (auto status = daemon.reconciler.query("status", Json::object())) engine = std::move(*status);
+  }
+  PODWIRE_TRY(const auto attachments, daemon.store.list());
+  PODWIRE_TRY(const Json domains, domains_view(daemon));
+  PODWIRE_TRY(const Json differences, differences_part(daemon));
+  const auto node = daemon.reconciler.node();
+  const auto uptime =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - daemon.started);
+  const auto ready =
+      static_cast<std::size_t>(std::count_if(attachments.begin(), attachments.end(), [](const auto& a) {
+        return a.state == AttachmentState::kReady;
+      }));
+  return Json{{"node", daemon.config.node},
+              {"version", PODWIRE_VERSION},
+              {"pid", ::getpid()},
+              {"uptime_s", uptime.count()},
+              {"engine", engine_part(daemon, engine)},
+              {"underlay", underlay_part(daemon, engine)},
+              {"domains", domains.at("domains")},
+              {"counts",
+               {{"ports", node.objects.ports.size() + ready},
+                {"endpoints", ready},
+                {"routes", node.objects.routes.size()},
+                {"peers", daemon.config.peers.size()},
+                {"attachments", attachments.size()}}},
+              {"differences", differences}};
+}
+
+}  // namespace podwire::control

@@ -1,0 +1,97 @@
+#include <array>
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "control/api/daemon.hpp"
+
+namespace podwire::control {
+namespace {
+
+using Handler = Result<Json> (*)(Daemon&, RpcRequest&);
+
+Result<void> expect_no_params(const RpcRequest& request) {
+  return ObjectReader(request.params, "params").finish();
+}
+
+template <Result<Json> (*View)(Daemon&)>
+Result<Json> plain(Daemon& daemon, RpcRequest& request) {
+  PODWIRE_CHECK(expect_no_params(request));
+  return View(daemon);
+}
+
+Result<Json> reconcile(Daemon& daemon) {
+  PODWIRE_TRY(const auto changed, daemon.reconciler.reconcile());
+  return Json{{"generation", daemon.reconciler.state().generation}, {"changed", changed}};
+}
+
+Result<Json> cni(Daemon& daemon, RpcRequest& request) {
+  PODWIRE_TRY(auto call, read_cni_request(request.params, std::move(request.fds)));
+  return to_json(daemon.cni.handle(std::move(call)));
+}
+
+Result<Json> stats(Daemon& daemon, RpcRequest& request) {
+  return stats_view(daemon, request.params);
+}
+Result<Json> explain_verb(Daemon& daemon, RpcRequest& request) {
+  return explain(daemon, request.params);
+}
+
+struct Verb {
+  const char* name;
+  Handler handler;
+};
+constexpr std::array kVerbs{
+    Verb{"status", plain<status_view>},
+    Verb{"ports", plain<ports_view>},
+    Verb{"domains", plain<domains_view>},
+    Verb{"endpoints", plain<endpoints_view>},
+    Verb{"routes", plain<routes_view>},
+    Verb{"peers", plain<peers_view>},
+    Verb{"stats", stats},
+    Verb{"explain", explain_verb},
+    Verb{"reconcile", plain<reconcile>},
+    Verb{"leave", plain<leave>},
+    Verb{"cni", cni},
+};
+
+}  // namespace
+
+std::string pod_of(const Attachment& attachment) {
+  return attachment.pod_name.empty() ? "" : attachment.pod_namespace + "/" + attachment.pod_name;
+}
+
+Result<Json> answer(Daemon& daemon, RpcRequest request) {
+  std::vector<std::string> names;
+  for (const auto& verb : kVerbs) {
+    if (request.method == verb.name) return verb.handler(daemon, request);
+    names.emplace_back(verb.name);
+  }
+  const auto near = closest_match(request.method, names);
+  std::string known;
+  for (const auto& name : names) known += (known.empty() ? "" : ", ") + name;
+  return Error{ErrorCode::kUnknownVerb,
+               "unknown verb \"" + request.method.substr(0, 64) + "\"" +
+                   (near.empty() ? "; known: " + known : "; did you mean \"" + near + "\"?")};
+}
+
+Result<Json> leave(Daemon& daemon) {
+  const std::lock_guard lock(daemon.leave_mutex);
+  if (daemon.leaving) return conflict("the daemon is leaving already");
+  spdlog::info("leave: stopping the engine and putting the underlay back");
+  if (daemon.engine_process != nullptr) daemon.engine_process->stop_watching();
+  PODWIRE_CHECK(daemon.reconciler.shutdown_engine());
+  // The NIC must be free before the kernel gets its addresses back.
+  constexpr int kTries = 100;
+  constexpr auto kPause = std::chrono::milliseconds(50);
+  for (int i = 0; i < kTries && RpcClient::connect(daemon.config.engine.socket); ++i)
+    std::this_thread::sleep_for(kPause);
+  PODWIRE_CHECK(daemon.underlay.restore());
+  daemon.leaving = true;
+  daemon.request_exit();
+  return Json::object();
+}
+
+}  // namespace podwire::control

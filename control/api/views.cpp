@@ -1,0 +1,215 @@
+// The verbs that list things: desired state with names in place of ids, merged with what the engine says.
+#include <algorithm>
+#include <map>
+
+#include "control/api/daemon.hpp"
+
+namespace podwire::control {
+namespace {
+
+Json texts(const auto& values) {
+  Json array = Json::array();
+  for (const auto& value : values) array.push_back(to_string(value));
+  return array;
+}
+
+Json attachment_json(const Attachment& a) {
+  return {{"container_id", a.key.container_id}, {"ifname", a.key.ifname}, {"network", a.key.network},
+          {"pod_namespace", a.pod_namespace},   {"pod_name", a.pod_name}, {"netns", a.netns_path}};
+}
+
+Result<std::map<std::uint32_t, Attachment>> attachments_by_port(Daemon& daemon) {
+  PODWIRE_TRY(auto all, daemon.store.list());
+  std::map<std::uint32_t, Attachment> by_port;
+  for (auto& a : all) by_port[a.port.value()] = std::move(a);
+  return by_port;
+}
+
+std::uint32_t id_of(const Json& object) {
+  const auto at = object.find("id");
+  return at != object.end() && at->is_number_unsigned() ? at->get<std::uint32_t>() : 0;
+}
+
+std::string domain_name(const NodeObjects& node, DomainId id) {
+  for (const auto& [name, known] : node.domains) {
+    if (known == id) return name;
+  }
+  return id == kUnderlayDomain ? "underlay" : std::to_string(id.value());
+}
+
+std::string peer_name(const NodeObjects& node, VtepId id) {
+  for (const auto& [name, known] : node.peers) {
+    if (known == id) return name;
+  }
+  return std::to_string(id.value());
+}
+
+std::string port_title(const NodeObjects& node, PortId id) {
+  for (const auto& port : node.objects.ports) {
+    if (port.id == id) return port.name;
+  }
+  return std::to_string(id.value());
+}
+
+// Where the underlay sends a packet for `address` first: to itself, or to the gateway of the longest matching
+// route.
+IpAddr next_hop_of(const NodeUnderlay& underlay, const IpAddr& address) {
+  int best = -1;
+  IpAddr hop = address;
+  for (const auto& own : underlay.addresses) {
+    if (own.network().contains(address)) best = std::max(best, own.length);
+  }
+  for (const auto& route : underlay.routes) {
+    if (!route.prefix.contains(address) || route.prefix.length <= best) continue;
+    best = route.prefix.length;
+    hop = route.gateway.value_or(address);
+  }
+  return hop;
+}
+
+}  // namespace
+
+Result<Json> ports_view(Daemon& daemon) {
+  PODWIRE_TRY(Json status, daemon.reconciler.query("status", Json::object()));
+  PODWIRE_TRY(const auto attachments, attachments_by_port(daemon));
+  const auto node = daemon.reconciler.node();
+  Json ports = Json::array();
+  for (auto& port : status["ports"]) {
+    if (!port.is_object()) continue;
+    const auto at = attachments.find(id_of(port));
+    port["attachment"] = at == attachments.end() ? Json() : attachment_json(at->second);
+    // People know domains by name.
+    if (const auto domain = port.find("domain"); domain != port.end() && domain->is_number_unsigned()) {
+      *domain = domain_name(node, DomainId(domain->get<std::uint16_t>()));
+    }
+    ports.push_back(std::move(port));
+  }
+  return Json{{"ports", ports}};
+}
+
+Result<Json> domains_view(Daemon& daemon) {
+  PODWIRE_TRY(const auto usage, daemon.store.usage());
+  const auto node = daemon.reconciler.node();
+  Json domains = Json::array();
+  for (const auto& domain : node.objects.domains) {
+    const auto* config = daemon.config.find_domain(domain.name);
+    Json entry = api::to_json(domain);
+    entry["gateways"] = texts(domain.gateways);
+    entry["prefixes"] = config == nullptr ? Json::array() : texts(config->prefixes);
+    // The scarcest pool decides how many pods still fit.
+    const PoolUsage* scarcest = nullptr;
+    Json pools = Json::array();
+    for (const auto& pool : usage) {
+      if (pool.domain != domain.name) continue;
+      pools.push_back({{"prefix", to_string(pool.prefix)}, {"used", pool.used}, {"free", pool.free}});
+      if (scarcest == nullptr || pool.free < scarcest->free) scarcest = &pool;
+    }
+    entry["addresses_used"] = scarcest == nullptr ? 0 : scarcest->used;
+    entry["addresses_free"] = scarcest == nullptr ? 0 : scarcest->free;
+    entry["pools"] = pools;
+    domains.push_back(std::move(entry));
+  }
+  return Json{{"domains", domains}};
+}
+
+Result<Json> endpoints_view(Daemon& daemon) {
+  PODWIRE_TRY(const auto attachments, daemon.store.list());
+  Json endpoints = Json::array();
+  for (const auto& a : attachments) {
+    if (a.state != AttachmentState::kReady) continue;
+    Json addresses = Json::array();
+    for (const auto& address : a.addresses) addresses.push_back(to_string(address.address));
+    const auto pod = pod_of(a);
+    endpoints.push_back({{"id", a.endpoint.value()},
+                         {"name", endpoint_name(a)},
+                         {"domain", a.domain},
+                         {"where", "port " + port_name(a)},
+                         {"mac", to_string(a.mac)},
+                         {"addresses", addresses},
+                         {"container_id", a.key.container_id},
+                         {"ifname", a.key.ifname},
+                         {"pod", pod.empty() ? Json() : Json(pod)}});
+  }
+  return Json{{"endpoints", endpoints}};
+}
+
+Result<Json> routes_view(Daemon& daemon) {
+  const auto node = daemon.reconciler.node();
+  Json routes = Json::array();
+  for (const auto& route : node.objects.routes) {
+    Json hops = Json::array();
+    for (const auto& hop : route.next_hops) {
+      Json entry;
+      if (hop.vtep) entry["peer"] = peer_name(node, hop.vtep);
+      if (hop.port) entry["port"] = port_title(node, hop.port);
+      if (!hop.mac.is_zero()) entry["mac"] = to_string(hop.mac);
+      if (!hop.address.is_zero()) entry["address"] = to_string(hop.address);
+      entry["weight"] = hop.weight;
+      hops.push_back(std::move(entry));
+    }
+    const auto source = node.route_sources.find(route.id);
+    routes.push_back({{"id", route.id.value()},
+                      {"domain", domain_name(node, route.domain)},
+                      {"prefix", to_string(route.prefix)},
+                      {"next_hops", hops},
+                      {"blackhole", route.blackhole},
+                      {"source", source == node.route_sources.end() ? "config" : to_text(source->second)}});
+  }
+  return Json{{"routes", routes}};
+}
+
+Result<Json> peers_view(Daemon& daemon) {
+  std::map<std::string, Json> neighbors;  // by address
+  if (daemon.reconciler.state().connected) {
+    PODWIRE_TRY(const Json reply, daemon.reconciler.query("neighbors", Json::object()));
+    const auto list = reply.find("neighbors");
+    if (list == reply.end() || !list->is_array())
+      return unavailable("the engine's answer to \"neighbors\" is malformed");
+    for (const auto& neighbor : *list) {
+      if (neighbor.is_object() && neighbor.contains("address"))
+        neighbors[neighbor["address"].dump()] = neighbor;
+    }
+  }
+  Json peers = Json::array();
+  for (const auto& peer : daemon.config.peers) {
+    Json domains = Json::object();
+    for (const auto& [name, prefixes] : peer.domains) domains[name] = {{"prefixes", texts(prefixes)}};
+    const auto hop = next_hop_of(daemon.underlay.node(), peer.address);
+    const auto at = neighbors.find(Json(to_string(hop)).dump());
+    const bool known = at != neighbors.end();
+    peers.push_back({{"name", peer.name},
+                     {"address", to_string(peer.address)},
+                     {"udp_port", peer.udp_port.value_or(daemon.config.vxlan.port)},
+                     {"mac", to_string(peer.mac.value_or(kGatewayMac))},
+                     {"domains", domains},
+                     {"neighbor", to_string(hop)},
+                     {"neighbor_state", known && at->second.contains("state") ? at->second["state"] : Json()},
+                     {"neighbor_mac", known && at->second.contains("mac") ? at->second["mac"] : Json()}});
+  }
+  return Json{{"peers", peers}};
+}
+
+Result<Json> stats_view(Daemon& daemon, const Json& params) {
+  std::optional<bool> all;
+  ObjectReader r(params, "params");
+  r.optional("all", all);
+  PODWIRE_CHECK(r.finish());
+  PODWIRE_TRY(Json stats, daemon.reconciler.query("stats", all ? Json{{"all", *all}} : Json::object()));
+  PODWIRE_TRY(const auto attachments, attachments_by_port(daemon));
+  const auto node = daemon.reconciler.node();
+  const auto ports = stats.find("ports");
+  if (ports == stats.end() || !ports->is_array()) return stats;
+  for (auto& port : *ports) {
+    if (!port.is_object()) continue;
+    const auto at = attachments.find(id_of(port));
+    const auto pod = at == attachments.end() ? std::string() : pod_of(at->second);
+    port["pod"] = pod.empty() ? Json() : Json(pod);
+    if (at != attachments.end()) port["container_id"] = at->second.key.container_id;
+    if (const auto domain = port.find("domain"); domain != port.end() && domain->is_number_unsigned()) {
+      *domain = domain_name(node, DomainId(domain->get<std::uint16_t>()));
+    }
+  }
+  return stats;
+}
+
+}  // namespace podwire::control

@@ -1,0 +1,31 @@
+// Replies of podwired as pages for people. Pure functions: a reply in, text out; an error names the field of
+// the reply that is missing or of the wrong type.
+#pragma once
+
+#include <string>
+
+#include "control/cli/text.hpp"
+#include "dataplane/base/json.hpp"
+#include "dataplane/base/result.hpp"
+
+namespace podwire::control::cli {
+
+// Nothing differs and the engine answers.
+Result<bool> is_healthy(const Json& status);
+Result<std::string> status_view(const Json& reply, const Style& style);
+
+Result<std::string> ports_view(const Json& reply, const Style& style);
+Result<std::string> domains_view(const Json& reply, const Style& style);
+Result<std::string> endpoints_view(const Json& reply, const Style& style);
+Result<std::string> routes_view(const Json& reply, const Style& style);
+Result<std::string> peers_view(const Json& reply, const Style& style);
+
+// Every field of each object in the array `key`, one a line, objects apart by an empty line.
+Result<std::string> details_view(const Json& reply, const char* key, const Style& style);
+
+// `question` is what was asked (from, to, protocol, ...).
+Result<std::string> explain_view(const Json& reply, const Json& question, const Style& style);
+
+Result<std::string> reconcile_view(const Json& reply);
+
+}  // namespace podwire::control::cli

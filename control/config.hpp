@@ -1,0 +1,96 @@
+// podwired.json as validated values. Read once at start, immutable afterwards, so any thread may read it.
+// What only the kernel knows (the device's addresses, MTU) is not here but in control/node/underlay.hpp.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dataplane/api/objects.hpp"
+#include "dataplane/base/addresses.hpp"
+#include "dataplane/base/result.hpp"
+
+namespace podwire::control {
+
+inline constexpr const char* kDefaultConfigPath = "/etc/podwire/podwired.json";
+// The gateway of every domain on every node, so that a pod keeps its neighbour entry wherever it runs.
+inline constexpr MacAddr kGatewayMac{{0x02, 0x70, 0x77, 0x00, 0x00, 0x01}};
+
+struct EngineConfig {
+  std::string socket = "/run/podwire/engine.sock";
+  bool spawn = false;  // start and restart the engine ourselves (no systemd)
+  std::string binary = "podwire-engine";
+  std::string config = "/etc/podwire/engine.json";
+};
+
+enum class UnderlayDriver { kAfXdp, kAfPacket };
+extern const std::vector<std::string> kUnderlayDriverNames;  // index = UnderlayDriver
+
+struct UnderlayConfig {
+  std::string device;  // kernel interface whose addresses move to the host interface; else devargs is set
+  UnderlayDriver driver = UnderlayDriver::kAfXdp;
+  std::string devargs;
+  std::vector<IpPrefix> addresses;  // with device: empty means what the kernel has
+  std::vector<IpAddr> gateways;     // default gateways, at most one a family
+  std::uint16_t vlan = 0;
+  std::optional<std::uint16_t> mtu;  // IP bytes
+  std::optional<std::string> host_interface = "podwire0";
+};
+
+struct VxlanConfig {
+  std::uint16_t port = 4789;
+  std::optional<MacAddr> mac;
+};
+
+struct AddressRange {
+  IpAddr start, end;  // both included, same family
+};
+
+struct DomainConfig {
+  std::string name;
+  Vni vni;
+  api::DomainMode mode = api::DomainMode::kL3;
+  std::vector<IpPrefix> prefixes;  // at most one a family
+  std::vector<IpAddr> gateways;    // one for each prefix, same order
+  std::vector<AddressRange> ranges;
+  std::vector<IpPrefix> exclude;
+  std::optional<std::uint16_t> mtu;
+  bool learning = false;
+  bool flood_peers = true;
+  bool host_access = false;
+};
+
+struct PeerConfig {
+  std::string name;
+  IpAddr address;
+  std::optional<std::uint16_t> udp_port;
+  std::optional<MacAddr> mac;                            // absent: a Podwire node
+  std::map<std::string, std::vector<IpPrefix>> domains;  // domain name → the peer's prefixes in it
+};
+
+struct Config {
+  std::string node;
+  std::string state_dir = "/var/lib/podwire";
+  std::string control_socket = "/run/podwire/control.sock";
+  std::string log_level = "info";
+  EngineConfig engine;
+  UnderlayConfig underlay;
+  VxlanConfig vxlan;
+  std::vector<DomainConfig> domains;
+  std::vector<PeerConfig> peers;
+
+  const DomainConfig* find_domain(const std::string& name) const;
+};
+
+// `what` names the document in messages.
+Result<Config> parse_config(const Json& document, const std::string& what);
+Result<Config> read_config(const std::string& path);
+
+// Cross-checks that need more than one field; parse_config calls it.
+Result<void> check_config(const Config& config);
+
+// The first address of `prefix` that a host may have.
+IpAddr first_usable(const IpPrefix& prefix);
+
+}  // namespace podwire::control

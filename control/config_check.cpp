@@ -1,0 +1,212 @@
+// The cross-checks of podwired.json: what is wrong only in the light of another field.
+#include <algorithm>
+#include <set>
+
+#include "control/config.hpp"
+
+namespace podwire::control {
+namespace {
+
+std::string at(const char* array, std::size_t index) {
+  return std::string(array) + "[" + std::to_string(index) + "]";
+}
+
+Result<void> check_underlay(const UnderlayConfig& underlay) {
+  for (const auto& a : underlay.addresses) {
+    if (a.address.is_zero() || a.address.is_multicast()) {
+      return invalid("underlay.addresses: " + to_string(a) + " is no unicast address");
+    }
+  }
+  std::set<bool> families;
+  for (const auto& g : underlay.gateways) {
+    if (!families.insert(g.is_v4()).second) {
+      return invalid("underlay.gateways: " + to_string(g) +
+                     " is the second of its family; give at most one default gateway a family");
+    }
+    const bool has_address = std::any_of(underlay.addresses.begin(), underlay.addresses.end(),
+                                         [&](const IpPrefix& a) { return a.address.is_v4() == g.is_v4(); });
+    if (!underlay.addresses.empty() && !has_address) {
+      return invalid("underlay.gateways: " + to_string(g) +
+                     " has no address of its family in underlay.addresses");
+    }
+  }
+  return {};
+}
+
+Result<void> check_prefixes(const DomainConfig& d, const std::string& path) {
+  if (d.prefixes.empty())
+    return invalid(path + ".prefixes is empty; give one IPv4 prefix, one IPv6 prefix or both");
+  std::set<bool> families;
+  for (std::size_t i = 0; i < d.prefixes.size(); ++i) {
+    const auto& prefix = d.prefixes[i];
+    const auto where = path + ".prefixes[" + std::to_string(i) + "]";
+    if (prefix != prefix.network()) {
+      return invalid(where + " is " + to_string(prefix) + ", has host bits set; did you mean " +
+                     to_string(prefix.network()) + "?");
+    }
+    if (prefix.length == 0 || prefix.address.is_multicast())
+      return invalid(where + " is " + to_string(prefix) + ", no unicast prefix");
+    if (prefix.address.is_v6() && prefix.address.v6().is_link_local()) {
+      return invalid(where + " is " + to_string(prefix) +
+                     ", link-local; use a unique local prefix such as fd00:10:244:1::/64");
+    }
+    const int longest = prefix.address.bits() - 2;
+    if (prefix.length > longest) {
+      return invalid(where + " is " + to_string(prefix) +
+                     ", has no room for a gateway and a pod; the longest that has is /" +
+                     std::to_string(longest));
+    }
+    if (!families.insert(prefix.address.is_v4()).second) {
+      return invalid(where + " is the second " + (prefix.address.is_v4() ? "IPv4" : "IPv6") +
+                     " prefix of domain \"" + d.name + "\"; a domain has at most one a family");
+    }
+    const auto& gateway = d.gateways[i];
+    const auto network = prefix.network().address;
+    const bool broadcast =
+        gateway.is_v4() &&
+        (gateway.v4().to_u32() | ~(0xffffffffu << (32 - prefix.length))) == gateway.v4().to_u32();
+    if (gateway == network || broadcast) {
+      return invalid(path + ".gateways: " + to_string(gateway) + " is the network or broadcast address of " +
+                     to_string(prefix));
+    }
+  }
+  return {};
+}
+
+Result<void> check_pools(const DomainConfig& d, const std::string& path) {
+  const auto inside = [&](const IpAddr& a) {
+    return std::any_of(d.prefixes.begin(), d.prefixes.end(),
+                       [&](const IpPrefix& p) { return p.contains(a); });
+  };
+  for (std::size_t i = 0; i < d.ranges.size(); ++i) {
+    const auto& range = d.ranges[i];
+    const auto& outside = !inside(range.start) ? range.start : range.end;
+    if (!inside(outside)) {
+      return invalid(path + ".ranges[" + std::to_string(i) + "]: " + to_string(outside) +
+                     " is inside none of the domain's prefixes");
+    }
+  }
+  for (std::size_t i = 0; i < d.exclude.size(); ++i) {
+    const bool touches = std::any_of(d.prefixes.begin(), d.prefixes.end(),
+                                     [&](const IpPrefix& p) { return p.overlaps(d.exclude[i]); });
+    if (!touches) {
+      return invalid(path + ".exclude[" + std::to_string(i) + "] is " + to_string(d.exclude[i]) +
+                     ", inside none of the domain's prefixes");
+    }
+  }
+  return {};
+}
+
+Result<void> check_domains(const Config& config) {
+  if (config.domains.empty()) return invalid("domains is empty; a node needs at least one");
+  if (config.domains.size() > 8190)
+    return invalid("domains has " + std::to_string(config.domains.size()) +
+                   " entries, at most 8190 are possible");
+  std::set<std::string> names;
+  std::set<Vni> vnis;
+  const DomainConfig* host_domain = nullptr;
+  for (std::size_t i = 0; i < config.domains.size(); ++i) {
+    const auto& d = config.domains[i];
+    const auto path = at("domains", i);
+    if (!names.insert(d.name).second)
+      return invalid(path + ".name is \"" + d.name + "\", which an earlier domain has");
+    if (!vnis.insert(d.vni).second) {
+      return invalid(path + ".vni is " + std::to_string(d.vni.value()) +
+                     ", which an earlier domain has; a VNI belongs to one domain");
+    }
+    PODWIRE_CHECK(check_prefixes(d, path));
+    PODWIRE_CHECK(check_pools(d, path));
+    if (d.mode == api::DomainMode::kL3 && d.learning)
+      return invalid(path + ".learning is for mode \"l2\"; this domain is \"l3\"");
+    if (!d.host_access) continue;
+    if (host_domain != nullptr) {
+      return invalid(path + ".host_access: domain \"" + host_domain->name +
+                     "\" has it already; the node can talk to one domain only");
+    }
+    if (!config.underlay.host_interface) {
+      return invalid(path + ".host_access needs a host interface; underlay.host_interface is null");
+    }
+    host_domain = &d;
+    for (const auto& prefix : d.prefixes) {
+      for (const auto& own : config.underlay.addresses) {
+        if (!prefix.overlaps(own)) continue;
+        return invalid(path + ": prefix " + to_string(prefix) + " overlaps the underlay address " +
+                       to_string(own));
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> check_peer_prefixes(const Config& config, const PeerConfig& peer, const std::string& path,
+                                 std::map<std::string, std::map<IpPrefix, std::string>>& seen) {
+  for (const auto& [name, prefixes] : peer.domains) {
+    const auto* domain = config.find_domain(name);
+    const auto where = path + ".domains." + name;
+    if (domain == nullptr) {
+      std::vector<std::string> known;
+      for (const auto& d : config.domains) known.push_back(d.name);
+      const auto near = closest_match(name, known);
+      return invalid(where + ": this node has no such domain" +
+                     (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+    }
+    for (const auto& prefix : prefixes) {
+      if (prefix != prefix.network()) {
+        return invalid(where + ".prefixes: " + to_string(prefix) + " has host bits set; did you mean " +
+                       to_string(prefix.network()) + "?");
+      }
+      for (const auto& own : domain->prefixes) {
+        if (!own.overlaps(prefix)) continue;
+        return invalid(where + ".prefixes: " + to_string(prefix) + " overlaps this node's " + to_string(own) +
+                       (domain->mode == api::DomainMode::kL2
+                            ? "; in an l2 domain that spans nodes leave the peer's prefixes out"
+                            : "; give every node a prefix of its own"));
+      }
+      const auto [it, fresh] = seen[name].emplace(prefix, peer.name);
+      if (!fresh)
+        return invalid(where + ".prefixes: peer \"" + it->second + "\" has " + to_string(prefix) +
+                       " already");
+    }
+  }
+  return {};
+}
+
+Result<void> check_peers(const Config& config) {
+  std::set<std::string> names;
+  std::set<std::pair<IpAddr, std::uint16_t>> addresses;
+  std::map<std::string, std::map<IpPrefix, std::string>> seen;
+  for (std::size_t i = 0; i < config.peers.size(); ++i) {
+    const auto& peer = config.peers[i];
+    const auto path = at("peers", i);
+    if (!names.insert(peer.name).second)
+      return invalid(path + ".name is \"" + peer.name + "\", which an earlier peer has");
+    if (peer.name == config.node)
+      return invalid(path + ".name is \"" + peer.name +
+                     "\", this node's own name; leave it out of its peers");
+    if (!addresses.emplace(peer.address, peer.udp_port.value_or(config.vxlan.port)).second) {
+      return invalid(path + ".address is " + to_string(peer.address) + ", which an earlier peer has");
+    }
+    bool own_family = config.underlay.addresses.empty();
+    for (const auto& own : config.underlay.addresses) {
+      if (own.address == peer.address)
+        return invalid(path + ".address is " + to_string(peer.address) + ", this node's own");
+      own_family |= own.address.is_v4() == peer.address.is_v4();
+    }
+    if (!own_family) {
+      return invalid(path + ".address is " + to_string(peer.address) +
+                     ", but underlay.addresses has none of that family");
+    }
+    PODWIRE_CHECK(check_peer_prefixes(config, peer, path, seen));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> check_config(const Config& config) {
+  PODWIRE_CHECK(check_underlay(config.underlay));
+  PODWIRE_CHECK(check_domains(config));
+  return check_peers(config);
+}
+
+}  // namespace podwire::control

@@ -1,0 +1,345 @@
+// podwired: reads its configuration, brings the node into the state that it describes, and serves the control
+// socket until SIGTERM. The main thread owns the socket loop and the signals; everything that may block runs
+// elsewhere.
+#include <sys/eventfd.h>
+#include <sys/poll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/program_options.hpp>
+#include <csignal>
+#include <filesystem>
+#include <iostream>
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "control/api/daemon.hpp"
+#include "control/api/request_pool.hpp"
+#include "control/cni/netns.hpp"
+#include "control/cni/tap.hpp"
+#include "dataplane/base/rpc_server.hpp"
+
+namespace podwire::control {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr std::size_t kRequestThreads = 128;
+// A device that is taken from the kernel serves the node until the engine does, so the engine has to be there
+// first.
+constexpr auto kEngineStart = std::chrono::seconds(60);
+constexpr auto kFirstProgramming = std::chrono::seconds(30);
+// How long requests that run when SIGTERM comes may take.
+constexpr auto kGrace = std::chrono::seconds(60);
+
+struct Arguments {
+  std::string config = kDefaultConfigPath;
+  bool check_only = false;
+};
+
+// SIGTERM and SIGINT as something to wait for. Made before any thread, so that every thread has them blocked.
+class StopSignal {
+ public:
+  StopSignal() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    fd_.reset(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+    ::signal(SIGPIPE, SIG_IGN);
+  }
+  int fd() const { return fd_.get(); }
+  bool came(std::chrono::milliseconds wait) const {
+    pollfd p{fd_.get(), POLLIN, 0};
+    return ::poll(&p, 1, static_cast<int>(wait.count())) > 0;
+  }
+
+ private:
+  UniqueFd fd_;
+};
+
+Result<std::vector<UniqueFd>> open_pod_queues(const Attachment& attachment) {
+  if (attachment.netns_path.empty()) return not_found("the path of its network namespace is not known");
+  PODWIRE_TRY(const UniqueFd netns, open_netns(attachment.netns_path));
+  PODWIRE_TRY(const auto found, identity(netns.get()));
+  if (found != NetnsIdentity{attachment.netns_device, attachment.netns_inode}) {
+    return not_found(attachment.netns_path + " is another network namespace now");
+  }
+  PODWIRE_TRY(const auto inside, NetnsGuard::enter(netns.get()));
+  return open_tap_queues(attachment.key.ifname, attachment.queues);
+}
+
+std::vector<Attachment> ready_ones(std::vector<Attachment> attachments) {
+  std::erase_if(attachments, [](const Attachment& a) { return a.state != AttachmentState::kReady; });
+  return attachments;
+}
+
+// Until an engine answers (true), SIGTERM comes (false), or the time is up.
+Result<bool> wait_for_engine(const std::string& socket, const StopSignal& stop) {
+  const auto deadline = std::chrono::steady_clock::now() + kEngineStart;
+  constexpr auto kPause = std::chrono::milliseconds(50);
+  for (bool told = false;; told = true) {
+    auto probed = probe_engine(socket);
+    if (probed) return true;
+    if (!told) spdlog::info("waiting for the engine at {}", socket);
+    if (stop.came(kPause)) return false;
+    if (std::chrono::steady_clock::now() < deadline) continue;
+    return unavailable("no engine answers (" + probed.error().message +
+                       "); the network device was left as it was: start podwire-engine, or set engine.spawn");
+  }
+}
+
+// devargs mode: only the engine can tell the device's MAC, which the host interface has to share.
+Result<void> learn_mac(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler) {
+  if (!config.underlay.device.empty() || !config.underlay.host_interface) return {};
+  PODWIRE_TRY(const Json status, reconciler.query("status", Json::object()));
+  for (const auto& port : status.value("ports", Json::array())) {
+    if (port.value("role", "") != "uplink") continue;
+    auto mac = parse_mac(port.value("mac", ""));
+    if (!mac) return unavailable("the engine does not tell the uplink's MAC address: " + mac.error().message);
+    if (*mac == underlay.node().mac) return {};
+    PODWIRE_CHECK(underlay.set_mac(*mac));
+    PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
+    reconciler.set_node(std::move(objects), underlay.take_host_queues());
+    return {};
+  }
+  return unavailable("the engine's status lists no uplink");
+}
+
+// Until the engine holds the desired state, or SIGTERM comes (false).
+Result<bool> wait_until_programmed(EngineReconciler& reconciler, const StopSignal& stop) {
+  const auto deadline = std::chrono::steady_clock::now() + kFirstProgramming;
+  for (;;) {
+    auto programmed = reconciler.wait_programmed(std::chrono::milliseconds(100));
+    if (programmed) return true;
+    const bool over = std::chrono::steady_clock::now() >= deadline;
+    if (over || programmed.error().code != ErrorCode::kUnavailable) return programmed.error();
+    if (stop.came(std::chrono::milliseconds(0))) return false;
+  }
+}
+
+// Takes the device and programs the engine. False: SIGTERM came meanwhile. Unless a daemon before us had
+// taken the device, it is given back when this does not end well.
+Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler,
+                      const StopSignal& stop) {
+  store.set_domains(domain_pools(config, underlay.node()));
+  PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
+  PODWIRE_CHECK(underlay.take());
+  reconciler.set_node(std::move(objects), underlay.take_host_queues());
+  // A predecessor's engine is likely to forward already; then there is no hurry, and no way back.
+  if (!underlay.is_fresh()) return true;
+  auto programmed = wait_until_programmed(reconciler, stop);
+  if (programmed && *programmed) {
+    auto learned = learn_mac(config, store, underlay, reconciler);
+    if (learned) return true;
+    programmed = learned.error();
+  }
+  auto restored = underlay.restore();
+  if (programmed && restored) return false;
+  return Error{programmed ? ErrorCode::kIo : programmed.error().code,
+               (programmed ? "stopped while starting" : programmed.error().message) +
+                   (restored ? "; the underlay was put back"
+                             : "; putting the underlay back failed: " + restored.error().message)};
+}
+
+class Server {
+ public:
+  Server(const StopSignal& stop, const std::string& path) : stop_(stop), path_(path) {}
+
+  // Before anything is touched: a second daemon must fail early.
+  Result<void> listen() {
+    std::error_code failure;
+    std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), failure);
+    if (failure)
+      return io_error("cannot create the directory of control_socket " + path_ + ": " + failure.message());
+    RpcServerOptions options;
+    options.path = path_;
+    PODWIRE_TRY(server_, RpcServer::listen(options, [this](RpcRequest request, Responder responder) {
+                  accept(std::move(request), std::move(responder));
+                }));
+    return {};
+  }
+
+  void request_exit() {
+    const std::uint64_t one = 1;
+    // A failed write means a full counter, which wakes the loop as well.
+    [[maybe_unused]] const auto n = ::write(exit_.get(), &one, sizeof one);
+  }
+
+  void serve(Daemon& daemon) {
+    daemon_ = &daemon;
+    RequestPool pool(kRequestThreads);
+    pool_ = &pool;
+    pollfd watched[3] = {{server_->fd(), POLLIN, 0}, {stop_.fd(), POLLIN, 0}, {exit_.get(), POLLIN, 0}};
+    do {
+      server_->poll(0);
+      ::poll(watched, 3, -1);
+    } while (watched[1].revents == 0 && watched[2].revents == 0);
+    spdlog::info("stopping: finishing what is running; the engine, pods and the underlay stay as they are");
+    stopping_ = true;
+    server_->stop_listening();
+    const auto deadline = std::chrono::steady_clock::now() + kGrace;
+    while ((!pool.idle() || !server_->idle()) && std::chrono::steady_clock::now() < deadline)
+      server_->poll(20);
+    server_->poll(0);
+  }
+
+ private:
+  // Main thread.
+  void accept(RpcRequest request, Responder responder) {
+    if (daemon_ == nullptr || stopping_) {
+      responder.fail(unavailable(stopping_ ? "podwired is stopping; try again when it is back"
+                                           : "podwired is starting; try again in a moment"));
+      return;
+    }
+    // std::function wants copyable work; the request holds descriptors, so it travels by pointer.
+    auto shared = std::make_shared<RpcRequest>(std::move(request));
+    pool_->submit(
+        [daemon = daemon_, shared, responder] { responder.answer(answer(*daemon, std::move(*shared))); });
+  }
+
+  const StopSignal& stop_;
+  const std::string path_;
+  UniqueFd exit_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  std::unique_ptr<RpcServer> server_;
+  Daemon* daemon_ = nullptr;
+  RequestPool* pool_ = nullptr;
+  bool stopping_ = false;
+};
+
+// What recover() could not undo is still there in its half-done state.
+Result<std::vector<AttachmentKey>> half_done(Store& store) {
+  PODWIRE_TRY(const auto all, store.list());
+  std::vector<AttachmentKey> keys;
+  for (const auto& a : all) {
+    if (a.state != AttachmentState::kReady) keys.push_back(a.key);
+  }
+  return keys;
+}
+
+Result<void> run(const Config& config, const StopSignal& stop) {
+  Server server(stop, config.control_socket);
+  PODWIRE_CHECK(server.listen());
+  PODWIRE_TRY(const auto store, Store::open(config.state_dir));
+  Underlay underlay(config, *store);
+  PODWIRE_CHECK(underlay.inspect());
+  for (const auto& warning : underlay.warnings()) spdlog::warn("{}", warning);
+  std::optional<EngineProcess> engine;
+  if (config.engine.spawn) {
+    std::error_code failure;
+    std::filesystem::create_directories(std::filesystem::path(config.engine.socket).parent_path(), failure);
+    if (failure)
+      return io_error("cannot create the directory of engine.socket " + config.engine.socket + ": " +
+                      failure.message());
+    engine.emplace(config.engine, config.state_dir + "/engine.log");
+  }
+  if (underlay.is_fresh()) {
+    PODWIRE_TRY(const bool answers, wait_for_engine(config.engine.socket, stop));
+    if (!answers) return {};
+    PODWIRE_CHECK(underlay.inspect());  // it may have changed while we waited
+  }
+
+  PODWIRE_TRY(auto attachments, store->list());
+  EngineReconciler::Options options;
+  options.socket = config.engine.socket;
+  options.epoch = store->epoch();
+  options.open_pod = open_pod_queues;
+  if (config.underlay.host_interface) {
+    options.open_host = [name = *config.underlay.host_interface] { return open_tap_queues(name, 1); };
+  }
+  EngineReconciler reconciler(std::move(options), ready_ones(std::move(attachments)));
+  PODWIRE_TRY(const bool up, bring_up(config, *store, underlay, reconciler, stop));
+  if (!up) return {};
+
+  CniService cni({config, *store, reconciler});
+  for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);
+  Daemon daemon{config,
+                *store,
+                reconciler,
+                underlay,
+                engine ? &*engine : nullptr,
+                cni,
+                [&server] { server.request_exit(); }};
+  PODWIRE_TRY(daemon.leftovers, half_done(*store));
+  spdlog::info("podwired {} serves node {} at {}", PODWIRE_VERSION, config.node, config.control_socket);
+  server.serve(daemon);
+  return {};
+}
+
+// Nothing: go on. Else the exit status.
+std::optional<int> read_arguments(int argc, char** argv, Arguments& out) {
+  po::options_description options(
+      "podwired, Podwire's control daemon: keeps pods, addresses and tunnels of this node and programs the "
+      "engine.\n\nOptions");
+  auto add = options.add_options();
+  add("config", po::value(&out.config)->default_value(kDefaultConfigPath)->value_name("FILE"),
+      "configuration file (JSON)");
+  add("check-config", po::bool_switch(&out.check_only),
+      "read and check the configuration, then exit: 0 when it is sound");
+  add("version", "print the version and exit");
+  add("help,h", "print this and exit");
+  try {
+    po::variables_map values;
+    po::store(po::command_line_parser(argc, argv).options(options).positional({}).run(), values);
+    po::notify(values);
+    if (values.contains("help")) {
+      std::cout << options
+                << "\nSignals: SIGTERM stops the daemon; the engine keeps forwarding. `podwirectl leave` "
+                   "gives the network device back.\n";
+      return 0;
+    }
+    if (values.contains("version")) {
+      std::cout << "podwired " << PODWIRE_VERSION << "\n";
+      return 0;
+    }
+  } catch (const po::error& e) {
+    std::cerr << "podwired: " << e.what() << "; see podwired --help\n";
+    return 2;
+  }
+  return std::nullopt;
+}
+
+// Every pod costs a descriptor or more.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    spdlog::warn("cannot raise the limit of open files to {}", limit.rlim_max);
+}
+
+int podwired(int argc, char** argv) {
+  Arguments arguments;
+  if (const auto exit = read_arguments(argc, argv, arguments)) return *exit;
+  auto config = read_config(arguments.config);
+  if (!config) {
+    std::cerr << "podwired: " << config.error().message << "\n";
+    return 2;
+  }
+  if (arguments.check_only) {
+    std::cout << arguments.config << " is sound: node " << config->node << ", " << config->domains.size()
+              << " domain(s), " << config->peers.size() << " peer(s)\n";
+    return 0;
+  }
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("podwired"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z podwired %l: %v");
+  spdlog::set_level(spdlog::level::from_str(config->log_level == "warn" ? "warning" : config->log_level));
+  ::umask(077);
+  raise_descriptor_limit();
+  const StopSignal stop;
+  auto done = run(*config, stop);
+  if (done) return 0;
+  spdlog::critical("{}", done.error().message);
+  return 1;
+}
+
+}  // namespace
+}  // namespace podwire::control
+
+int main(int argc, char** argv) {
+  return podwire::control::podwired(argc, argv);
+}

@@ -1,0 +1,18 @@
+// What an attachment gets when it is begun: addresses, MAC, ids. Functions run inside a transaction on the
+// store's thread, so what they find free stays free until the commit.
+#pragma once
+
+#include "control/state/sqlite.hpp"
+#include "control/state/store.hpp"
+
+namespace podwire::control {
+
+// Fills addresses and gateways of `attachment` from the request's fixed or requested addresses or the pools.
+Result<void> allot_addresses(Database& database, const DomainPools& domain, const AttachmentRequest& request,
+                             Attachment& attachment);
+Result<void> allot_mac(Database& database, const AttachmentRequest& request, Attachment& attachment);
+Result<void> allot_ids(Database& database, Attachment& attachment);
+
+Result<std::vector<PoolUsage>> pool_usage(Database& database, const DomainPools& domain);
+
+}  // namespace podwire::control

@@ -1,0 +1,175 @@
+#include "control/state/attachment_rows.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "dataplane/base/json.hpp"
+
+namespace podwire::control {
+namespace {
+
+constexpr std::array kStateTexts{"adding", "ready", "deleting"};
+// How many released addresses are remembered; beyond it the oldest are forgotten.
+constexpr std::int64_t kFormerAddresses = 16384;
+
+constexpr const char* kSelect =
+    "SELECT port, endpoint, network, container_id, ifname, state, netns_path, netns_device, netns_inode, "
+    "domain, mac,"
+    " gateways, mtu, queues, ipam_type, config_json, pod_namespace, pod_name, pod_uid FROM attachment ";
+
+Error damaged(const std::string& what) {
+  return {ErrorCode::kInternal, "state database: attachment " + what +
+                                    " is unreadable; move the database away and re-create the node's pods"};
+}
+
+Result<Attachment> read_row(Database& database, const Query& row) {
+  Attachment a;
+  a.port = PortId(static_cast<std::uint16_t>(row.integer(0)));
+  a.endpoint = EndpointId(static_cast<std::uint32_t>(row.integer(1)));
+  a.key = {row.text(2), row.text(3), row.text(4)};
+  const auto state = std::find(kStateTexts.begin(), kStateTexts.end(), row.text(5));
+  a.state = static_cast<AttachmentState>(state - kStateTexts.begin());
+  a.netns_path = row.text(6);
+  a.netns_device = static_cast<std::uint64_t>(row.integer(7));
+  a.netns_inode = static_cast<std::uint64_t>(row.integer(8));
+  a.domain = row.text(9);
+  auto mac = parse_mac(row.text(10));
+  auto gateways = parse_json(row.text(11), "gateways");
+  if (!mac || !gateways || !read_value(*gateways, "gateways", a.gateways)) return damaged(describe(a.key));
+  a.mac = *mac;
+  a.mtu = static_cast<std::uint16_t>(row.integer(12));
+  a.queues = static_cast<std::uint16_t>(row.integer(13));
+  a.ipam_type = row.text(14);
+  a.config_json = row.text(15);
+  a.pod_namespace = row.text(16);
+  a.pod_name = row.text(17);
+  a.pod_uid = row.text(18);
+  Query addresses(database, "SELECT address, length FROM address WHERE port = ? ORDER BY position");
+  addresses.bind(a.port.value());
+  for (;;) {
+    PODWIRE_TRY(const bool more, addresses.step());
+    if (!more) return a;
+    auto address = parse_ip(addresses.text(0));
+    if (!address) return damaged(describe(a.key));
+    a.addresses.push_back({*address, static_cast<int>(addresses.integer(1))});
+  }
+}
+
+}  // namespace
+
+const char* to_text(AttachmentState state) {
+  return kStateTexts[static_cast<std::size_t>(state)];
+}
+
+std::string id_name(const AttachmentKey& key) {
+  // '/' occurs in no container id and no interface name, so this is unique.
+  return "attachment/" + key.container_id + "/" + key.ifname + "/" + key.network;
+}
+
+std::string describe(const AttachmentKey& key) {
+  return "interface " + key.ifname + " of container " + key.container_id + " (network " + key.network + ")";
+}
+
+Result<std::optional<Attachment>> load_attachment(Database& database, const AttachmentKey& key) {
+  static const std::string sql =
+      std::string(kSelect) + "WHERE network = ? AND container_id = ? AND ifname = ?";
+  Query row(database, sql.c_str());
+  row.bind(key.network).bind(key.container_id).bind(key.ifname);
+  PODWIRE_TRY(const bool found, row.step());
+  if (!found) return std::optional<Attachment>();
+  PODWIRE_TRY(Attachment attachment, read_row(database, row));
+  return std::optional<Attachment>(std::move(attachment));
+}
+
+Result<std::vector<Attachment>> load_attachments(Database& database) {
+  static const std::string sql = std::string(kSelect) + "ORDER BY port";
+  Query row(database, sql.c_str());
+  std::vector<Attachment> all;
+  for (;;) {
+    PODWIRE_TRY(const bool more, row.step());
+    if (!more) return all;
+    PODWIRE_TRY(Attachment attachment, read_row(database, row));
+    all.push_back(std::move(attachment));
+  }
+}
+
+Result<void> insert_attachment(Database& database, const Attachment& a) {
+  Json gateways = Json::array();
+  for (const auto& g : a.gateways) gateways.push_back(to_string(g));
+  Query insert(database, "INSERT INTO attachment VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+  insert.bind(a.port.value())
+      .bind(a.endpoint.value())
+      .bind(a.key.network)
+      .bind(a.key.container_id)
+      .bind(a.key.ifname);
+  insert.bind(std::string_view(to_text(a.state))).bind(a.netns_path);
+  insert.bind(static_cast<std::int64_t>(a.netns_device)).bind(static_cast<std::int64_t>(a.netns_inode));
+  insert.bind(a.domain)
+      .bind(to_string(a.mac))
+      .bind(gateways.dump())
+      .bind(a.mtu)
+      .bind(a.queues)
+      .bind(a.ipam_type);
+  insert.bind(a.config_json).bind(a.pod_namespace).bind(a.pod_name).bind(a.pod_uid);
+  PODWIRE_CHECK(insert.run());
+  for (std::size_t i = 0; i < a.addresses.size(); ++i) {
+    Query address(database, "INSERT INTO address(domain, address, length, port, position) VALUES(?,?,?,?,?)");
+    address.bind(a.domain).bind(to_string(a.addresses[i].address)).bind(a.addresses[i].length);
+    address.bind(a.port.value()).bind(static_cast<std::int64_t>(i));
+    PODWIRE_CHECK(address.run());
+  }
+  return {};
+}
+
+Result<void> set_attachment_state(Database& database, const AttachmentKey& key, AttachmentState state) {
+  Query update(database,
+               "UPDATE attachment SET state = ? WHERE network = ? AND container_id = ? AND ifname = ?");
+  update.bind(std::string_view(to_text(state))).bind(key.network).bind(key.container_id).bind(key.ifname);
+  return update.run();
+}
+
+Result<void> remove_attachment(Database& database, const Attachment& a) {
+  for (const auto& address : a.addresses) {
+    if (!a.ipam_type.empty()) break;  // a delegated plugin remembers its own
+    Query remember(database,
+                   "INSERT OR REPLACE INTO former_address(domain, network, container_id, ifname, address) "
+                   "VALUES(?,?,?,?,?)");
+    remember.bind(a.domain)
+        .bind(a.key.network)
+        .bind(a.key.container_id)
+        .bind(a.key.ifname)
+        .bind(to_string(address.address));
+    PODWIRE_CHECK(remember.run());
+  }
+  Query prune(database,
+              "DELETE FROM former_address WHERE sequence <= (SELECT max(sequence) FROM former_address) - ?");
+  PODWIRE_CHECK(prune.bind(kFormerAddresses).run());
+  Query addresses(database, "DELETE FROM address WHERE port = ?");
+  PODWIRE_CHECK(addresses.bind(a.port.value()).run());
+  Query attachment(database, "DELETE FROM attachment WHERE port = ?");
+  PODWIRE_CHECK(attachment.bind(a.port.value()).run());
+  Query ids(database, "DELETE FROM ids WHERE noun IN ('port', 'endpoint') AND name = ?");
+  return ids.bind(id_name(a.key)).run();
+}
+
+Result<std::uint32_t> allot_id(Database& database, const std::string& noun, const std::string& name,
+                               std::uint32_t first, std::uint32_t last) {
+  Query lowest(database,
+               "SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM ids WHERE noun = ?1 AND id = ?2) THEN ?2 ELSE"
+               " (SELECT a.id + 1 FROM ids a WHERE a.noun = ?1 AND a.id >= ?2"
+               "  AND NOT EXISTS (SELECT 1 FROM ids b WHERE b.noun = ?1 AND b.id = a.id + 1) ORDER BY a.id "
+               "LIMIT 1) END");
+  lowest.bind(noun).bind(first);
+  PODWIRE_CHECK(lowest.step());
+  const auto id = lowest.integer(0);
+  if (id > last) {
+    return Error{ErrorCode::kExhausted, "no " + noun + " id is left for \"" + name + "\": all from " +
+                                            std::to_string(first) + " to " + std::to_string(last) +
+                                            " are in use; remove some first"};
+  }
+  Query insert(database, "INSERT INTO ids(noun, name, id) VALUES(?,?,?)");
+  PODWIRE_CHECK(insert.bind(noun).bind(name).bind(id).run());
+  return static_cast<std::uint32_t>(id);
+}
+
+}  // namespace podwire::control

@@ -1,0 +1,28 @@
+// Attachments as rows of the state database. Functions run inside a transaction on the store's thread.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "control/state/sqlite.hpp"
+#include "control/state/store.hpp"
+
+namespace podwire::control {
+
+Result<std::optional<Attachment>> load_attachment(Database& database, const AttachmentKey& key);
+Result<std::vector<Attachment>> load_attachments(Database& database);  // by port
+Result<void> insert_attachment(Database& database, const Attachment& attachment);
+Result<void> set_attachment_state(Database& database, const AttachmentKey& key, AttachmentState state);
+// Removes the rows, frees the ids, and remembers the addresses for the container's return.
+Result<void> remove_attachment(Database& database, const Attachment& attachment);
+
+// The lowest free id of `noun` in [first, last], recorded under `name`. kExhausted when there is none.
+Result<std::uint32_t> allot_id(Database& database, const std::string& noun, const std::string& name,
+                               std::uint32_t first, std::uint32_t last);
+
+// The name under which an attachment's port and endpoint ids are recorded.
+std::string id_name(const AttachmentKey& key);
+std::string describe(const AttachmentKey& key);  // "interface eth0 of container X (network N)"
+const char* to_text(AttachmentState state);
+
+}  // namespace podwire::control

@@ -1,0 +1,336 @@
+#include "control/state/desired.hpp"
+
+#include <algorithm>
+#include <set>
+
+namespace podwire::control {
+namespace {
+
+constexpr std::uint16_t kVxlanOverheadV4 = 50;  // inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20
+constexpr std::uint16_t kVxlanOverheadV6 = 70;  // IPv6 40
+
+// The same on every start: a hash of node and address, unicast and locally administered.
+MacAddr derived_mac(const std::string& node, const IpAddr& address) {
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char c : node + "/" + to_string(address))
+    hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001b3;
+  auto mac = MacAddr::from_u64(hash >> 16);
+  mac.bytes[0] = static_cast<std::uint8_t>((mac.bytes[0] & 0xfc) | 0x02);
+  return mac;
+}
+
+const IpPrefix* first_of_family(const std::vector<IpPrefix>& addresses, bool v4) {
+  const auto it = std::find_if(addresses.begin(), addresses.end(), [v4](const IpPrefix& a) {
+    return a.address.is_v4() == v4 && !(a.address.is_v6() && a.address.v6().is_link_local());
+  });
+  return it == addresses.end() ? nullptr : &*it;
+}
+
+IpPrefix host_prefix(const IpAddr& address) {
+  return {address, address.bits()};
+}
+
+// Collects the objects, allotting ids by name as it goes.
+class Builder {
+ public:
+  Builder(const Config& config, const NodeUnderlay& underlay, Store& store)
+      : config_(config), underlay_(underlay), store_(store) {}
+
+  Result<NodeObjects> build() {
+    PODWIRE_CHECK(add_ports());
+    PODWIRE_CHECK(add_local_vteps());
+    PODWIRE_CHECK(add_peer_vteps());
+    PODWIRE_CHECK(add_domains());
+    PODWIRE_CHECK(add_underlay_routes());
+    for (const auto& domain : config_.domains) PODWIRE_CHECK(add_peer_routes(domain));
+    for (const auto& domain : config_.domains) {
+      if (domain.host_access) PODWIRE_CHECK(add_host_routes(domain));
+    }
+    PODWIRE_CHECK(store_.keep_ids("vtep", vtep_names_));
+    PODWIRE_CHECK(store_.keep_ids("domain", domain_names_));
+    PODWIRE_CHECK(store_.keep_ids("route", route_names_));
+    return std::move(out_);
+  }
+
+ private:
+  Result<void> add_ports();
+  Result<void> add_local_vteps();
+  Result<void> add_peer_vteps();
+  Result<void> add_domains();
+  Result<void> add_underlay_routes();
+  Result<void> add_peer_routes(const DomainConfig& domain);
+  Result<void> add_host_routes(const DomainConfig& domain);
+  Result<void> add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
+                         RouteSource source);
+
+  const Config& config_;
+  const NodeUnderlay& underlay_;
+  Store& store_;
+  NodeObjects out_;
+  std::vector<std::string> vtep_names_, domain_names_, route_names_;
+};
+
+Result<void> Builder::add_ports() {
+  PODWIRE_TRY(const auto uplink, store_.id_for("port", "uplink"));
+  api::Port port;
+  port.id = out_.uplink = PortId(static_cast<std::uint16_t>(uplink));
+  port.name = "uplink";
+  port.kind = api::PortKind::kPhysical;
+  port.role = api::PortRole::kUplink;
+  port.domain = kUnderlayDomain;
+  port.devargs = underlay_.devargs;
+  port.queues = underlay_.queues;
+  port.mtu = config_.underlay.mtu.value_or(0);
+  port.vlan = config_.underlay.vlan;
+  out_.objects.ports.push_back(port);
+  if (!config_.underlay.host_interface || underlay_.mac.is_zero()) return {};
+  PODWIRE_TRY(const auto host, store_.id_for("port", "host"));
+  api::Port tap;
+  tap.id = out_.host = PortId(static_cast<std::uint16_t>(host));
+  tap.name = "host";
+  tap.kind = api::PortKind::kTap;
+  tap.role = api::PortRole::kHost;
+  tap.domain = kUnderlayDomain;
+  tap.mac = underlay_.mac;
+  tap.mtu = underlay_.mtu;
+  out_.objects.ports.push_back(tap);
+  return {};
+}
+
+Result<void> Builder::add_local_vteps() {
+  for (const bool v4 : {true, false}) {
+    const auto* own = first_of_family(underlay_.addresses, v4);
+    if (own == nullptr) continue;
+    // Packets to a peer leave from the local VTEP of the same family and port, so each port in use needs one.
+    std::set<std::uint16_t> udp_ports{config_.vxlan.port};
+    for (const auto& peer : config_.peers) {
+      if (peer.address.is_v4() == v4) udp_ports.insert(peer.udp_port.value_or(config_.vxlan.port));
+    }
+    for (const auto udp_port : udp_ports) {
+      api::Vtep vtep;
+      vtep.name = std::string("local/") + (v4 ? "v4" : "v6") + "/" + std::to_string(udp_port);
+      PODWIRE_TRY(const auto id, store_.id_for("vtep", vtep.name));
+      vtep_names_.push_back(vtep.name);
+      vtep.id = VtepId(id);
+      vtep.local = true;
+      vtep.address = own->address;
+      vtep.udp_port = udp_port;
+      vtep.mac = config_.vxlan.mac.value_or(derived_mac(config_.node, own->address));
+      out_.objects.vteps.push_back(vtep);
+    }
+  }
+  return {};
+}
+
+Result<void> Builder::add_peer_vteps() {
+  for (const auto& peer : config_.peers) {
+    if (first_of_family(underlay_.addresses, peer.address.is_v4()) == nullptr) {
+      const char* const family = peer.address.is_v4() ? "IPv4" : "IPv6";
+      return invalid("peer \"" + peer.name + "\" has the " + family + " address " + to_string(peer.address) +
+                     ", but this node has no " + family +
+                     " underlay address; add one to the underlay device or to underlay.addresses");
+    }
+    for (const auto& own : underlay_.addresses) {
+      if (own.address == peer.address) {
+        return invalid("peer \"" + peer.name + "\" has the address " + to_string(peer.address) +
+                       ", which is this node's own; leave this node out of its peers");
+      }
+    }
+    api::Vtep vtep;
+    vtep.name = peer.name;
+    const auto key = "peer/" + peer.name;
+    PODWIRE_TRY(const auto id, store_.id_for("vtep", key));
+    vtep_names_.push_back(key);
+    vtep.id = out_.peers[peer.name] = VtepId(id);
+    vtep.address = peer.address;
+    vtep.udp_port = peer.udp_port.value_or(config_.vxlan.port);
+    vtep.mac = peer.mac.value_or(kGatewayMac);
+    out_.objects.vteps.push_back(vtep);
+  }
+  return {};
+}
+
+Result<void> Builder::add_domains() {
+  for (const auto& config : config_.domains) {
+    PODWIRE_TRY(const auto id, store_.id_for("domain", config.name));
+    domain_names_.push_back(config.name);
+    api::Domain domain;
+    domain.id = out_.domains[config.name] = DomainId(static_cast<std::uint16_t>(id));
+    domain.name = config.name;
+    domain.vni = config.vni;
+    domain.mode = config.mode;
+    domain.gateway_mac = kGatewayMac;
+    for (std::size_t i = 0; i < config.prefixes.size(); ++i) {
+      domain.gateways.push_back({config.gateways[i], config.prefixes[i].length});
+    }
+    domain.mtu = domain_mtu(config, config_, underlay_);
+    domain.learning = config.learning;
+    domain.host_access = config.host_access && out_.host;
+    if (config.mode == api::DomainMode::kL2 && config.flood_peers) {
+      for (const auto& peer : config_.peers) {
+        if (peer.domains.contains(config.name)) domain.flood.push_back(out_.peers[peer.name]);
+      }
+    }
+    out_.objects.domains.push_back(domain);
+  }
+  return {};
+}
+
+Result<void> Builder::add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
+                                RouteSource source) {
+  // No domain's name is empty, so the underlay's routes keep apart from theirs.
+  const auto name = domain + "/" + to_string(prefix);
+  if (std::find(route_names_.begin(), route_names_.end(), name) != route_names_.end()) return {};
+  PODWIRE_TRY(const auto id, store_.id_for("route", name));
+  route_names_.push_back(name);
+  api::Route route;
+  route.id = RouteId(id);
+  route.domain = domain.empty() ? kUnderlayDomain : out_.domains[domain];
+  route.prefix = prefix;
+  route.next_hops.push_back(hop);
+  out_.objects.routes.push_back(route);
+  out_.route_sources[route.id] = source;
+  return {};
+}
+
+Result<void> Builder::add_underlay_routes() {
+  const auto source = underlay_.from_kernel ? RouteSource::kKernel : RouteSource::kConfig;
+  for (const auto& address : underlay_.addresses) {
+    if (address.length == address.address.bits()) continue;  // no neighbours
+    PODWIRE_CHECK(add_route("", address.network(),
+                            {.vtep = {}, .port = out_.uplink, .mac = {}, .address = {}}, source));
+  }
+  for (const auto& route : underlay_.routes) {
+    api::NextHop hop;
+    hop.port = out_.uplink;
+    if (route.gateway) hop.address = *route.gateway;
+    PODWIRE_CHECK(add_route("", route.prefix.network(), hop, source));
+  }
+  return {};
+}
+
+Result<void> Builder::add_peer_routes(const DomainConfig& domain) {
+  for (const auto& peer : config_.peers) {
+    const auto at = peer.domains.find(domain.name);
+    if (at == peer.domains.end()) continue;
+    api::NextHop hop;
+    hop.vtep = out_.peers[peer.name];
+    for (const auto& prefix : at->second)
+      PODWIRE_CHECK(add_route(domain.name, prefix, hop, RouteSource::kPeer));
+  }
+  return {};
+}
+
+Result<void> Builder::add_host_routes(const DomainConfig& domain) {
+  if (!out_.host) return {};
+  for (const auto& own : underlay_.addresses) {
+    for (const auto& prefix : domain.prefixes) {
+      if (!prefix.contains(own.address)) continue;
+      return invalid("domain \"" + domain.name + "\": prefix " + to_string(prefix) +
+                     " contains this node's own address " + to_string(own.address) +
+                     "; pods need a prefix of their own");
+    }
+    api::NextHop hop;
+    hop.port = out_.host;
+    PODWIRE_CHECK(add_route(domain.name, host_prefix(own.address), hop, RouteSource::kBuiltin));
+  }
+  for (const auto& peer : config_.peers) {
+    if (!peer.domains.contains(domain.name)) continue;
+    api::NextHop hop;
+    hop.vtep = out_.peers[peer.name];
+    PODWIRE_CHECK(add_route(domain.name, host_prefix(peer.address), hop, RouteSource::kBuiltin));
+  }
+  return {};
+}
+
+// Names travel in messages of 1 to 63 printable characters.
+std::string printable(std::string text, std::size_t length) {
+  text.resize(std::min(text.size(), length));
+  for (char& c : text) {
+    if (c <= ' ' || c >= 0x7f) c = '_';
+  }
+  return text;
+}
+
+}  // namespace
+
+const char* to_text(RouteSource source) {
+  switch (source) {
+    case RouteSource::kConfig:
+      return "config";
+    case RouteSource::kPeer:
+      return "peer";
+    case RouteSource::kKernel:
+      return "kernel";
+    case RouteSource::kBuiltin:
+      break;
+  }
+  return "builtin";
+}
+
+std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay) {
+  if (domain.mtu) return *domain.mtu;
+  const bool v6_peer = std::any_of(config.peers.begin(), config.peers.end(),
+                                   [](const PeerConfig& p) { return p.address.is_v6(); });
+  const bool v6_only = first_of_family(underlay.addresses, true) == nullptr;
+  const auto overhead = v6_peer || v6_only ? kVxlanOverheadV6 : kVxlanOverheadV4;
+  constexpr int kSmallest = 576;
+  return static_cast<std::uint16_t>(std::max(kSmallest, underlay.mtu - overhead));
+}
+
+std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& underlay) {
+  std::vector<DomainPools> all;
+  for (const auto& domain : config.domains) {
+    DomainPools pools{domain.name, domain_mtu(domain, config, underlay), {}};
+    for (std::size_t i = 0; i < domain.prefixes.size(); ++i) {
+      AddressPool::Spec spec{domain.prefixes[i], domain.gateways[i], {}, domain.exclude};
+      for (const auto& range : domain.ranges) spec.ranges.emplace_back(range.start, range.end);
+      pools.pools.emplace_back(spec);
+    }
+    all.push_back(std::move(pools));
+  }
+  return all;
+}
+
+Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store) {
+  return Builder(config, underlay, store).build();
+}
+
+std::string port_name(const Attachment& attachment) {
+  return printable(attachment.key.container_id, 12) + "." + printable(attachment.key.ifname, 15) + "." +
+         std::to_string(attachment.port.value());
+}
+
+std::string endpoint_name(const Attachment& attachment) {
+  const auto& key = attachment.key;
+  const auto owner = attachment.pod_name.empty() ? printable(key.container_id, 100)
+                                                 : printable(attachment.pod_namespace, 64) + "/" +
+                                                       printable(attachment.pod_name, 128);
+  return owner + "/" + printable(key.ifname, 15);
+}
+
+api::Port port_of(const Attachment& attachment, DomainId domain) {
+  api::Port port;
+  port.id = attachment.port;
+  port.name = port_name(attachment);
+  port.kind = api::PortKind::kTap;
+  port.role = api::PortRole::kPod;
+  port.domain = domain;
+  port.mac = attachment.mac;
+  port.mtu = attachment.mtu;
+  port.queues = attachment.queues;
+  return port;
+}
+
+api::Endpoint endpoint_of(const Attachment& attachment, DomainId domain) {
+  api::Endpoint endpoint;
+  endpoint.id = attachment.endpoint;
+  endpoint.name = endpoint_name(attachment);
+  endpoint.domain = domain;
+  endpoint.port = attachment.port;
+  endpoint.mac = attachment.mac;
+  for (const auto& address : attachment.addresses) endpoint.addresses.push_back(address.address);
+  return endpoint;
+}
+
+}  // namespace podwire::control

@@ -1,0 +1,56 @@
+// What the engine should hold: configuration, node facts and attachments as api objects with their persistent
+// ids. Functions only; the reconciler keeps what they return. Remote endpoints are not among it: an l3 domain
+// reaches them by prefix routes, an l2 domain by flooding and learning.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/config.hpp"
+#include "control/state/store.hpp"
+#include "dataplane/api/objects.hpp"
+
+namespace podwire::control {
+
+// The node's side of the underlay as it is in effect: from the configuration or read from the kernel.
+struct UnderlayRoute {
+  IpPrefix prefix;
+  std::optional<IpAddr> gateway;  // none: on link
+  bool operator==(const UnderlayRoute&) const = default;
+};
+struct NodeUnderlay {
+  std::string devargs;       // what the engine opens
+  std::uint16_t queues = 1;  // receive queues of the uplink
+  MacAddr mac;               // of the NIC; zero: not known yet, then there is no host port
+  std::uint16_t mtu = 1500;  // IP bytes
+  std::vector<IpPrefix> addresses;
+  std::vector<UnderlayRoute> routes;  // beside the connected ones
+  bool from_kernel = false;           // addresses and routes were read from the device
+};
+
+enum class RouteSource { kConfig, kPeer, kKernel, kBuiltin };
+const char* to_text(RouteSource source);
+
+struct NodeObjects {
+  api::ObjectSet objects;  // everything but attachments' ports and endpoints
+  std::map<std::string, DomainId> domains;
+  std::map<RouteId, RouteSource> route_sources;
+  std::map<std::string, VtepId> peers;
+  PortId uplink;
+  PortId host;  // 0: no host interface
+};
+
+// IP bytes that fit a frame of this domain through the underlay, or the configured value.
+std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay);
+std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& underlay);
+
+// Allots ids on first use and frees those of objects that left the configuration.
+Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store);
+
+std::string port_name(const Attachment& attachment);      // unique
+std::string endpoint_name(const Attachment& attachment);  // for people; the pod's name where it is known
+api::Port port_of(const Attachment& attachment, DomainId domain);
+api::Endpoint endpoint_of(const Attachment& attachment, DomainId domain);
+
+}  // namespace podwire::control

@@ -1,0 +1,373 @@
+#include "control/state/engine_reconciler.hpp"
+
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+
+#include "control/state/differences.hpp"
+
+namespace podwire::control {
+namespace {
+
+constexpr auto kFirstBackoff = std::chrono::milliseconds(50);
+constexpr auto kLongestBackoff = std::chrono::milliseconds(1000);
+// An engine that is being restarted must find us soon, so the pauses grow only after this long.
+constexpr auto kEagerTime = std::chrono::seconds(10);
+constexpr std::size_t kBatchMembers = 256;
+
+std::vector<int> borrow(const std::vector<UniqueFd>& fds) {
+  std::vector<int> out;
+  for (const auto& fd : fds) out.push_back(fd.get());
+  return out;
+}
+
+}  // namespace
+
+bool tap_is_gone(int fd) {
+  ifreq request{};
+  return ::ioctl(fd, TUNGETIFF, &request) != 0 && errno == EBADFD;
+}
+
+EngineReconciler::EngineReconciler(Options options, std::vector<Attachment> ready)
+    : options_(std::move(options)), wakeup_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  for (auto& attachment : ready) {
+    const auto port = attachment.port;
+    held_[port].attachment = std::move(attachment);
+    held_[port].problem = "the engine has not been programmed yet";
+  }
+}
+
+EngineReconciler::~EngineReconciler() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake();
+  if (thread_.joinable()) thread_.join();
+  for (auto& change : changes_) change.done.set_value(unavailable("podwired is stopping"));
+}
+
+void EngineReconciler::wake() const {
+  const std::uint64_t one = 1;
+  // A full counter wakes the thread as well.
+  [[maybe_unused]] const auto n = ::write(wakeup_.get(), &one, sizeof one);
+}
+
+void EngineReconciler::set_node(NodeObjects node, std::vector<UniqueFd> host_queues) {
+  bool running = false;
+  {
+    const std::lock_guard lock(mutex_);
+    next_node_ = NextNode{std::move(node), std::move(host_queues)};
+    running = state_.connected;
+    refused_ = false;
+    if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+  }
+  if (!running) return;
+  Change change;
+  change.call = [this](EngineSession& session) { return program(session); };
+  // A refusal is kept in state().last_error, and wait_programmed reports it.
+  if (auto done = submit(std::move(change)); !done) spdlog::warn("engine: {}", done.error().message);
+}
+
+NodeObjects EngineReconciler::node() const {
+  const std::lock_guard lock(mutex_);
+  return next_node_ ? next_node_->objects : node_;
+}
+
+Result<void> EngineReconciler::submit(Change change) {
+  auto done = change.done.get_future();
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_ || !thread_.joinable()) return unavailable("the engine's session is not running");
+    changes_.push_back(std::move(change));
+  }
+  wake();
+  return done.get();
+}
+
+Result<void> EngineReconciler::wait_programmed(std::chrono::milliseconds timeout) {
+  std::unique_lock lock(mutex_);
+  const bool done = programmed_.wait_for(lock, timeout, [this] { return state_.connected || refused_; });
+  if (state_.connected) return {};
+  if (done) return Error{ErrorCode::kInvalid, state_.last_error};
+  return unavailable("the engine was not programmed within " + std::to_string(timeout.count()) + " ms" +
+                     (state_.last_error.empty() ? "" : ": " + state_.last_error));
+}
+
+Result<void> EngineReconciler::shutdown_engine() {
+  if (!state().connected) return {};
+  Change change;
+  change.call = [](EngineSession& session) { return session.shutdown(); };
+  return submit(std::move(change));
+}
+
+Result<void> EngineReconciler::attach(const Attachment& attachment, std::vector<UniqueFd> queues) {
+  Change change;
+  change.action = Action::kAttach;
+  change.attachment = attachment;
+  change.queues = std::move(queues);
+  return submit(std::move(change));
+}
+
+Result<void> EngineReconciler::detach(const Attachment& attachment) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!thread_.joinable()) {
+      held_.erase(attachment.port);
+      return {};
+    }
+  }
+  Change change;
+  change.action = Action::kDetach;
+  change.attachment = attachment;
+  return submit(std::move(change));
+}
+
+EngineState EngineReconciler::state() const {
+  const std::lock_guard lock(mutex_);
+  return state_;
+}
+
+Result<Json> EngineReconciler::query(const std::string& verb, const Json& params) {
+  // A connection of its own: a long answer delays no patch.
+  auto client = RpcClient::connect(options_.socket);
+  if (!client) {
+    return unavailable("the engine does not answer: " + client.error().message +
+                       "; check that podwire-engine runs (systemctl status podwire-engine)");
+  }
+  return client->call(verb, params);
+}
+
+Result<std::size_t> EngineReconciler::reconcile() {
+  std::size_t found = 0;
+  Change change;
+  change.call = [this, &found](EngineSession& session) -> Result<void> {
+    PODWIRE_TRY(const auto differences, engine_differences(session));
+    found = differences.size();
+    return program(session);
+  };
+  PODWIRE_CHECK(submit(std::move(change)));
+  return found;
+}
+
+void EngineReconciler::set_generation(std::uint64_t generation) {
+  const std::lock_guard lock(mutex_);
+  state_.generation = generation;
+}
+
+void EngineReconciler::set_error(const std::string& message, bool refused) {
+  const std::lock_guard lock(mutex_);
+  if (state_.last_error != message) spdlog::warn("engine: {}", message);
+  state_.last_error = message;
+  refused_ = refused;
+  programmed_.notify_all();
+}
+
+void EngineReconciler::loop() {
+  using Clock = std::chrono::steady_clock;
+  auto backoff = kFirstBackoff;
+  auto last_connected = Clock::now();
+  for (;;) {
+    auto ended = serve();
+    bool was_connected = false;
+    {
+      const std::lock_guard lock(mutex_);
+      was_connected = state_.connected;
+      state_.connected = false;
+      if (stopping_) return;
+    }
+    if (was_connected) {
+      last_connected = Clock::now();
+      backoff = kFirstBackoff;
+    } else if (Clock::now() - last_connected > kEagerTime) {
+      backoff = std::min(backoff * 2, kLongestBackoff);
+    }
+    if (!ended) set_error(ended.error().message, ended.error().code != ErrorCode::kUnavailable);
+    process(nullptr);
+    // A first attempt without pause: the engine may be there already, only the old connection is gone.
+    if (was_connected) continue;
+    const auto until = Clock::now() + backoff;
+    while (Clock::now() < until) {
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now());
+      wait_for_work(-1, static_cast<int>(left.count()) + 1);
+      {
+        const std::lock_guard lock(mutex_);
+        if (stopping_) return;
+      }
+      process(nullptr);
+    }
+  }
+}
+
+void EngineReconciler::wait_for_work(int socket, int timeout_ms) {
+  pollfd watched[2] = {{wakeup_.get(), POLLIN, 0}, {socket, POLLIN, 0}};
+  ::poll(watched, socket < 0 ? 1 : 2, timeout_ms);
+  std::uint64_t ignored;
+  [[maybe_unused]] const auto n = ::read(wakeup_.get(), &ignored, sizeof ignored);
+}
+
+Result<void> EngineReconciler::serve() {
+  PODWIRE_TRY(EngineSession session, EngineSession::open(options_.socket, options_.epoch));
+  PODWIRE_CHECK(program(session));
+  {
+    const std::lock_guard lock(mutex_);
+    const auto& engine = session.identity();
+    if (!last_instance_.empty() && last_instance_ != engine.instance) ++state_.restarts;
+    last_instance_ = state_.instance = engine.instance;
+    state_.connected = true;
+    state_.pid = engine.pid;
+    state_.version = engine.version;
+    state_.last_error.clear();
+    refused_ = false;
+    spdlog::info("engine: connected to pid {} (version {}), programmed {} attachments", engine.pid,
+                 engine.version, held_.size());
+  }
+  programmed_.notify_all();
+  for (;;) {
+    process(&session);
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return {};
+    }
+    if (!session.ok()) return unavailable("the connection to the engine broke");
+    wait_for_work(session.fd(), -1);
+    char byte;
+    const auto n = ::recv(session.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    // Between calls the engine has nothing to say, so readable means closed (or confused, which ends it too).
+    if (n >= 0) return unavailable("the engine closed the connection; it has stopped or crashed");
+    if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+      return unavailable("the connection to the engine broke");
+  }
+}
+
+EngineReconciler::Batch EngineReconciler::take_batch(std::deque<Change>& changes) const {
+  Batch batch;
+  std::set<PortId> ports;
+  std::size_t fds = 0;
+  while (!changes.empty() && batch.size() < kBatchMembers) {
+    auto& next = changes.front();
+    // A patch deletes before it puts, so two changes of one port cannot share one.
+    const bool fits = next.action != Action::kCall && !ports.contains(next.attachment.port) &&
+                      fds + next.queues.size() <= kMaxLineFds;
+    if (!fits && !batch.empty()) break;
+    ports.insert(next.attachment.port);
+    fds += next.queues.size();
+    batch.push_back(std::move(next));
+    changes.pop_front();
+    if (!fits) break;  // a call, alone
+  }
+  return batch;
+}
+
+void EngineReconciler::process(EngineSession* session) {
+  std::deque<Change> changes;
+  {
+    const std::lock_guard lock(mutex_);
+    changes.swap(changes_);
+  }
+  while (!changes.empty()) {
+    auto batch = take_batch(changes);
+    if (session == nullptr || !session->ok()) {
+      for (auto& change : batch) finish_without_engine(std::move(change));
+    } else if (batch.front().action == Action::kCall) {
+      batch.front().done.set_value(batch.front().call(*session));
+    } else {
+      apply(*session, std::move(batch));
+    }
+  }
+}
+
+void EngineReconciler::finish_without_engine(Change change) {
+  if (change.action == Action::kDetach) {
+    finish(std::move(change));  // the next full replace leaves it out
+    return;
+  }
+  const auto reason = state().last_error;
+  change.done.set_value(unavailable("the engine is not connected" +
+                                    (reason.empty() ? "" : " (" + reason + ")") +
+                                    "; check that podwire-engine runs, then try again"));
+}
+
+void EngineReconciler::finish(Change change) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (change.action == Action::kAttach) {
+      held_[change.attachment.port] = {std::move(change.attachment), std::move(change.queues), ""};
+    } else {
+      held_.erase(change.attachment.port);
+    }
+  }
+  change.done.set_value({});
+}
+
+bool EngineReconciler::add_to_patch(const Change& change, api::ObjectSet& put, api::IdSet& remove,
+                                    PortQueues& queues) const {
+  const auto& a = change.attachment;
+  if (change.action == Action::kDetach) {
+    const auto held = held_.find(a.port);
+    if (held == held_.end() || !held->second.problem.empty()) return true;  // the engine does not have it
+    remove.ports.push_back(a.port);
+    remove.endpoints.push_back(a.endpoint);
+    return true;
+  }
+  const auto domain = node_.domains.find(a.domain);
+  if (domain == node_.domains.end()) return false;
+  put.ports.push_back(port_of(a, domain->second));
+  put.endpoints.push_back(endpoint_of(a, domain->second));
+  queues[a.port] = borrow(change.queues);
+  return true;
+}
+
+void EngineReconciler::apply(EngineSession& session, Batch batch) {
+  api::ObjectSet put;
+  api::IdSet remove;
+  PortQueues queues;
+  Batch sent;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& change : batch) {
+      if (add_to_patch(change, put, remove, queues)) {
+        sent.push_back(std::move(change));
+      } else {
+        change.done.set_value(
+            not_found("domain \"" + change.attachment.domain + "\" is not configured on this node"));
+      }
+    }
+  }
+  const bool needed = !put.empty() || !remove.ports.empty();
+  auto patched = needed ? session.patch(put, remove, queues) : Result<std::uint64_t>(state().generation);
+  if (patched) {
+    set_generation(*patched);
+    for (auto& change : sent) finish(std::move(change));
+    return;
+  }
+  if (!session.ok()) {
+    set_error(patched.error().message, false);
+    for (auto& change : sent) finish_without_engine(std::move(change));
+    return;
+  }
+  if (sent.size() == 1) {
+    spdlog::warn("engine refused {}: {}", port_name(sent.front().attachment), patched.error().message);
+    sent.front().done.set_value(patched.error());
+    return;
+  }
+  // One bad member must not fail its neighbours.
+  for (auto& change : sent) {
+    Batch single;
+    single.push_back(std::move(change));
+    if (session.ok()) {
+      apply(session, std::move(single));
+    } else {
+      finish_without_engine(std::move(single.front()));
+    }
+  }
+}
+
+}  // namespace podwire::control

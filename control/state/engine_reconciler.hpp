@@ -1,0 +1,123 @@
+// The Reconciler that talks to the real engine socket. Owns one thread, the session thread: it connects (and
+// reconnects) as the engine's writer, programs everything on every connect, and afterwards turns waiting
+// attach and detach calls into patches, as many in one round trip as have gathered. Only that thread changes
+// what is held; other threads queue changes and wait, or read under the mutex.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <future>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "control/state/desired.hpp"
+#include "control/state/engine_session.hpp"
+#include "control/state/reconciler.hpp"
+
+namespace podwire::control {
+
+// Whether the interface behind a tap queue's descriptor still exists (its namespace may be gone, or somebody
+// removed it).
+bool tap_is_gone(int fd);
+
+class EngineReconciler final : public Reconciler {
+ public:
+  using OpenQueues = std::function<Result<std::vector<UniqueFd>>()>;
+  struct Options {
+    std::string socket;
+    std::uint64_t epoch = 0;
+    // Re-open an existing persistent tap, when neither we nor the engine hold its queues any more. Called on
+    // the session thread. kConflict: somebody still holds them, worth another try.
+    std::function<Result<std::vector<UniqueFd>>(const Attachment&)> open_pod;
+    OpenQueues open_host;
+  };
+
+  // `ready` are the attachments of the store in state kReady. Does nothing before set_node.
+  EngineReconciler(Options options, std::vector<Attachment> ready);
+  ~EngineReconciler() override;
+
+  // What to program beside attachments; with an engine connected, a full replace follows at once.
+  // `host_queues`: the host tap's, when they have just been created; empty: ask the engine for them or
+  // re-open the tap.
+  void set_node(NodeObjects node, std::vector<UniqueFd> host_queues);
+  NodeObjects node() const;
+
+  // Until the engine holds the desired state. Otherwise kUnavailable with the reason, at once when the engine
+  // refused the node's own objects.
+  Result<void> wait_programmed(std::chrono::milliseconds timeout);
+  // Asks the engine to leave; no error when there is none.
+  Result<void> shutdown_engine();
+
+  Result<void> attach(const Attachment& attachment, std::vector<UniqueFd> queues) override;
+  Result<void> detach(const Attachment& attachment) override;
+  Result<void> verify(const Attachment& attachment) override;
+  EngineState state() const override;
+  Result<Json> query(const std::string& verb, const Json& params) override;
+  Result<std::size_t> reconcile() override;
+  Result<std::vector<std::string>> differences() override;
+
+ private:
+  struct Held {
+    Attachment attachment;
+    std::vector<UniqueFd> queues;
+    std::string problem;  // why the engine does not have it; empty: it does
+  };
+  enum class Action { kAttach, kDetach, kCall };
+  struct Change {
+    Action action = Action::kCall;
+    Attachment attachment;
+    std::vector<UniqueFd> queues;
+    std::function<Result<void>(EngineSession&)> call;
+    std::promise<Result<void>> done;
+  };
+  using Batch = std::vector<Change>;
+  struct NextNode {
+    NodeObjects objects;
+    std::vector<UniqueFd> host_queues;
+  };
+
+  Result<void> submit(Change change);
+  void wake() const;
+
+  // Session thread.
+  void loop();
+  Result<void> serve();  // one connection, until it ends
+  void wait_for_work(int socket, int timeout_ms);
+  Result<void> program(EngineSession& session);
+  Result<void> gather_queues(EngineSession& session, const std::map<PortId, api::Port>& known);
+  void gather_pod_queues(EngineSession& session, Held& held, const std::map<PortId, api::Port>& known,
+                         std::chrono::steady_clock::time_point deadline);
+  Result<void> program_one_by_one(EngineSession& session, const api::ObjectSet& node, PortQueues queues);
+  api::ObjectSet desired_objects(const std::map<PortId, api::Port>& known, PortQueues& queues) const;
+  void process(EngineSession* session);
+  Batch take_batch(std::deque<Change>& changes) const;
+  void apply(EngineSession& session, Batch batch);
+  void finish_without_engine(Change change);
+  void finish(Change change);
+  bool add_to_patch(const Change& change, api::ObjectSet& put, api::IdSet& remove, PortQueues& queues) const;
+  void set_generation(std::uint64_t generation);
+  void set_error(const std::string& message, bool refused);
+  Result<std::vector<std::string>> engine_differences(EngineSession& session);
+
+  const Options options_;
+  UniqueFd wakeup_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable programmed_;
+  std::deque<Change> changes_;
+  bool stopping_ = false;
+  bool refused_ = false;  // the engine refused the node's own objects
+  EngineState state_;
+  std::string last_instance_;
+  std::optional<NextNode> next_node_;  // given by set_node, taken by the session thread
+  NodeObjects node_;
+  std::vector<UniqueFd> host_queues_;
+  std::string host_problem_;
+  std::map<PortId, Held> held_;
+  std::thread thread_;
+};
+
+}  // namespace podwire::control

@@ -1,0 +1,264 @@
+// EngineReconciler: the full replace, where the tap descriptors for it come from, and the comparison with the
+// engine.
+#include <linux/if_tun.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "control/state/differences.hpp"
+#include "control/state/engine_reconciler.hpp"
+
+namespace podwire::control {
+namespace {
+
+// A killed engine or daemon lets go of its descriptors within this time.
+constexpr auto kReopenPatience = std::chrono::milliseconds(1000);
+constexpr auto kReopenPause = std::chrono::milliseconds(20);
+
+std::string who(const Attachment& a) {
+  return "interface " + a.key.ifname + " of container " + a.key.container_id;
+}
+
+bool is_same_port(const api::Port& known, const Attachment& attachment) {
+  return known.kind == api::PortKind::kTap && known.name == port_name(attachment) &&
+         known.mac == attachment.mac;
+}
+
+// Calls `open` until it succeeds, fails for good, or `deadline` passes.
+template <class Open>
+Result<std::vector<UniqueFd>> open_patiently(const Open& open,
+                                             std::chrono::steady_clock::time_point deadline) {
+  for (;;) {
+    Result<std::vector<UniqueFd>> fds = open();
+    if (fds || fds.error().code != ErrorCode::kConflict || std::chrono::steady_clock::now() >= deadline)
+      return fds;
+    std::this_thread::sleep_for(kReopenPause);
+  }
+}
+
+bool any_gone(const std::vector<UniqueFd>& queues) {
+  return std::any_of(queues.begin(), queues.end(), [](const UniqueFd& fd) { return tap_is_gone(fd.get()); });
+}
+
+}  // namespace
+
+// held_ and host_queues_ are read and changed here without the mutex where no call can block under it: this
+// thread is their only writer, and other threads read under the mutex, which is taken for every change.
+void EngineReconciler::gather_pod_queues(EngineSession& session, Held& held,
+                                         const std::map<PortId, api::Port>& known,
+                                         std::chrono::steady_clock::time_point deadline) {
+  const auto& a = held.attachment;
+  std::vector<UniqueFd> fresh;
+  std::string problem;
+  if (!node_.domains.contains(a.domain)) {
+    problem = who(a) + " is in domain \"" + a.domain +
+              "\", which is not in podwired.json; put the domain back or delete the pod";
+  } else if (held.queues.empty()) {
+    const auto at = known.find(a.port);
+    const bool engine_has_it = at != known.end() && is_same_port(at->second, a);
+    Result<std::vector<UniqueFd>> fds = engine_has_it
+                                            ? session.port_descriptors(a.port)
+                                            : open_patiently([&] { return options_.open_pod(a); }, deadline);
+    if (fds) {
+      fresh = std::move(*fds);
+    } else {
+      problem = who(a) + " could not be opened again: " + fds.error().message +
+                "; delete the pod (CNI DEL) and create it anew";
+    }
+  }
+  const auto& queues = fresh.empty() ? held.queues : fresh;
+  if (problem.empty() && any_gone(queues)) {
+    problem = who(a) + " is gone: its namespace was deleted or the interface removed; call CNI DEL for it";
+  }
+  if (!problem.empty() && problem != held.problem) spdlog::warn("{}", problem);
+  const std::lock_guard lock(mutex_);
+  if (!fresh.empty()) held.queues = std::move(fresh);
+  held.problem = std::move(problem);
+}
+
+Result<void> EngineReconciler::gather_queues(EngineSession& session,
+                                             const std::map<PortId, api::Port>& known) {
+  const auto deadline = std::chrono::steady_clock::now() + kReopenPatience;
+  for (auto& [port, held] : held_) {
+    gather_pod_queues(session, held, known, deadline);
+    if (!session.ok()) return unavailable("the connection to the engine broke");
+  }
+  if (!node_.host) return {};
+  std::vector<UniqueFd> fresh;
+  std::string problem;
+  if (host_queues_.empty() || any_gone(host_queues_)) {
+    const auto at = known.find(node_.host);
+    const bool engine_has_it =
+        host_queues_.empty() && at != known.end() && at->second.role == api::PortRole::kHost;
+    Result<std::vector<UniqueFd>> fds =
+        engine_has_it ? session.port_descriptors(node_.host) : open_patiently(options_.open_host, deadline);
+    if (!session.ok()) return unavailable("the connection to the engine broke");
+    if (fds && !any_gone(*fds)) {
+      fresh = std::move(*fds);
+    } else {
+      problem = "the host interface could not be opened again" +
+                (fds ? std::string() : ": " + fds.error().message) + "; restart podwired";
+    }
+  }
+  if (!problem.empty() && problem != host_problem_) spdlog::warn("{}", problem);
+  const std::lock_guard lock(mutex_);
+  if (!fresh.empty()) host_queues_ = std::move(fresh);
+  host_problem_ = std::move(problem);
+  return {};
+}
+
+// `queues` gets the descriptors of those ports that the engine does not have yet (not in `known`).
+api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Port>& known,
+                                                 PortQueues& queues) const {
+  api::ObjectSet set = node_.objects;
+  const auto send = [&](PortId port, const std::vector<UniqueFd>& fds) {
+    for (const auto& fd : fds) queues[port].push_back(fd.get());
+  };
+  if (!host_problem_.empty()) {
+    std::erase_if(set.ports, [&](const api::Port& p) { return p.id == node_.host; });
+    for (auto& domain : set.domains) domain.host_access = false;
+    std::erase_if(set.routes, [&](const api::Route& r) {
+      return std::any_of(r.next_hops.begin(), r.next_hops.end(),
+                         [&](const api::NextHop& h) { return h.port == node_.host; });
+    });
+  } else if (node_.host) {
+    const auto at = known.find(node_.host);
+    if (at == known.end() || at->second.role != api::PortRole::kHost) send(node_.host, host_queues_);
+  }
+  for (const auto& [id, held] : held_) {
+    if (!held.problem.empty()) continue;
+    const auto domain = node_.domains.at(held.attachment.domain);
+    set.ports.push_back(port_of(held.attachment, domain));
+    set.endpoints.push_back(endpoint_of(held.attachment, domain));
+    const auto at = known.find(id);
+    if (at == known.end() || !is_same_port(at->second, held.attachment)) send(id, held.queues);
+  }
+  return set;
+}
+
+Result<void> EngineReconciler::program(EngineSession& session) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (next_node_) {
+      node_ = std::move(next_node_->objects);
+      if (!next_node_->host_queues.empty()) host_queues_ = std::move(next_node_->host_queues);
+      next_node_.reset();
+    }
+  }
+  PODWIRE_TRY(const auto ports, dump_objects<api::Port>(session.client(), "ports"));
+  std::map<PortId, api::Port> known;
+  for (const auto& port : ports) known[port.id] = port;
+  PODWIRE_CHECK(gather_queues(session, known));
+  PortQueues queues;
+  const auto set = desired_objects(known, queues);
+  auto replaced = session.replace(set, queues);
+  if (!replaced && session.ok()) {
+    spdlog::warn("engine refused the full replace: {}; programming attachments one by one",
+                 replaced.error().message);
+    PortQueues all;
+    const auto everything = desired_objects({}, all);  // fills `all`: not as an argument beside it
+    return program_one_by_one(session, everything, all);
+  }
+  if (!replaced) return replaced.error();
+  set_generation(*replaced);
+  return {};
+}
+
+// An attachment that the engine refuses must not keep the others, or the node, from working.
+Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const api::ObjectSet& all,
+                                                  PortQueues queues) {
+  api::ObjectSet node = all;
+  const auto is_pod = [](const auto& port) { return port.role == api::PortRole::kPod; };
+  std::erase_if(node.ports, is_pod);
+  node.endpoints.clear();
+  auto replaced = session.replace(node, queues);
+  if (!replaced)
+    return Error{replaced.error().code, "the engine refused the node's objects: " + replaced.error().message};
+  set_generation(*replaced);
+  for (auto& [id, held] : held_) {
+    if (!held.problem.empty()) continue;
+    api::ObjectSet put;
+    const auto domain = node_.domains.at(held.attachment.domain);
+    put.ports.push_back(port_of(held.attachment, domain));
+    put.endpoints.push_back(endpoint_of(held.attachment, domain));
+    auto patched = session.patch(put, {}, {{id, queues[id]}});
+    if (!session.ok()) return unavailable("the connection to the engine broke");
+    if (patched) {
+      set_generation(*patched);
+      continue;
+    }
+    const std::lock_guard lock(mutex_);
+    held.problem = "the engine refused " + who(held.attachment) + ": " + patched.error().message +
+                   "; delete the pod (CNI DEL) and create it anew";
+    spdlog::warn("{}", held.problem);
+  }
+  return {};
+}
+
+Result<std::vector<std::string>> EngineReconciler::engine_differences(EngineSession& session) {
+  api::ObjectSet actual;
+  PODWIRE_TRY(actual.ports, dump_objects<api::Port>(session.client(), "ports"));
+  PODWIRE_TRY(actual.vteps, dump_objects<api::Vtep>(session.client(), "vteps"));
+  PODWIRE_TRY(actual.domains, dump_objects<api::Domain>(session.client(), "domains"));
+  PODWIRE_TRY(actual.endpoints, dump_objects<api::Endpoint>(session.client(), "endpoints"));
+  PODWIRE_TRY(actual.routes, dump_objects<api::Route>(session.client(), "routes"));
+  PortQueues unused;
+  return compare_objects(desired_objects({}, unused), actual);
+}
+
+Result<std::vector<std::string>> EngineReconciler::differences() {
+  std::vector<std::string> out;
+  if (state().connected) {
+    Change change;
+    change.call = [this, &out](EngineSession& session) -> Result<void> {
+      PODWIRE_TRY(out, engine_differences(session));
+      return {};
+    };
+    PODWIRE_CHECK(submit(std::move(change)));
+  } else {
+    const auto reason = state().last_error;
+    out.push_back("the engine is not connected" + (reason.empty() ? "" : ": " + reason) +
+                  "; check that podwire-engine runs (systemctl status podwire-engine)");
+  }
+  const std::lock_guard lock(mutex_);
+  if (!host_problem_.empty()) out.push_back(host_problem_);
+  for (const auto& [port, held] : held_) {
+    if (!held.problem.empty()) {
+      if (state_.connected) out.push_back(held.problem);
+    } else if (any_gone(held.queues)) {
+      out.push_back(who(held.attachment) +
+                    " is gone: its namespace was deleted or the interface removed; call CNI DEL for it");
+    }
+  }
+  return out;
+}
+
+Result<void> EngineReconciler::verify(const Attachment& attachment) {
+  const auto name = port_name(attachment);
+  std::string problem;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto held = held_.find(attachment.port);
+    if (held == held_.end()) return not_found(who(attachment) + " has no port in the engine's desired state");
+    problem = held->second.problem;
+    if (problem.empty() && any_gone(held->second.queues)) problem = who(attachment) + " is gone";
+  }
+  if (!problem.empty()) return not_found(problem);
+  Json params{{"noun", "ports"}, {"limit", 1}};
+  if (attachment.port.value() > 1) params["after_id"] = attachment.port.value() - 1;
+  PODWIRE_TRY(const Json page, query("dump", params));
+  std::vector<api::Port> ports;
+  ObjectReader r(page, "the engine's dump of ports");
+  r.required("objects", ports);
+  r.ignore_unknown();
+  PODWIRE_CHECK(r.finish());
+  if (ports.empty() || ports.front().id != attachment.port || !is_same_port(ports.front(), attachment)) {
+    return not_found("the engine has no port " + name + " for " + who(attachment) +
+                     "; type: podwirectl reconcile");
+  }
+  return {};
+}
+
+}  // namespace podwire::control

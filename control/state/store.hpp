@@ -1,0 +1,121 @@
+// Desired state on disk: SQLite (WAL, synchronous=FULL). Every public call is thread-safe and returns after
+// its change is on disk. All SQL runs on one thread of the store's own, which commits everything that is
+// queued as one transaction, each caller in a savepoint: a hundred concurrent ADDs cost a few fsyncs, not
+// hundreds.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/state/ipam.hpp"
+#include "dataplane/base/addresses.hpp"
+#include "dataplane/base/ids.hpp"
+#include "dataplane/base/result.hpp"
+
+namespace podwire::control {
+
+struct AttachmentKey {
+  std::string network;  // the CNI network's name
+  std::string container_id;
+  std::string ifname;
+  auto operator<=>(const AttachmentKey&) const = default;
+};
+
+enum class AttachmentState { kAdding, kReady, kDeleting };
+
+// One interface of one container, from before it exists until after it is gone.
+struct Attachment {
+  AttachmentKey key;
+  AttachmentState state = AttachmentState::kAdding;
+  std::string netns_path;  // as the runtime gave it; may be empty
+  std::uint64_t netns_device =
+      0;  // st_dev and st_ino of the namespace: tells a reused path from the same namespace
+  std::uint64_t netns_inode = 0;
+  std::string domain;  // name
+  PortId port;
+  EndpointId endpoint;
+  MacAddr mac;
+  std::vector<IpPrefix> addresses;  // with the on-link prefix length
+  std::vector<IpAddr> gateways;     // default routes, at most one a family
+  std::uint16_t mtu = 0;
+  std::uint16_t queues = 1;
+  std::string ipam_type;    // empty: built in; else the delegated plugin
+  std::string config_json;  // control/cni's own: what a delegated DEL needs of the ADD
+  std::string pod_namespace, pod_name, pod_uid;
+};
+
+// What begin_add is asked for.
+struct AttachmentRequest {
+  AttachmentKey key;
+  std::string netns_path;
+  std::uint64_t netns_device = 0;
+  std::uint64_t netns_inode = 0;
+  std::string domain;
+  std::optional<MacAddr> mac;             // default: from the first address, by chance if that is taken
+  std::vector<IpPrefix> fixed_addresses;  // from a delegated IPAM plugin: taken as they are
+  std::vector<IpAddr> gateways;           // with fixed_addresses
+  std::vector<IpAddr> requested_ips;      // `ips` capability: these very addresses from the built-in IPAM
+  std::uint16_t mtu = 0;                  // 0: the domain's
+  std::uint16_t queues = 1;
+  std::string ipam_type;
+  std::string config_json;
+  std::string pod_namespace, pod_name, pod_uid;
+};
+
+// Where begin_add takes a domain's addresses from.
+struct DomainPools {
+  std::string name;
+  std::uint16_t mtu = 1450;        // for attachments that ask for none
+  std::vector<AddressPool> pools;  // one a prefix
+};
+
+struct PoolUsage {
+  std::string domain;
+  IpPrefix prefix;
+  std::uint64_t used = 0;  // every recorded address inside the prefix
+  std::uint64_t free = 0;  // that begin_add may still hand out by itself; saturates at 2^63 - 1
+};
+
+class Store {
+ public:
+  // Opens or creates <state_dir>/podwire.db (and the directory), migrates it, and increments the epoch.
+  // kConflict when another podwired has it open, kInvalid when the file is damaged, foreign or of a newer
+  // version.
+  static Result<std::unique_ptr<Store>> open(const std::string& state_dir);
+  virtual ~Store() = default;
+
+  virtual std::uint64_t epoch() const = 0;  // higher at every start of the daemon
+
+  // Replaces the pools; begin_add knows no domain before the first call.
+  virtual void set_domains(std::vector<DomainPools> domains) = 0;
+  virtual Result<std::vector<PoolUsage>> usage() = 0;
+
+  // Allots port id, endpoint id, MAC and addresses and records the attachment in state kAdding. kConflict
+  // when the key exists already (the message tells its state and what to do), kExhausted when the domain has
+  // no address left, kConflict when a requested address is taken (by whom), kInvalid when it is outside the
+  // domain's prefixes.
+  virtual Result<Attachment> begin_add(const AttachmentRequest& request) = 0;
+  virtual Result<void> mark_ready(const AttachmentKey& key) = 0;
+  // Returns the attachment as it was, or nothing when there is none. A second call finds it again until
+  // finish_delete.
+  virtual Result<std::optional<Attachment>> begin_delete(const AttachmentKey& key) = 0;
+  // Forgets the attachment and frees its ids and addresses. No error when there is none.
+  virtual Result<void> finish_delete(const AttachmentKey& key) = 0;
+  virtual Result<std::optional<Attachment>> find(const AttachmentKey& key) = 0;
+  virtual Result<std::vector<Attachment>> list() = 0;
+
+  // Small facts of the node itself (what was moved from the NIC, ...), as JSON text.
+  virtual Result<std::optional<std::string>> get_fact(const std::string& name) = 0;
+  virtual Result<void> set_fact(const std::string& name, const std::optional<std::string>& value) = 0;
+  // A stable id for a named object ("vtep/node-b", "domain/default", "route/default/10.244.2.0/24"), allotted
+  // on first use. Lowest free first; ports stay below 4096, domains from 2 to 8191.
+  virtual Result<std::uint32_t> id_for(const std::string& noun, const std::string& name) = 0;
+  // Frees the ids of `noun` whose names are not in `names` (objects that left the configuration). Not for
+  // ports and endpoints, whose ids go with their attachment.
+  virtual Result<void> keep_ids(const std::string& noun, const std::vector<std::string>& names) = 0;
+};
+
+}  // namespace podwire::control

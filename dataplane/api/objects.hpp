@@ -1,0 +1,157 @@
+// The engine's objects as they stand on the wire: ports, VTEPs, domains, endpoints, routes. One struct a
+// noun, read strictly and written in full. No DPDK in here; control and engine share it. Cross-object rules
+// (a domain that does not exist, an address used twice) are the engine's to check when it applies them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/json.hpp"
+
+namespace podwire::api {
+
+enum class PortKind { kPhysical, kTap };
+enum class PortRole {
+  kPod,     // source-guarded, belongs to one domain
+  kUplink,  // carries VXLAN and the node's own traffic; belongs to the underlay domain
+  kHost,    // the node's own interface: what arrives on the uplink and is not ours goes here and back
+};
+extern const std::vector<std::string> kPortKindNames;  // index = PortKind
+extern const std::vector<std::string> kPortRoleNames;
+
+struct Port {
+  PortId id;
+  std::string name;  // 1..63 characters, unique
+  PortKind kind = PortKind::kTap;
+  PortRole role = PortRole::kPod;
+  DomainId domain;  // pod ports: required. uplink, host: the underlay domain, set by the reader
+  MacAddr
+      mac;  // of the interface behind the port (pod's eth0, host tap, NIC). physical: zero = the device's own
+  std::uint16_t mtu = 0;     // IP bytes; 68..65535. physical: 0 = the device's own
+  std::uint16_t queues = 1;  // physical: receive queues asked for; tap: number of descriptors
+  std::string devargs;       // physical only: "net_af_xdp0,iface=eth0", "0000:01:00.0"
+  std::uint16_t vlan = 0;    // uplink only: 802.1Q id 1..4094 of the underlay, 0 = untagged
+  // How many of this message's descriptors are this port's (taken in order). 0 for a tap that the engine has
+  // already: it keeps its queues.
+  std::uint16_t descriptors = 0;
+
+  bool operator==(const Port&) const = default;
+};
+
+struct Vtep {
+  VtepId id;
+  std::string name;
+  bool local = false;
+  IpAddr address;  // local: ours; remote: the peer's
+  std::uint16_t udp_port =
+      4789;     // local: listens here; remote: sent there, from the local VTEP of same family and port
+  MacAddr mac;  // inner destination MAC that routes towards this VTEP use, or that a local one accepts
+
+  bool operator==(const Vtep&) const = default;
+};
+
+enum class DomainMode {
+  kL2,  // unknown and broadcast frames are flooded
+  kL3,  // nothing is flooded; ARP/ND is answered from what is known
+};
+extern const std::vector<std::string> kDomainModeNames;
+
+struct Domain {
+  DomainId id;  // 2..65535 (1 is the underlay)
+  std::string name;
+  Vni vni;
+  DomainMode mode = DomainMode::kL3;
+  MacAddr gateway_mac;             // anycast: the same on every node
+  std::vector<IpPrefix> gateways;  // the gateway's own addresses with the length of the on-link subnet
+  std::uint16_t mtu = 1450;        // IP bytes
+  bool learning = false;           // learn MACs from ports and unknown VTEPs (l2 only)
+  std::vector<VtepId> flood;       // remote VTEPs that flooded frames go to (l2 only)
+  bool host_access =
+      false;  // the node itself may talk to this domain through the host port; at most one domain
+  std::uint32_t fdb_limit = 4096;  // learned MACs at most
+  std::uint32_t fdb_ageing_s = 300;
+
+  bool operator==(const Domain&) const = default;
+};
+
+struct AddressPair {
+  IpPrefix address;
+  MacAddr mac;  // zero: the endpoint's own
+  bool operator==(const AddressPair&) const = default;
+};
+
+struct Endpoint {
+  EndpointId id;
+  std::string name;
+  DomainId domain;
+  PortId port;  // exactly one of port and vtep
+  VtepId vtep;
+  MacAddr mac;
+  std::vector<IpAddr> addresses;
+  std::vector<AddressPair> allowed_pairs;  // local only: more sources that the guard lets pass
+
+  bool operator==(const Endpoint&) const = default;
+};
+
+struct NextHop {
+  VtepId vtep;  // exactly one of vtep and port
+  PortId port;
+  MacAddr mac;     // vtep: inner destination MAC; zero = the VTEP's own
+  IpAddr address;  // port: the gateway's address; zero of either family = the destination is on link
+  std::uint16_t weight = 1;  // 1..256
+  bool operator==(const NextHop&) const = default;
+};
+
+struct Route {
+  RouteId id;
+  DomainId domain;
+  IpPrefix prefix;  // host bits must be zero
+  std::vector<NextHop> next_hops;
+  bool blackhole = false;  // then no next hops
+
+  bool operator==(const Route&) const = default;
+};
+
+// Any number of objects of every noun, as in `put`.
+struct ObjectSet {
+  std::vector<Port> ports;
+  std::vector<Vtep> vteps;
+  std::vector<Domain> domains;
+  std::vector<Endpoint> endpoints;
+  std::vector<Route> routes;
+
+  bool empty() const {
+    return ports.empty() && vteps.empty() && domains.empty() && endpoints.empty() && routes.empty();
+  }
+};
+
+// Ids of every noun, as in `delete`.
+struct IdSet {
+  std::vector<PortId> ports;
+  std::vector<VtepId> vteps;
+  std::vector<DomainId> domains;
+  std::vector<EndpointId> endpoints;
+  std::vector<RouteId> routes;
+};
+
+Result<void> read_value(const Json& value, const std::string& path, Port& out);
+Result<void> read_value(const Json& value, const std::string& path, Vtep& out);
+Result<void> read_value(const Json& value, const std::string& path, Domain& out);
+Result<void> read_value(const Json& value, const std::string& path, AddressPair& out);
+Result<void> read_value(const Json& value, const std::string& path, Endpoint& out);
+Result<void> read_value(const Json& value, const std::string& path, NextHop& out);
+Result<void> read_value(const Json& value, const std::string& path, Route& out);
+Result<void> read_value(const Json& value, const std::string& path, ObjectSet& out);
+Result<void> read_value(const Json& value, const std::string& path, IdSet& out);
+
+Json to_json(const Port&);
+Json to_json(const Vtep&);
+Json to_json(const Domain&);
+Json to_json(const Endpoint&);
+Json to_json(const NextHop&);
+Json to_json(const Route&);
+Json to_json(const ObjectSet&);  // empty nouns left out
+Json to_json(const IdSet&);
+
+}  // namespace podwire::api

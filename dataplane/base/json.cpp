@@ -1,0 +1,235 @@
+#include "dataplane/base/json.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "dataplane/base/unique_fd.hpp"
+
+namespace podwire {
+namespace {
+
+constexpr int kMaxDepth = 64;
+constexpr std::size_t kMaxFileBytes = 16u << 20;
+
+Error wrong_type(const std::string& path, const char* expected, const Json& value) {
+  return invalid(path + " must be " + expected + ", not " + json_type_name(value));
+}
+
+// Insertions, deletions, replacements and swaps of neighbours (optimal string alignment).
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  const std::size_t width = b.size() + 1;
+  std::vector<std::size_t> cost((a.size() + 1) * width);
+  const auto at = [&](std::size_t i, std::size_t j) -> std::size_t& { return cost[i * width + j]; };
+  for (std::size_t j = 0; j <= b.size(); ++j) at(0, j) = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    at(i, 0) = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      at(i, j) = std::min({at(i - 1, j - 1) + (a[i - 1] != b[j - 1]), at(i - 1, j) + 1, at(i, j - 1) + 1});
+      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) at(i, j) = std::min(at(i, j), at(i - 2, j - 2) + 1);
+    }
+  }
+  return at(a.size(), b.size());
+}
+
+template <class T>
+Result<void> read_parsed(const Json& value, const std::string& path, T& out,
+                         Result<T> (*parse)(std::string_view)) {
+  if (!value.is_string()) return wrong_type(path, "a string", value);
+  auto parsed = parse(value.get_ref<const std::string&>());
+  if (!parsed) return invalid(path + ": " + parsed.error().message);
+  out = *parsed;
+  return {};
+}
+
+}  // namespace
+
+Result<Json> parse_json(std::string_view text, std::string_view what) {
+  bool too_deep = false;
+  const auto limit_depth = [&too_deep](int depth, Json::parse_event_t event, Json&) {
+    const bool opens =
+        event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
+    if (opens && depth >= kMaxDepth) {
+      too_deep = true;
+      throw std::length_error("nesting");  // stops the parser; caught right below
+    }
+    return true;
+  };
+  try {
+    return Json::parse(text, limit_depth);
+  } catch (const std::length_error&) {
+    return Error{ErrorCode::kParse,
+                 std::string(what) + ": nested deeper than " + std::to_string(kMaxDepth) + " levels"};
+  } catch (const nlohmann::json::exception& e) {
+    std::string detail = e.what();
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: ..." → the part a person can use.
+    if (const auto at = detail.find("] "); at != detail.npos) detail.erase(0, at + 2);
+    return Error{ErrorCode::kParse, std::string(what) + ": " + detail};
+  }
+}
+
+Result<Json> read_json_file(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return errno_error("cannot open " + path);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return errno_error("cannot stat " + path);
+  if (S_ISDIR(status.st_mode)) return invalid(path + " is a directory, not a JSON file");
+  std::string text;
+  char buffer[65536];
+  for (;;) {
+    const auto n = ::read(fd.get(), buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno_error("cannot read " + path);
+    if (n == 0) break;
+    text.append(buffer, static_cast<std::size_t>(n));
+    if (text.size() > kMaxFileBytes) return invalid(path + " is larger than 16 MiB");
+  }
+  return parse_json(text, path);
+}
+
+std::string closest_match(std::string_view word, const std::vector<std::string>& candidates) {
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
+  if (word.size() > 64) return best;
+  for (const auto& candidate : candidates) {
+    const auto distance = edit_distance(word, candidate);
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+std::string json_type_name(const Json& value) {
+  switch (value.type()) {
+    case Json::value_t::null:
+      return "null";
+    case Json::value_t::object:
+      return "an object";
+    case Json::value_t::array:
+      return "an array";
+    case Json::value_t::string:
+      return "a string";
+    case Json::value_t::boolean:
+      return "a boolean";
+    case Json::value_t::number_float:
+      return "a fraction";
+    default:
+      return "an integer";
+  }
+}
+
+Result<void> read_value(const Json& value, const std::string& path, bool& out) {
+  if (!value.is_boolean()) return wrong_type(path, "true or false", value);
+  out = value.get<bool>();
+  return {};
+}
+
+Result<void> read_value(const Json& value, const std::string& path, std::string& out) {
+  if (!value.is_string()) return wrong_type(path, "a string", value);
+  out = value.get_ref<const std::string&>();
+  if (out.find('\0') != out.npos) return invalid(path + " contains a zero byte");
+  return {};
+}
+
+Result<void> read_value(const Json& value, const std::string& path, double& out) {
+  if (!value.is_number()) return wrong_type(path, "a number", value);
+  out = value.get<double>();
+  return {};
+}
+
+Result<void> read_value(const Json& value, const std::string& path, MacAddr& out) {
+  return read_parsed(value, path, out, parse_mac);
+}
+Result<void> read_value(const Json& value, const std::string& path, Ipv4& out) {
+  return read_parsed(value, path, out, parse_ipv4);
+}
+Result<void> read_value(const Json& value, const std::string& path, Ipv6& out) {
+  return read_parsed(value, path, out, parse_ipv6);
+}
+Result<void> read_value(const Json& value, const std::string& path, IpAddr& out) {
+  return read_parsed(value, path, out, parse_ip);
+}
+Result<void> read_value(const Json& value, const std::string& path, IpPrefix& out) {
+  return read_parsed(value, path, out, parse_prefix);
+}
+
+Result<void> read_value(const Json& value, const std::string& path, Vni& out) {
+  PODWIRE_TRY(const auto n, read_integer(value, path, 0, Vni::kMax));
+  out = Vni(static_cast<std::uint32_t>(n));
+  return {};
+}
+
+Result<void> read_value(const Json& value, const std::string&, Json& out) {
+  out = value;
+  return {};
+}
+
+Result<std::int64_t> read_integer(const Json& value, const std::string& path, std::int64_t low,
+                                  std::int64_t high) {
+  if (!value.is_number_integer()) return wrong_type(path, "an integer", value);
+  const bool above =
+      value.is_number_unsigned() &&
+      value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  const auto n = above ? std::numeric_limits<std::int64_t>::max() : value.get<std::int64_t>();
+  if (above || n < low || n > high) {
+    return invalid(path + " is " + value.dump() + ", must be from " + std::to_string(low) + " to " +
+                   std::to_string(high));
+  }
+  return n;
+}
+
+ObjectReader::ObjectReader(const Json& object, std::string path) : object_(object), path_(std::move(path)) {
+  if (!object.is_object()) keep(wrong_type(path_.empty() ? "the document" : path_, "an object", object));
+}
+
+const Json* ObjectReader::find(const char* key) {
+  known_.emplace_back(key);
+  if (!object_.is_object()) return nullptr;
+  const auto it = object_.find(key);
+  return it == object_.end() ? nullptr : &*it;
+}
+
+void ObjectReader::keep(const Result<void>& result) {
+  if (!result && !error_) error_ = result.error();
+}
+
+bool ObjectReader::choice_index(const char* key, const std::vector<std::string>& names, std::size_t& index) {
+  const Json* value = find(key);
+  if (!value) return false;
+  std::string list;
+  for (const auto& name : names) list += (list.empty() ? "\"" : ", \"") + name + "\"";
+  if (!value->is_string()) {
+    keep(wrong_type(child(key), ("one of " + list).c_str(), *value));
+    return false;
+  }
+  const auto it = std::find(names.begin(), names.end(), value->get_ref<const std::string&>());
+  if (it == names.end()) {
+    keep(invalid(child(key) + " is " + value->dump() + ", must be one of " + list));
+    return false;
+  }
+  index = static_cast<std::size_t>(it - names.begin());
+  return true;
+}
+
+Result<void> ObjectReader::finish() {
+  if (error_) return *error_;
+  if (ignore_unknown_) return {};
+  for (const auto& [key, value] : object_.items()) {
+    if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+    const auto near = closest_match(key, known_);
+    std::string message = "unknown key \"" + key.substr(0, 64) + "\"" + (path_.empty() ? "" : " in " + path_);
+    message += near.empty() ? "; known keys: " : "; did you mean \"" + near + "\"?";
+    if (near.empty()) {
+      for (std::size_t i = 0; i < known_.size(); ++i) message += (i ? ", " : "") + known_[i];
+    }
+    return invalid(std::move(message));
+  }
+  return {};
+}
+
+}  // namespace podwire

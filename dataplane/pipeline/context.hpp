@@ -1,0 +1,79 @@
+// Context: what a worker hands to the stages with every burst. One a worker; explain has one of its own on
+// the main thread whose events go nowhere and whose egress only records.
+#pragma once
+
+#include <rte_mempool.h>
+
+#include <cstdint>
+
+#include "dataplane/packet/burst.hpp"
+#include "dataplane/tables/snapshot.hpp"
+#include "dataplane/telemetry/counters.hpp"
+#include "dataplane/worker/event.hpp"
+
+namespace podwire::engine {
+
+// Where stages leave events. False: the ring is full.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  virtual bool push(const Event& event) noexcept = 0;
+};
+
+// Takes finished packets; the worker's implementation queues them per port and flushes after the burst.
+class EgressSink {
+ public:
+  virtual ~EgressSink() = default;
+  // Takes every packet of `burst` (all are Verdict::kForward, complete for their port's capabilities): sends
+  // it or books its drop on meta.ingress and meta.domain. `burst.count` is 0 afterwards. One call a burst.
+  virtual void take(Burst& burst) noexcept = 0;
+};
+
+// Token bucket for ICMP errors (RFC 4443 section 2.4 (f), RFC 1812 section 4.3.2.8).
+struct IcmpLimiter {
+  std::uint64_t last_tsc = 0;
+  std::uint64_t tokens = 100;
+};
+
+// MACs this worker reported lately, so that a steady flow is not a steady stream of learn events.
+class LearnFilter {
+ public:
+  struct Slot {
+    std::uint64_t key = 0;    // fdb_key word
+    std::uint64_t where = 0;  // port or VTEP
+    std::uint32_t second = 0;
+
+    // Whether (key, where) is to be reported now: it is new, it moved, or the last report is kRefreshSeconds
+    // old.
+    bool is_news(DomainId domain, const MacAddr& mac, std::uint64_t seen_where,
+                 std::uint32_t now_s) noexcept {
+      const auto seen_key = fdb_key(domain, mac).word;
+      if (key == seen_key && where == seen_where && now_s - second < kRefreshSeconds) return false;
+      *this = {seen_key, seen_where, now_s};
+      return true;
+    }
+  };
+  Slot& slot_of(DomainId domain, const MacAddr& mac) noexcept {
+    return slots_[fdb_key(domain, mac).hash() % kSlots];
+  }
+
+ private:
+  static constexpr std::size_t kSlots = 1024;
+  static constexpr std::uint32_t kRefreshSeconds = 5;
+  Slot slots_[kSlots];
+};
+
+struct Context {
+  const Snapshot* tables = nullptr;
+  WorkerCounters* counters = nullptr;
+  rte_mempool* pool = nullptr;  // for clones, fragments and segments only
+  EventSink* events = nullptr;
+  EgressSink* egress = nullptr;
+  std::uint64_t now_tsc = 0;  // read once per burst
+  std::uint64_t tsc_hz = 0;
+  std::uint32_t now_s = 0;  // monotonic seconds
+  IcmpLimiter icmp;
+  LearnFilter learned;
+};
+
+}  // namespace podwire::engine

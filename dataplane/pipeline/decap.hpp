@@ -1,0 +1,101 @@
+// Decap: VXLAN packets on an uplink addressed to one of our VTEPs lose their outer headers and move to their
+// VNI's domain. Everything else passes. A pod's own VXLAN to the node never comes here: it is on no uplink.
+#pragma once
+
+#include "dataplane/pipeline/accounting.hpp"
+#include "dataplane/pipeline/parse.hpp"
+#include "dataplane/tunnels/vxlan.hpp"
+
+namespace podwire::engine {
+
+struct DecapStage {
+  static constexpr std::string_view kName = "decap";
+
+  static void run(Context& ctx, Burst& burst) noexcept {
+    for (std::uint16_t i = 0; i < burst.count; ++i) {
+      auto& meta = burst.meta[i];
+      if (meta.ingress_role != static_cast<std::uint8_t>(api::PortRole::kUplink)) continue;
+      const auto* local = vxlan::match_local(*ctx.tables, burst.mbufs[i], meta);
+      if (local == nullptr) continue;
+      DropReason reason{};
+      if (!decap(ctx, burst.mbufs[i], meta, *local, reason)) burst.drop(i, reason);
+    }
+  }
+
+ private:
+  static bool decap(Context& ctx, rte_mbuf* mbuf, PacketMeta& meta, const LocalVtep& local,
+                    DropReason& reason) noexcept {
+    const auto sender = vxlan::find_sender(*ctx.tables, mbuf, meta, local.udp_port);
+    const std::uint8_t outer_ecn = ecn_of(mbuf, meta);
+    Vni vni;
+    if (!vxlan::strip(mbuf, meta, vni, reason)) return false;
+    const DomainId id(static_cast<std::uint16_t>(ctx.tables->vni_to_domain->find({vni.value()})));
+    const auto* domain = ctx.tables->domain(id);
+    if (domain == nullptr) {
+      reason = DropReason::vni_unknown;
+      return false;
+    }
+    move_to_domain(*ctx.counters, meta, id);
+    meta.from_tunnel = true;
+    meta.vtep = sender.slot;
+    meta.vni = vni;
+    const auto inner = parse_frame(mbuf, meta);
+    reason = inner.reason;
+    if (!inner.good) return false;
+    if (sender.slot == 0 && !domain->learning) {
+      reason = DropReason::vtep_unknown;
+      return false;
+    }
+    carry_congestion(mbuf, meta, outer_ecn);
+    if (domain->learning) learn_sender(ctx, mbuf, meta, sender, local.udp_port);
+    return true;
+  }
+
+  static std::uint8_t ecn_of(rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
+    if (meta.ether_type == ether_type::kIpv4)
+      return header_unchecked<Ipv4Header>(mbuf, meta.l3_offset)->dscp_ecn & 3;
+    return header_unchecked<Ipv6Header>(mbuf, meta.l3_offset)->version_class_flow.host() >> 20 & 3;
+  }
+
+  // Outer CE on an ECN-capable inner packet becomes inner CE (RFC 6040 section 4.2); nothing else is touched.
+  static void carry_congestion(rte_mbuf* mbuf, const PacketMeta& meta, std::uint8_t outer_ecn) noexcept {
+    if (outer_ecn != 3) [[likely]]
+      return;
+    if (meta.ether_type == ether_type::kIpv4) {
+      auto* ip = header_unchecked<Ipv4Header>(mbuf, meta.l3_offset);
+      if ((ip->dscp_ecn & 3) == 0) return;
+      ip->dscp_ecn |= 3;
+      set_ipv4_checksum(ip);
+    } else if (meta.ether_type == ether_type::kIpv6) {
+      auto* ip = header_unchecked<Ipv6Header>(mbuf, meta.l3_offset);
+      const auto word = ip->version_class_flow.host();
+      if ((word >> 20 & 3) != 0) ip->version_class_flow = Be32(word | 3u << 20);
+    }
+  }
+
+  static void learn_sender(Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta, const vxlan::Sender& sender,
+                           std::uint16_t udp_port) noexcept {
+    const auto mac = header_unchecked<EtherHeader>(mbuf, 0)->source;
+    const auto where = mix(sender.slot ^ mix(udp_port)) ^ address_word(sender.address);
+    auto& slot = ctx.learned.slot_of(meta.domain, mac);
+    if (!slot.is_news(meta.domain, mac, where, ctx.now_s)) return;
+    Event event;
+    event.kind = Event::Kind::kLearn;
+    event.from_tunnel = true;
+    event.port = meta.ingress;
+    event.domain = meta.domain;
+    event.mac = mac;
+    event.address = sender.address;
+    event.udp_port = udp_port;
+    event.vtep = sender.slot;
+    if (!ctx.events->push(event)) ctx.counters->events_lost.add(1);
+  }
+
+  static std::uint64_t address_word(const IpAddr& address) noexcept {
+    std::uint64_t words[2];
+    std::memcpy(words, address.bytes().data(), sizeof words);
+    return words[0] ^ mix(words[1]);
+  }
+};
+
+}  // namespace podwire::engine

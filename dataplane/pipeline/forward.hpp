@@ -1,0 +1,134 @@
+// Forward: decides where a packet goes. Addressed to the gateway's MAC (or to our VTEP's, from a tunnel) it
+// is routed by the domain's FIB; otherwise switched by the FDB. Never from one tunnel into another: that
+// could loop.
+#pragma once
+
+#include <algorithm>
+
+#include "dataplane/pipeline/routing.hpp"
+
+namespace podwire::engine {
+
+struct ForwardStage {
+  static constexpr std::string_view kName = "forward";
+
+  static void run(Context& ctx, Burst& burst) noexcept {
+    for (std::uint16_t i = 0; i < burst.count; ++i) {
+      auto& meta = burst.meta[i];
+      if (meta.verdict != Verdict::kUndecided) continue;
+      const auto* domain = ctx.tables->domain(meta.domain);
+      if (domain == nullptr) {
+        burst.drop(i, DropReason::port_no_domain);
+        continue;
+      }
+      if (domain->learning && !meta.from_tunnel && !meta.generated) learn(ctx, burst.mbufs[i], meta);
+      const auto destination = header_unchecked<EtherHeader>(burst.mbufs[i], 0)->destination;
+      if (destination == domain->gateway_mac || (meta.from_tunnel && is_our_vtep_mac(ctx, destination))) {
+        route(ctx, burst, i, *domain);
+      } else {
+        switch_frame(ctx, burst, i, *domain, destination);
+      }
+    }
+  }
+
+ private:
+  static bool is_our_vtep_mac(const Context& ctx, const MacAddr& mac) noexcept {
+    return std::any_of(ctx.tables->local_vteps.begin(), ctx.tables->local_vteps.end(),
+                       [&](const LocalVtep& vtep) { return vtep.mac == mac; });
+  }
+
+  static bool routable(const IpAddr& address) noexcept {
+    if (address.is_multicast() || address.is_zero()) return false;
+    if (address.is_v6()) return !address.v6().is_link_local() && !address.v6().is_loopback();
+    const auto v4 = address.v4();
+    return !v4.is_broadcast() && !v4.is_loopback() && !(v4.bytes[0] == 169 && v4.bytes[1] == 254);
+  }
+
+  static void route(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain) noexcept {
+    auto* mbuf = burst.mbufs[i];
+    auto& meta = burst.meta[i];
+    if (meta.ether_type != ether_type::kIpv4 && meta.ether_type != ether_type::kIpv6) {
+      burst.drop(i, DropReason::protocol_unsupported);
+      return;
+    }
+    const auto destination = destination_of(mbuf, meta);
+    if (!routable(destination) || !routable(source_of(mbuf, meta))) {
+      burst.drop(i, DropReason::link_local_forward);
+      return;
+    }
+    const auto slot = choose_path(*ctx.tables, find_route_for(*ctx.tables, domain, destination), mbuf, meta);
+    meta.adjacency = slot;
+    if (slot == 0) {
+      reject(ctx, burst, i, DropReason::no_route, IcmpErrorKind::kNoRoute);
+      return;
+    }
+    switch (ctx.tables->adjacencies[slot].kind) {
+      case Adjacency::Kind::kVtep:
+        if (meta.from_tunnel && !meta.generated) {
+          burst.drop(i, DropReason::back_to_tunnel);
+          return;
+        }
+        [[fallthrough]];
+      case Adjacency::Kind::kPort:
+        follow(*ctx.tables, domain, slot, meta, true);
+        return;
+      case Adjacency::Kind::kGateway:
+        reject(ctx, burst, i, DropReason::gateway_no_service, IcmpErrorKind::kPortUnreachable);
+        return;
+      case Adjacency::Kind::kOnLink:
+        reject(ctx, burst, i, DropReason::host_unreachable, IcmpErrorKind::kHostUnreachable);
+        return;
+      case Adjacency::Kind::kBlackhole:
+        burst.drop(i, DropReason::blackhole_route);
+        return;
+      default:
+        burst.drop(i, DropReason::no_route);
+    }
+  }
+
+  static void switch_frame(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain,
+                           const MacAddr& destination) noexcept {
+    auto& meta = burst.meta[i];
+    if (destination.is_multicast()) {
+      if (domain.flood) {
+        meta.verdict = Verdict::kFlood;
+      } else {
+        burst.drop(i, DropReason::multicast_unsupported);
+      }
+      return;
+    }
+    const auto slot = ctx.tables->fdb->find(fdb_key(domain.id, destination));
+    if (slot == 0) {
+      if (domain.flood) {
+        meta.verdict = Verdict::kFlood;
+      } else {
+        burst.drop(i, DropReason::mac_unknown);
+      }
+      return;
+    }
+    meta.adjacency = slot;
+    const auto& adjacency = ctx.tables->adjacencies[slot];
+    if (adjacency.kind == Adjacency::Kind::kVtep && meta.from_tunnel && !meta.generated) {
+      burst.drop(i, DropReason::back_to_tunnel);
+    } else if (adjacency.kind == Adjacency::Kind::kPort && adjacency.port == meta.ingress &&
+               !meta.from_tunnel) {
+      burst.drop(i, DropReason::same_port);
+    } else if (!follow(*ctx.tables, domain, slot, meta, false)) {
+      burst.drop(i, DropReason::mac_unknown);
+    }
+  }
+
+  static void learn(Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
+    const auto mac = header_unchecked<EtherHeader>(mbuf, 0)->source;
+    if (!ctx.learned.slot_of(meta.domain, mac).is_news(meta.domain, mac, meta.ingress.value(), ctx.now_s))
+      return;
+    Event event;
+    event.kind = Event::Kind::kLearn;
+    event.port = meta.ingress;
+    event.domain = meta.domain;
+    event.mac = mac;
+    if (!ctx.events->push(event)) ctx.counters->events_lost.add(1);
+  }
+};
+
+}  // namespace podwire::engine

@@ -1,0 +1,149 @@
+// Parse: finds and checks the headers of every packet and notes their offsets. Later stages read only what
+// this stage has found. The same function parses the inner frame after decap.
+#pragma once
+
+#include <rte_ip.h>
+
+#include "dataplane/headers/headers.hpp"
+#include "dataplane/packet/access.hpp"
+#include "dataplane/packet/burst.hpp"
+#include "dataplane/packet/checksum.hpp"
+#include "dataplane/packet/offload.hpp"
+#include "dataplane/pipeline/context.hpp"
+
+namespace podwire::engine {
+
+// The outcome of one parser; kGood, or why the packet cannot go on.
+struct ParseResult {
+  bool good = true;
+  DropReason reason{};
+  static ParseResult bad(DropReason reason) { return {false, reason}; }
+};
+
+// Notes where L4 begins when all of its fixed header is in reach; otherwise l4_offset stays 0.
+inline void note_l4(rte_mbuf* mbuf, PacketMeta& meta, std::uint32_t offset, std::uint32_t l4_bytes) noexcept {
+  std::uint32_t least = 8;
+  if (meta.ip_proto == ip_proto::kTcp) least = sizeof(TcpHeader);
+  if (l4_bytes < least || offset + least > mbuf->data_len) return;
+  meta.l4_offset = static_cast<std::uint16_t>(offset);
+}
+
+inline ParseResult parse_ipv4(rte_mbuf* mbuf, PacketMeta& meta) noexcept {
+  const auto* ip = header_at<Ipv4Header>(mbuf, meta.l3_offset);
+  if (ip == nullptr) return ParseResult::bad(DropReason::frame_too_short);
+  const std::uint16_t header_bytes = ip->header_bytes();
+  const std::uint16_t total = ip->total_length.host();
+  if ((ip->version_ihl >> 4) != 4 || header_bytes < sizeof(Ipv4Header) || total < header_bytes) {
+    return ParseResult::bad(DropReason::bad_ipv4_header);
+  }
+  if (meta.l3_offset + header_bytes > mbuf->data_len ||
+      std::uint32_t{meta.l3_offset} + total > mbuf->pkt_len) {
+    return ParseResult::bad(DropReason::frame_too_short);
+  }
+  // The sum over a header with a right checksum is all ones (RFC 1071).
+  if (rte_raw_cksum(ip, header_bytes) != 0xffff) return ParseResult::bad(DropReason::bad_ipv4_checksum);
+  meta.ip_proto = ip->protocol;
+  meta.is_fragment = ip->is_fragment();
+  if (!ip->is_later_fragment()) note_l4(mbuf, meta, meta.l3_offset + header_bytes, total - header_bytes);
+  return {};
+}
+
+// Walks the extension headers (RFC 8200 section 4.1). A chain that leaves the first segment ends the walk:
+// the packet is forwarded by its addresses, without L4.
+inline ParseResult parse_ipv6(rte_mbuf* mbuf, PacketMeta& meta) noexcept {
+  const auto* ip = header_at<Ipv6Header>(mbuf, meta.l3_offset);
+  if (ip == nullptr) return ParseResult::bad(DropReason::frame_too_short);
+  if ((ip->version_class_flow.host() >> 28) != 6) return ParseResult::bad(DropReason::bad_ipv6_header);
+  const std::uint32_t end = meta.l3_offset + std::uint32_t{sizeof(Ipv6Header)} + ip->payload_length.host();
+  if (end > mbuf->pkt_len) return ParseResult::bad(DropReason::frame_too_short);
+  std::uint32_t offset = meta.l3_offset + std::uint32_t{sizeof(Ipv6Header)};
+  meta.ip_proto = ip->next_header;
+  for (int headers = 0; headers < 8; ++headers) {
+    struct Extension {
+      std::uint8_t next_header;
+      std::uint8_t length;
+    };
+    switch (meta.ip_proto) {
+      case ip_proto::kHopByHop:
+      case ip_proto::kRouting:
+      case ip_proto::kDestinationOptions:
+      case ip_proto::kAh: {
+        const auto* extension = header_at<Extension>(mbuf, offset);
+        if (extension == nullptr) return {};
+        const std::uint32_t bytes =
+            meta.ip_proto == ip_proto::kAh ? (extension->length + 2u) * 4 : (extension->length + 1u) * 8;
+        meta.ip_proto = extension->next_header;
+        offset += bytes;
+        if (offset > end) return ParseResult::bad(DropReason::bad_ipv6_header);
+        break;
+      }
+      case ip_proto::kFragment: {
+        const auto* fragment = header_at<Ipv6FragmentHeader>(mbuf, offset);
+        if (fragment == nullptr) return {};
+        meta.is_fragment = true;
+        meta.ip_proto = fragment->next_header;
+        if ((fragment->offset_flags.host() & 0xfff8) != 0) return {};
+        offset += sizeof *fragment;
+        if (offset > end) return ParseResult::bad(DropReason::bad_ipv6_header);
+        break;
+      }
+      default:
+        note_l4(mbuf, meta, offset, end - offset);
+        return {};
+    }
+  }
+  return {};
+}
+
+// Parses the frame at the start of `mbuf` into `meta`.
+inline ParseResult parse_frame(rte_mbuf* mbuf, PacketMeta& meta) noexcept {
+  const auto* ether = header_at<EtherHeader>(mbuf, 0);
+  if (ether == nullptr) return ParseResult::bad(DropReason::frame_too_short);
+  if (ether->source.is_multicast()) return ParseResult::bad(DropReason::bad_ethernet);
+  meta.ether_type = ether->type.host();
+  meta.l3_offset = sizeof(EtherHeader);
+  meta.l4_offset = 0;
+  meta.is_fragment = false;
+  if (meta.ether_type == ether_type::kIpv4) [[likely]]
+    return parse_ipv4(mbuf, meta);
+  if (meta.ether_type == ether_type::kIpv6) return parse_ipv6(mbuf, meta);
+  return {};
+}
+
+// Removes the 802.1Q tag when it is the one this uplink carries.
+inline bool strip_vlan(rte_mbuf* mbuf, std::uint16_t vlan) noexcept {
+  const auto* ether = header_at<EtherHeader>(mbuf, 0);
+  const auto* tag = header_at<VlanTag>(mbuf, sizeof(EtherHeader) - sizeof(Be16));
+  if (ether == nullptr || tag == nullptr || mbuf->data_len < sizeof(EtherHeader) + sizeof(VlanTag))
+    return false;
+  if (tag->tpid.host() != ether_type::kVlan || (tag->tci.host() & VlanTag::kIdMask) != vlan) return false;
+  auto* start = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+  std::memmove(start + sizeof(VlanTag), start, 2 * sizeof(MacAddr));
+  rte_pktmbuf_adj(mbuf, sizeof(VlanTag));
+  return true;
+}
+
+struct ParseStage {
+  static constexpr std::string_view kName = "parse";
+
+  static void run(Context& ctx, Burst& burst) noexcept {
+    for (std::uint16_t i = 0; i < burst.count; ++i) {
+      if (i + 4 < burst.count) rte_prefetch0(rte_pktmbuf_mtod(burst.mbufs[i + 4], void*));
+      auto& meta = burst.meta[i];
+      const auto* port = ctx.tables->port(meta.ingress);
+      if (port != nullptr && port->vlan != 0 && !strip_vlan(burst.mbufs[i], port->vlan)) {
+        burst.drop(i, DropReason::bad_ethernet);
+        continue;
+      }
+      const auto result = parse_frame(burst.mbufs[i], meta);
+      if (!result.good) {
+        burst.drop(i, result.reason);
+      } else if (meta.ether_type == ether_type::kVlan &&
+                 meta.ingress_role == static_cast<std::uint8_t>(api::PortRole::kPod)) {
+        burst.drop(i, DropReason::bad_ethernet);
+      }
+    }
+  }
+};
+
+}  // namespace podwire::engine

@@ -1,0 +1,154 @@
+// What forward, gateway and the ICMP errors share: following an adjacency, and turning a packet into the
+// error about it.
+#pragma once
+
+#include "dataplane/packet/flow_hash.hpp"
+#include "dataplane/packet/icmp_error.hpp"
+#include "dataplane/pipeline/accounting.hpp"
+#include "dataplane/pipeline/context.hpp"
+
+namespace podwire::engine {
+
+// The slot itself, or the path of its group that this flow takes.
+inline std::uint32_t choose_path(const Snapshot& tables, std::uint32_t slot, rte_mbuf* mbuf,
+                                 PacketMeta& meta) noexcept {
+  const auto& adjacency = tables.adjacencies[slot];
+  if (adjacency.kind != Adjacency::Kind::kMultipath || adjacency.paths_count == 0) return slot;
+  return tables.paths[adjacency.paths_first + flow_hash(mbuf, meta) % adjacency.paths_count];
+}
+
+// Decides for an adjacency of kind kPort or kVtep; false for every other kind. `routed` says that MACs are to
+// be set.
+inline bool follow(const Snapshot& tables, const DomainEntry& domain, std::uint32_t slot, PacketMeta& meta,
+                   bool routed) noexcept {
+  const auto& adjacency = tables.adjacencies[slot];
+  if (adjacency.kind == Adjacency::Kind::kPort) {
+    meta.verdict = Verdict::kForward;
+    meta.egress = adjacency.port;
+  } else if (adjacency.kind == Adjacency::Kind::kVtep) {
+    meta.verdict = Verdict::kTunnel;
+    meta.vtep = adjacency.vtep;
+    meta.vni = domain.vni;
+  } else {
+    return false;
+  }
+  meta.adjacency = slot;
+  meta.routed = routed;
+  meta.new_destination = adjacency.mac;
+  meta.new_source = domain.gateway_mac;
+  return true;
+}
+
+inline std::uint32_t find_route_for(const Snapshot& tables, const DomainEntry& domain,
+                                    const IpAddr& address) noexcept {
+  return address.is_v4() ? find_route(tables, domain, address.v4())
+                         : find_route(tables, domain, address.v6());
+}
+
+inline IpAddr source_of(rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
+  if (meta.ether_type == ether_type::kIpv4)
+    return IpAddr(header_unchecked<Ipv4Header>(mbuf, meta.l3_offset)->source);
+  return IpAddr(header_unchecked<Ipv6Header>(mbuf, meta.l3_offset)->source);
+}
+
+inline IpAddr destination_of(rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
+  if (meta.ether_type == ether_type::kIpv4)
+    return IpAddr(header_unchecked<Ipv4Header>(mbuf, meta.l3_offset)->destination);
+  return IpAddr(header_unchecked<Ipv6Header>(mbuf, meta.l3_offset)->destination);
+}
+
+enum class IcmpErrorKind : std::uint8_t {
+  kTimeExceeded,
+  kTooBig,
+  kNoRoute,
+  kHostUnreachable,
+  kPortUnreachable
+};
+
+inline bool make_icmp_error(rte_mbuf* mbuf, PacketMeta& meta, const DomainEntry& domain, const IpAddr& from,
+                            IcmpErrorKind kind, std::uint16_t mtu) noexcept {
+  struct TypeCode {
+    std::uint8_t type, code;
+  };
+  static constexpr TypeCode kV4[] = {{icmp::kTimeExceeded, 0},
+                                     {icmp::kUnreachable, icmp::kCodeFragmentationNeeded},
+                                     {icmp::kUnreachable, icmp::kCodeNetUnreachable},
+                                     {icmp::kUnreachable, icmp::kCodeHostUnreachable},
+                                     {icmp::kUnreachable, icmp::kCodePortUnreachable}};
+  static constexpr TypeCode kV6[] = {{icmp6::kTimeExceeded, 0},
+                                     {icmp6::kPacketTooBig, 0},
+                                     {icmp6::kUnreachable, icmp6::kCodeNoRoute},
+                                     {icmp6::kUnreachable, icmp6::kCodeAddressUnreachable},
+                                     {icmp6::kUnreachable, icmp6::kCodePortUnreachable}};
+  const auto index = static_cast<std::size_t>(kind);
+  if (from.is_v4()) {
+    return make_icmp4_error(mbuf, meta, domain.gateway_mac, from.v4(), kV4[index].type, kV4[index].code, mtu);
+  }
+  return make_icmp6_error(mbuf, meta, domain.gateway_mac, from.v6(), kV6[index].type, kV6[index].code, mtu);
+}
+
+// 1,000 errors a second, bursts of 100.
+inline bool take_icmp_token(Context& ctx) noexcept {
+  const std::uint64_t per_token = ctx.tsc_hz / 1000;
+  if (per_token == 0) return true;
+  const std::uint64_t gained = (ctx.now_tsc - ctx.icmp.last_tsc) / per_token;
+  if (gained != 0) {
+    ctx.icmp.last_tsc = ctx.now_tsc;
+    ctx.icmp.tokens = std::min<std::uint64_t>(100, ctx.icmp.tokens + gained);
+  }
+  if (ctx.icmp.tokens == 0) return false;
+  --ctx.icmp.tokens;
+  return true;
+}
+
+// The gateway address that errors come from: the first of the family that is not link-local.
+inline bool error_source(const DomainEntry& domain, bool v4, IpAddr& out) noexcept {
+  if (v4) {
+    if (domain.gateways4.empty()) return false;
+    out = IpAddr(domain.gateways4.front());
+    return true;
+  }
+  for (const auto& address : domain.gateways6) {
+    if (address.is_link_local()) continue;
+    out = IpAddr(address);
+    return true;
+  }
+  return false;
+}
+
+// Drops packet `i` for `reason`. Where the RFCs want an ICMP error and its source can be reached, the error
+// takes the packet's place in the burst, on its way back to the source.
+inline void reject(Context& ctx, Burst& burst, std::uint16_t i, DropReason reason, IcmpErrorKind kind,
+                   std::uint16_t mtu = 0) noexcept {
+  auto* mbuf = burst.mbufs[i];
+  auto& meta = burst.meta[i];
+  const auto* domain = ctx.tables->domain(meta.domain);
+  const bool ip = meta.ether_type == ether_type::kIpv4 || meta.ether_type == ether_type::kIpv6;
+  IpAddr from;
+  if (domain == nullptr || !ip || meta.generated ||
+      !error_source(*domain, meta.ether_type == ether_type::kIpv4, from)) {
+    burst.drop(i, reason);
+    return;
+  }
+  PacketMeta back = meta;
+  const auto slot =
+      choose_path(*ctx.tables, find_route_for(*ctx.tables, *domain, source_of(mbuf, meta)), mbuf, back);
+  if (slot == 0 || !follow(*ctx.tables, *domain, slot, back, true) || !take_icmp_token(ctx) ||
+      !make_icmp_error(mbuf, back, *domain, from, kind, mtu)) {
+    burst.drop(i, reason);
+    return;
+  }
+  book_drop(*ctx.counters, meta, reason);
+  book(*ctx.counters, meta, &LedgerCounters::generated);
+  auto* ether = header_unchecked<EtherHeader>(mbuf, 0);
+  ether->destination = back.new_destination;
+  ether->source = back.new_source;
+  back.generated = true;
+  back.routed = false;
+  back.resolved = true;
+  back.flow_hash = 0;
+  back.reason = reason;
+  meta = back;
+}
+
+}  // namespace podwire::engine

@@ -1,0 +1,195 @@
+#include "dataplane/server/engine.hpp"
+
+#include <rte_cycles.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <filesystem>
+
+#include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/telemetry/explain.hpp"
+#include "dataplane/telemetry/stats.hpp"
+#include "dataplane/telemetry/status.hpp"
+
+namespace podwire::engine {
+namespace {
+
+constexpr int kTickMs = 100;
+// How long replies may take to leave once the engine has been told to.
+constexpr int kGoodbyeMs = 500;
+
+std::string random_instance() {
+  std::uint64_t number = 0;
+  if (::getrandom(&number, sizeof number, 0) != sizeof number) number = rte_rdtsc();
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(number));
+  return text;
+}
+
+}  // namespace
+
+Engine::Engine(Start start, PacketPools pools)
+    : start_(std::move(start)),
+      instance_(random_instance()),
+      pools_(std::move(pools)),
+      counters_(static_cast<unsigned>(start_.lcores.size())),
+      publisher_(static_cast<unsigned>(start_.lcores.size())) {}
+
+Result<std::unique_ptr<Engine>> Engine::create(Start start) {
+  const auto& options = start.options;
+  PODWIRE_TRY(auto pools, PacketPools::create(options.mbufs, options.jumbo_mbufs, options.workers + 1));
+  std::unique_ptr<Engine> engine(new Engine(std::move(start), std::move(pools)));
+  PODWIRE_CHECK(engine->start_workers());
+  PODWIRE_CHECK(engine->listen());
+  return engine;
+}
+
+Result<void> Engine::start_workers() {
+  WorkerSet::Config config;
+  config.lcores = start_.lcores;
+  config.idle = {start_.options.idle == IdleMode::kBusy, start_.options.spin_us};
+  config.pipeline = hooks_for<Pipeline, kResumeStage>();
+  config.pools = pools_.get();
+  PODWIRE_TRY(workers_, WorkerSet::create(config, publisher_, counters_));
+
+  ProgrammerEnvironment environment;
+  environment.publisher = &publisher_;
+  environment.injector = workers_.get();
+  environment.counters = &counters_.main();
+  environment.pool = pools_.get().packets;
+  environment.open_port = [this](const api::Port& port, std::vector<UniqueFd> fds) {
+    return open_port(port, std::move(fds), pools_.get(), static_cast<std::uint16_t>(workers_->count()));
+  };
+  environment.port_added = [this](PortId id) { ledgers_.port_added(id); };
+  environment.domain_added = [this](DomainId id) { ledgers_.domain_added(id); };
+  programmer_ = std::make_unique<Programmer>(std::move(environment), now_ms());
+  return workers_->start();
+}
+
+Result<void> Engine::listen() {
+  const auto directory = std::filesystem::path(start_.options.socket).parent_path();
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error)
+    return io_error("cannot make the directory " + directory.string() +
+                    " for the socket: " + error.message());
+  RpcServerOptions options;
+  options.path = start_.options.socket;
+  PODWIRE_TRY(server_, RpcServer::listen(
+                           std::move(options),
+                           [this](RpcRequest request, Responder responder) {
+                             verbs_.handle(std::move(request), std::move(responder));
+                           },
+                           [this](std::uint64_t connection) { verbs_.connection_closed(connection); }));
+  epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  timer_.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!epoll_ || !timer_) return errno_error("the main loop's descriptors");
+  constexpr timespec kTick{0, kTickMs * 1000000};
+  const itimerspec every{kTick, kTick};
+  if (::timerfd_settime(timer_.get(), 0, &every, nullptr) != 0) return errno_error("timerfd_settime");
+  for (const int fd : {server_->fd(), workers_->event_fd(), timer_.get(), start_.signal_fd})
+    PODWIRE_CHECK(watch(fd));
+  return {};
+}
+
+Result<void> Engine::watch(int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return errno_error("epoll_ctl");
+  return {};
+}
+
+Engine::~Engine() {
+  server_.reset();
+  if (workers_) workers_->stop();
+  if (programmer_ && workers_) serve_events();
+  programmer_.reset();  // closes the ports
+  workers_.reset();
+}
+
+std::uint64_t Engine::now_ms() {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now().time_since_epoch()).count());
+}
+
+Result<void> Engine::run() {
+  while (!leaving_) {
+    std::array<epoll_event, 8> ready{};
+    const int count = ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), -1);
+    if (count < 0 && errno != EINTR) return errno_error("epoll_wait");
+    for (int i = 0; i < count; ++i) {
+      const int fd = ready[static_cast<std::size_t>(i)].data.fd;
+      if (fd == server_->fd()) {
+        server_->poll(0);
+      } else if (fd == workers_->event_fd()) {
+        serve_events();
+      } else if (fd == timer_.get()) {
+        std::uint64_t ticks = 0;
+        if (::read(timer_.get(), &ticks, sizeof ticks) > 0) programmer_->tick(now_ms());
+      } else {
+        spdlog::info("leaving on a signal");
+        leaving_ = true;
+      }
+    }
+  }
+  say_goodbye();
+  return {};
+}
+
+// Nobody new; who asked last gets the answer.
+void Engine::say_goodbye() {
+  server_->stop_listening();
+  const auto deadline = now_ms() + kGoodbyeMs;
+  do {
+    server_->poll(10);
+  } while (!server_->idle() && now_ms() < deadline);
+}
+
+void Engine::serve_events() {
+  const auto now = now_ms();
+  workers_->drain_events([&](const Event& event) { programmer_->on_event(event, now); });
+  programmer_->flush(now);
+}
+
+Result<std::uint64_t> Engine::patch(api::ObjectSet put, const api::IdSet& remove, std::vector<UniqueFd> fds) {
+  return programmer_->patch(std::move(put), remove, std::move(fds), now_ms());
+}
+
+Result<void> Engine::replace_chunk(api::ObjectSet put, std::vector<UniqueFd> fds) {
+  return programmer_->replace_chunk(std::move(put), std::move(fds));
+}
+
+Result<std::uint64_t> Engine::replace_commit() {
+  return programmer_->replace_commit(now_ms());
+}
+
+Json Engine::status() {
+  const auto uptime = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - started_).count();
+  return make_status({*programmer_, *workers_, pools_, instance_, start_.memory_mode,
+                      start_.options.idle == IdleMode::kBusy, static_cast<std::uint64_t>(uptime)});
+}
+
+Json Engine::stats(bool all_drops) {
+  return make_stats({*programmer_, counters_, ledgers_, rte_get_tsc_hz()}, all_drops);
+}
+
+Result<Json> Engine::fdb(const Json& params) {
+  return programmer_->fdb(params, now_ms());
+}
+Result<Json> Engine::neighbors(const Json& params) {
+  return programmer_->neighbors(params, now_ms());
+}
+
+Result<Json> Engine::explain(const Json& params) {
+  const auto* tables = publisher_.current_for_main();
+  if (tables == nullptr) return unavailable("nothing has been programmed yet; see status");
+  return engine::explain(params, {programmer_->intent(), *tables, pools_.get().packets});
+}
+
+}  // namespace podwire::engine

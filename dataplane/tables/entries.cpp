@@ -1,0 +1,85 @@
+#include "dataplane/tables/entries.hpp"
+
+#include <algorithm>
+
+namespace podwire::engine {
+namespace {
+
+void add_mac(std::vector<MacAddr>& macs, const MacAddr& mac) {
+  if (std::find(macs.begin(), macs.end(), mac) == macs.end()) macs.push_back(mac);
+}
+
+void add_sources(PortEntry& entry, const api::Endpoint& endpoint, bool all_without_addresses) {
+  add_mac(entry.macs, endpoint.mac);
+  for (const auto& address : endpoint.addresses)
+    entry.sources.push_back({endpoint.mac, {address, address.bits()}});
+  for (const auto& pair : endpoint.allowed_pairs) {
+    const auto mac = pair.mac.is_zero() ? endpoint.mac : pair.mac;
+    add_mac(entry.macs, mac);
+    entry.sources.push_back({mac, pair.address});
+  }
+  // No address means any address. Where another endpoint of the port has some, that must be spelled out.
+  if (endpoint.addresses.empty() && !all_without_addresses) {
+    entry.sources.push_back({endpoint.mac, {IpAddr(Ipv4()), 0}});
+    entry.sources.push_back({endpoint.mac, {IpAddr(Ipv6()), 0}});
+  }
+}
+
+}  // namespace
+
+PortEntry make_port_entry(const Intent& intent, const api::Port& port, Port* device) {
+  PortEntry entry;
+  entry.id = port.id;
+  entry.device = device;
+  entry.role = port.role;
+  entry.domain = port.domain;
+  entry.mac = port.mac.is_zero() ? device->mac() : port.mac;
+  entry.mtu = device->mtu();
+  entry.vlan = port.vlan;
+  entry.answers_for_host = port.role == api::PortRole::kUplink && !intent.host_port();
+  const auto& endpoints = intent.endpoints_on(port.id);
+  const bool all_without = std::all_of(endpoints.begin(), endpoints.end(), [&](EndpointId id) {
+    const auto* endpoint = intent.endpoint(id);
+    return endpoint->addresses.empty() && endpoint->allowed_pairs.empty();
+  });
+  for (const auto id : endpoints) add_sources(entry, *intent.endpoint(id), all_without);
+  return entry;
+}
+
+DomainEntry make_domain_entry(const Intent& intent, const api::Domain& domain,
+                              const std::function<std::uint32_t(VtepId)>& slot_of) {
+  DomainEntry entry;
+  entry.id = domain.id;
+  entry.vni = domain.vni;
+  entry.flood = domain.mode == api::DomainMode::kL2;
+  entry.learning = domain.learning;
+  entry.host_access = domain.host_access;
+  entry.mtu = domain.mtu;
+  entry.gateway_mac = domain.gateway_mac;
+  for (const auto& gateway : domain.gateways) {
+    if (gateway.address.is_v4()) {
+      entry.gateways4.push_back(gateway.address.v4());
+    } else {
+      entry.gateways6.push_back(gateway.address.v6());
+    }
+  }
+  const auto link_local = Ipv6::link_local_of(domain.gateway_mac);
+  if (std::find(entry.gateways6.begin(), entry.gateways6.end(), link_local) == entry.gateways6.end()) {
+    entry.gateways6.push_back(link_local);
+  }
+  if (entry.flood) {
+    const auto& ports = intent.pod_ports(domain.id);
+    entry.flood_ports.assign(ports.begin(), ports.end());
+    for (const auto vtep : domain.flood) entry.flood_vteps.push_back(slot_of(vtep));
+  }
+  return entry;
+}
+
+DomainEntry make_underlay_entry() {
+  DomainEntry entry;
+  entry.id = kUnderlayDomain;
+  entry.mtu = 65535;  // the ports of it have their own
+  return entry;
+}
+
+}  // namespace podwire::engine

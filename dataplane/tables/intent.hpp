@@ -1,0 +1,199 @@
+// Intent: the desired objects by id, with the indexes that cross-object rules and table building need. A set
+// of changes is staged as a whole: either every rule holds afterwards, or nothing has changed and the error
+// names the object, the value and what to do. Knows no tables, ports or packets. Main thread only.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "dataplane/api/objects.hpp"
+#include "dataplane/tables/lookup_table.hpp"
+
+namespace podwire::engine {
+
+inline constexpr std::size_t kMaxEndpoints = 524'288;
+inline constexpr std::size_t kMaxRoutes = 262'144;
+inline constexpr std::size_t kMaxNextHops = 524'288;  // of all routes together
+inline constexpr std::size_t kMaxVteps = 16'384;
+inline constexpr std::size_t kMaxGateways = 16;  // per domain; workers compare them one by one
+
+// One object that appears, changes or goes.
+template <class T>
+struct Change {
+  std::optional<T> before;
+  std::optional<T> after;
+};
+
+struct Changes {
+  std::vector<Change<api::Port>> ports;  // `after` keeps `descriptors` as the message had it
+  std::vector<Change<api::Vtep>> vteps;
+  std::vector<Change<api::Domain>> domains;
+  std::vector<Change<api::Endpoint>> endpoints;
+  std::vector<Change<api::Route>> routes;
+
+  bool empty() const {
+    return ports.empty() && vteps.empty() && domains.empty() && endpoints.empty() && routes.empty();
+  }
+};
+
+struct DomainAddress {
+  DomainId domain;
+  IpAddr address;
+  bool operator==(const DomainAddress&) const = default;
+};
+
+struct DomainPrefix {
+  DomainId domain;
+  IpPrefix prefix;
+  bool operator==(const DomainPrefix&) const = default;
+};
+
+struct DomainHash {
+  std::size_t operator()(const DomainAddress& key) const noexcept { return of(key.domain, key.address, -1); }
+  std::size_t operator()(const DomainPrefix& key) const noexcept {
+    return of(key.domain, key.prefix.address, key.prefix.length);
+  }
+
+ private:
+  static std::size_t of(DomainId domain, const IpAddr& address, int length) noexcept {
+    std::uint64_t words[2];
+    std::memcpy(words, address.bytes().data(), sizeof words);
+    return mix(words[0] ^
+               mix(words[1] ^ mix(std::uint64_t{domain.value()} << 16 ^ static_cast<std::uint64_t>(length))));
+  }
+};
+
+class Intent {
+ public:
+  // Applies `remove`, then `put`. Objects that would not change are left out of the result; ids to remove
+  // that are not there are no error.
+  Result<Changes> stage(const api::ObjectSet& put, const api::IdSet& remove);
+  // Undoes the last stage().
+  void rollback(const Changes& changes);
+  // Ids that are there and not in `all`: what a full replace removes.
+  api::IdSet surplus(const api::ObjectSet& all) const;
+
+  const std::map<PortId, api::Port>& ports() const { return ports_; }
+  const std::map<VtepId, api::Vtep>& vteps() const { return vteps_; }
+  const std::map<DomainId, api::Domain>& domains() const { return domains_; }
+  const std::map<EndpointId, api::Endpoint>& endpoints() const { return endpoints_; }
+  const std::map<RouteId, api::Route>& routes() const { return routes_; }
+
+  const api::Port* port(PortId id) const { return find(ports_, id); }
+  const api::Vtep* vtep(VtepId id) const { return find(vteps_, id); }
+  const api::Domain* domain(DomainId id) const { return find(domains_, id); }
+  const api::Endpoint* endpoint(EndpointId id) const { return find(endpoints_, id); }
+  const api::Route* route(RouteId id) const { return find(routes_, id); }
+
+  const api::Endpoint* endpoint_with(DomainId domain, const MacAddr& mac) const;
+  const api::Endpoint* endpoint_with(DomainId domain, const IpAddr& address) const;
+  const api::Route* route_for(DomainId domain, const IpPrefix& prefix) const;  // exactly this prefix
+  // Longest match among the routes of `domain`.
+  const api::Route* lookup(DomainId domain, const IpAddr& address) const;
+  const std::set<PortId>& pod_ports(DomainId domain) const { return members(pod_ports_, domain); }
+  const std::set<EndpointId>& endpoints_on(PortId port) const { return members(endpoints_on_port_, port); }
+  const std::set<RouteId>& routes_through(PortId port) const { return members(routes_on_port_, port); }
+  const std::set<RouteId>& routes_through(VtepId vtep) const { return members(routes_on_vtep_, vtep); }
+  // Routes with a next hop on a port that has this address.
+  const std::set<RouteId>& routes_through(DomainId domain, const IpAddr& address) const {
+    return members(routes_on_address_, DomainAddress{domain, address});
+  }
+  const std::set<RouteId>& underlay_routes() const { return members(routes_in_domain_, kUnderlayDomain); }
+  const std::set<VtepId>& local_vteps() const { return local_vteps_; }
+  PortId host_port() const { return host_port_; }
+  DomainId host_domain() const { return host_domain_; }
+
+ private:
+  template <class Key, class Member, class Hash = std::hash<Key>>
+  using Groups = std::unordered_map<Key, std::set<Member>, Hash>;
+
+  template <class Map, class Id>
+  static auto find(const Map& map, Id id) -> const typename Map::mapped_type* {
+    const auto it = map.find(id);
+    return it == map.end() ? nullptr : &it->second;
+  }
+  template <class Key, class Member, class Hash>
+  static const std::set<Member>& members(const Groups<Key, Member, Hash>& groups, const Key& key) {
+    static const std::set<Member> kNone;
+    const auto it = groups.find(key);
+    return it == groups.end() ? kNone : it->second;
+  }
+
+  // Add or take out one object with all its index entries; insert() after check_unique() succeeded.
+  void insert(const api::Port& port);
+  void insert(const api::Vtep& vtep);
+  void insert(const api::Domain& domain);
+  void insert(const api::Endpoint& endpoint);
+  void insert(const api::Route& route);
+  void erase(const api::Port& port);
+  void erase(const api::Vtep& vtep);
+  void erase(const api::Domain& domain);
+  void erase(const api::Endpoint& endpoint);
+  void erase(const api::Route& route);
+
+  // Rules about one object among its own kind (intent_rules.cpp).
+  Result<void> check_unique(const api::Port& port) const;
+  Result<void> check_unique(const api::Vtep& vtep) const;
+  Result<void> check_unique(const api::Domain& domain) const;
+  Result<void> check_unique(const api::Endpoint& endpoint) const;
+  Result<void> check_unique(const api::Route& route) const;
+  // Rules about what an object refers to, on the final state.
+  Result<void> check_references(const api::Port& port) const;
+  Result<void> check_references(const api::Vtep& vtep) const;
+  Result<void> check_references(const api::Domain& domain) const;
+  Result<void> check_references(const api::Endpoint& endpoint) const;
+  Result<void> check_references(const api::Route& route) const;
+  Result<void> check_next_hop(const api::Route& route, const api::NextHop& next_hop) const;
+  // Rules about what refers to an object that changed or went.
+  Result<void> check_referrers(const Change<api::Port>& change) const;
+  Result<void> check_referrers(const Change<api::Vtep>& change) const;
+  Result<void> check_referrers(const Change<api::Domain>& change) const;
+  Result<void> check_referrers(const Change<api::Endpoint>&) const { return {}; }
+  Result<void> check_referrers(const Change<api::Route>&) const { return {}; }
+
+  template <class T>
+  Result<void> check_all(const std::vector<Change<T>>& changes) const;
+
+  std::map<PortId, api::Port> ports_;
+  std::map<VtepId, api::Vtep> vteps_;
+  std::map<DomainId, api::Domain> domains_;
+  std::map<EndpointId, api::Endpoint> endpoints_;
+  std::map<RouteId, api::Route> routes_;
+
+  std::unordered_map<std::string, PortId> port_names_;
+  std::unordered_map<std::string, VtepId> vtep_names_;
+  std::unordered_map<std::string, DomainId> domain_names_;
+  std::unordered_map<std::uint32_t, DomainId> vnis_;
+  std::map<std::pair<IpAddr, std::uint16_t>, VtepId> local_addresses_;   // with UDP port
+  std::map<std::pair<IpAddr, std::uint16_t>, VtepId> remote_addresses_;  // with UDP port
+  std::unordered_map<std::uint64_t, EndpointId> macs_;                   // by fdb_key word
+  std::unordered_map<DomainAddress, EndpointId, DomainHash> addresses_;
+  std::unordered_map<DomainPrefix, RouteId, DomainHash> prefixes_;
+  std::set<VtepId> local_vteps_;
+  PortId host_port_;
+  DomainId host_domain_;
+  std::size_t next_hops_ = 0;
+
+  Groups<DomainId, PortId> pod_ports_;
+  Groups<DomainId, EndpointId> endpoints_in_domain_;
+  Groups<DomainId, RouteId> routes_in_domain_;
+  Groups<PortId, EndpointId> endpoints_on_port_;
+  Groups<VtepId, EndpointId> endpoints_on_vtep_;
+  Groups<PortId, RouteId> routes_on_port_;
+  Groups<VtepId, RouteId> routes_on_vtep_;
+  Groups<DomainAddress, RouteId, DomainHash> routes_on_address_;
+  Groups<VtepId, DomainId> floods_to_vtep_;
+};
+
+// How messages call an object.
+std::string label(const api::Port& port);
+std::string label(const api::Vtep& vtep);
+std::string label(const api::Domain& domain);
+std::string label(const api::Endpoint& endpoint);
+std::string label(const api::Route& route);
+
+}  // namespace podwire::engine

@@ -1,0 +1,112 @@
+// Programmer::State: the parts of the programmer and the order in which they follow a change. Private to
+// tables/.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+
+#include "dataplane/tables/forwarding.hpp"
+#include "dataplane/tables/intent.hpp"
+#include "dataplane/tables/neighbor_prober.hpp"
+#include "dataplane/tables/parking.hpp"
+#include "dataplane/tables/programmer.hpp"
+#include "dataplane/tables/underlay.hpp"
+
+namespace podwire::engine {
+
+using Descriptors = std::map<PortId, std::vector<UniqueFd>>;
+
+// Duplicates of a tap's queue descriptors, in order.
+Result<std::vector<UniqueFd>> duplicate_queues(const api::Port& port, const Port& device);
+
+class Programmer::State final : private Topology {
+ public:
+  State(ProgrammerEnvironment environment, std::uint64_t now_ms);
+  ~State() override;
+
+  Result<std::uint64_t> apply(const api::ObjectSet& put, const api::IdSet& remove, Descriptors descriptors,
+                              std::uint64_t now_ms);
+  void replace_begin() { replace_.emplace(); }
+  void replace_abort() { replace_.reset(); }
+  Result<void> replace_chunk(api::ObjectSet put, std::vector<UniqueFd> fds);
+  Result<std::uint64_t> replace_commit(std::uint64_t now_ms);
+
+  // programmer_events.cpp
+  void on_event(const Event& event, std::uint64_t now_ms);
+  void flush();
+  void tick(std::uint64_t now_ms);
+
+  // programmer_views.cpp
+  Result<Json> dump(const Json& params) const;
+  Result<Json> fdb(const Json& params, std::uint64_t now_ms) const;
+  Result<Json> neighbors(const Json& params, std::uint64_t now_ms) const;
+  Result<std::vector<UniqueFd>> port_descriptors(PortId id) const;
+  ObjectCounts counts() const;
+
+  std::uint64_t generation() const { return generation_; }
+  const Intent& intent() const { return intent_; }
+  const Port* device(PortId id) const;
+
+ private:
+  using Devices = std::map<PortId, std::unique_ptr<Port>>;
+  struct Replace {
+    api::ObjectSet put;
+    Descriptors descriptors;
+  };
+  struct Closing {
+    std::unique_ptr<Port> device;
+    std::uint64_t ports_generation;  // the first without it
+  };
+
+  MacAddr mac_of(PortId port) const override;
+  std::uint32_t slot_of(VtepId vtep) const override { return underlay_.slot_of(vtep); }
+
+  // programmer_ports.cpp
+  Result<Devices> open_devices(const Changes& changes, Descriptors& descriptors) const;
+  Result<std::unique_ptr<Port>> open_device(const Change<api::Port>& change, std::vector<UniqueFd> fds) const;
+  void install_devices(Devices devices);
+  void remove_devices(const Changes& changes);
+  void close_devices(int timeout_ms);
+
+  void commit(const Changes& changes, Devices devices, std::uint64_t now_ms);
+  void add_structure(const Changes& changes, std::uint64_t now_ms);
+  void forget_learned(const Changes& changes);
+  void remove_structure(const Changes& changes, std::uint64_t now_ms);
+  void announce(const Changes& changes) const;
+  std::set<PortId> affected_ports(const Changes& changes) const;
+  std::set<DomainId> affected_domains(const Changes& changes) const;
+  void rebuild(PortId id);
+  void rebuild(DomainId id);
+  void rebuild_vnis();
+  const PortEntry* port_entry(PortId id) const;
+  // Publishes when something has changed since the last time; returns whether it did.
+  bool publish();
+
+  void serve_learn(const Event& event, std::uint64_t now_ms);
+  // Sends, keeps or drops a packet that a worker parked.
+  void dispatch(rte_mbuf* mbuf);
+  void drop_parked(rte_mbuf* mbuf, const PacketMeta& meta, DropReason reason);
+  void release_settled();
+
+  ProgrammerEnvironment environment_;
+  Intent intent_;
+  Devices devices_;
+  std::vector<Closing> closing_;
+  NeighborProber prober_;
+  Underlay underlay_;
+  Forwarding forwarding_;
+  Parking parking_;
+  std::optional<Replace> replace_;
+
+  std::vector<std::unique_ptr<const PortEntry>> port_entries_;      // by id
+  std::vector<std::unique_ptr<const DomainEntry>> domain_entries_;  // by id
+  std::unique_ptr<LookupTable<Key64>> vnis_ = std::make_unique<LookupTable<Key64>>();
+  Garbage garbage_;
+  bool publish_needed_ = true;
+  std::uint64_t generation_ = 0;
+  std::uint64_t ports_generation_ = 0;
+  std::uint64_t next_second_ms_ = 0;
+};
+
+}  // namespace podwire::engine

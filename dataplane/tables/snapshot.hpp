@@ -1,0 +1,182 @@
+// Snapshot: what workers read. The engine's main thread builds it (tables/programmer.hpp) and publishes it
+// (tables/publisher.hpp); workers load the pointer once a burst. Small configuration (ports, domains, VTEPs)
+// is immutable behind the snapshot's pointers; the large tables (FDB, FIB) behind it change in place,
+// lock-free for readers. What a table value points to (an Adjacency slot) is written before the value and not
+// reused until every worker has been quiescent.
+#pragma once
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <vector>
+
+#include "dataplane/api/objects.hpp"
+#include "dataplane/base/addresses.hpp"
+#include "dataplane/base/be.hpp"
+#include "dataplane/ports/port.hpp"
+#include "dataplane/tables/lookup_table.hpp"
+
+namespace podwire::engine {
+
+// One place a packet may go. Slot 0 is never used.
+struct Adjacency {
+  enum class Kind : std::uint8_t {
+    kNone,
+    kPort,     // out of `port` with `mac` as destination
+    kVtep,     // through `vtep` with `mac` as inner destination
+    kGateway,  // an address of the domain's gateway: ours
+    kBlackhole,
+    kMultipath,  // one of `paths_count` adjacencies at Snapshot::paths[paths_first], by flow hash
+    kOnLink,     // in a subnet of the domain, but nobody has the address (L3: unreachable)
+  };
+  Kind kind = Kind::kNone;
+  bool learned = false;  // from traffic, not from control
+  PortId port;
+  std::uint32_t vtep = 0;  // slot in Snapshot::vteps
+  MacAddr mac;
+  std::uint16_t paths_count = 0;
+  std::uint32_t paths_first = 0;
+  EndpointId endpoint;  // who decided: one of these, or neither (gateway)
+  RouteId route;
+
+  bool operator==(const Adjacency&) const = default;
+};
+
+// A source that a pod may use.
+struct AllowedSource {
+  MacAddr mac;
+  IpPrefix address;
+  bool operator==(const AllowedSource&) const = default;
+};
+
+// One port as workers see it.
+struct PortEntry {
+  PortId id;
+  Port* device = nullptr;  // lives until the snapshots that name it are gone
+  api::PortRole role = api::PortRole::kPod;
+  DomainId domain;
+  MacAddr mac;  // of the interface behind the port
+  std::uint16_t mtu = 0;
+  std::uint16_t vlan = 0;
+  bool answers_for_host =
+      false;  // uplink without a host port: the engine answers ARP/ND for local VTEP addresses
+  // Source guard. Empty `sources` with a non-zero count of macs means: MAC only (endpoint without addresses).
+  std::vector<MacAddr> macs;
+  std::vector<AllowedSource> sources;
+
+  bool operator==(const PortEntry&) const = default;
+};
+
+struct DomainEntry {
+  DomainId id;
+  Vni vni;
+  bool flood = false;  // mode l2
+  bool learning = false;
+  bool host_access = false;
+  std::uint16_t mtu = 0;
+  MacAddr gateway_mac;
+  std::vector<Ipv4> gateways4;
+  std::vector<Ipv6> gateways6;  // the link-local address of gateway_mac included
+  std::vector<PortId> flood_ports;
+  std::vector<std::uint32_t> flood_vteps;  // slots
+  std::uint64_t fib4_lengths = 0;          // bit L: some route of this domain has length L (hosts: 32)
+  std::bitset<129> fib6_lengths;
+  std::vector<std::uint8_t> fib6_lengths_descending;
+
+  bool operator==(const DomainEntry&) const = default;
+};
+
+// A tunnel end of ours: UDP to it is decapsulated. Matched linearly; there are a handful.
+struct LocalVtep {
+  IpAddr address;
+  std::uint16_t udp_port = 0;
+  MacAddr mac;  // inner destination MAC that routes to us, beside the gateway's
+  bool operator==(const LocalVtep&) const = default;
+};
+
+// A remote VTEP with its ready-made outer headers: Ethernet, VLAN if any, IP, UDP, VXLAN. Per packet only
+// lengths, IPv4 checksum, UDP source port, VNI (and the UDP checksum over IPv6) are filled in.
+struct alignas(64) VtepEntry {
+  std::array<std::uint8_t, 80> header{};
+  std::uint8_t header_bytes = 0;
+  std::uint8_t l3_offset = 0;  // of the outer IP header: 14 or 18
+  bool v6 = false;
+  bool resolved = false;    // the next hop's MAC is known
+  bool has_source = false;  // a local VTEP of this family and UDP port exists
+  bool known = false;       // false: an empty slot
+  PortId egress;            // uplink
+  std::uint16_t mtu = 0;    // largest inner IP packet: underlay MTU less overhead; 0: not known, no limit
+  std::uint32_t checksum_base =
+      0;  // IPv4: sum of the header's 16-bit words as stored, lengths and checksum zero
+  VtepId id;
+  IpAddr address;
+  std::uint16_t udp_port = 0;
+  MacAddr mac;
+
+  bool operator==(const VtepEntry&) const = default;
+};
+
+struct Snapshot {
+  std::uint64_t generation = 0;
+  std::uint64_t ports_generation = 0;       // changes when a worker must look at its polled queues anew
+  std::vector<const PortEntry*> ports;      // by PortId; null where there is none
+  std::vector<const DomainEntry*> domains;  // by DomainId
+  std::vector<VtepEntry> vteps;             // by slot; slot 0 unused
+  std::vector<LocalVtep> local_vteps;
+  PortId host_port;      // 0: none
+  DomainId host_domain;  // the domain with host_access, 0: none
+  std::vector<PortId> uplinks;
+  std::vector<std::uint32_t> paths;  // adjacency slots of multipath groups
+
+  const LookupTable<Key64>* vni_to_domain = nullptr;  // key: VNI; value: DomainId
+  const LookupTable<Key64>* vtep4 = nullptr;          // vtep4_key → slot
+  const LookupTable<Key192>* vtep6 = nullptr;
+  const LookupTable<Key64>* fdb = nullptr;   // fdb_key → adjacency
+  const LookupTable<Key64>* fib4 = nullptr;  // fib4_key → adjacency
+  const LookupTable<Key192>* fib6 = nullptr;
+  const Adjacency* adjacencies = nullptr;  // stable base address; index < capacity
+
+  const PortEntry* port(PortId id) const noexcept {
+    return id.value() < ports.size() ? ports[id.value()] : nullptr;
+  }
+  const DomainEntry* domain(DomainId id) const noexcept {
+    return id.value() < domains.size() ? domains[id.value()] : nullptr;
+  }
+};
+
+// Longest-prefix match in `domain`; 0 when nothing matches.
+inline std::uint32_t find_route(const Snapshot& tables, const DomainEntry& domain,
+                                const Ipv4& address) noexcept {
+  const std::uint32_t ip = address.to_u32();
+  for (std::uint64_t lengths = domain.fib4_lengths; lengths != 0;) {
+    const int length = 63 - __builtin_clzll(lengths);
+    lengths &= ~(std::uint64_t{1} << length);
+    const std::uint32_t mask = length == 0 ? 0 : ~std::uint32_t{0} << (32 - length);
+    if (const auto slot = tables.fib4->find(fib4_key(domain.id, ip & mask, length))) return slot;
+  }
+  return 0;
+}
+
+inline Ipv6 mask_address(const Ipv6& address, int length) noexcept {
+  Ipv6 masked;
+  for (int i = 0; i < 16; ++i) {
+    const int keep = length - i * 8;
+    const auto at = static_cast<std::size_t>(i);
+    if (keep >= 8)
+      masked.bytes[at] = address.bytes[at];
+    else if (keep > 0)
+      masked.bytes[at] = static_cast<std::uint8_t>(address.bytes[at] & (0xff << (8 - keep)));
+  }
+  return masked;
+}
+
+inline std::uint32_t find_route(const Snapshot& tables, const DomainEntry& domain,
+                                const Ipv6& address) noexcept {
+  for (const auto length : domain.fib6_lengths_descending) {
+    if (const auto slot = tables.fib6->find(fib6_key(domain.id, mask_address(address, length), length)))
+      return slot;
+  }
+  return 0;
+}
+
+}  // namespace podwire::engine

@@ -1,0 +1,211 @@
+#include "dataplane/worker/egress.hpp"
+
+#include <rte_cycles.h>
+
+#include <algorithm>
+
+#include "dataplane/pipeline/accounting.hpp"
+
+namespace podwire::engine {
+namespace {
+
+// A queue is sent before the loop's end once it holds this much, while its packets are still in the cache.
+constexpr std::uint16_t kSendPackets = 64;
+constexpr std::uint32_t kSendBytes = 64 * 1024;
+
+PacketMeta meta_of(PortId ingress, DomainId domain) noexcept {
+  PacketMeta meta;
+  meta.ingress = ingress;
+  meta.domain = domain;
+  return meta;
+}
+
+}  // namespace
+
+HandoverRings::HandoverRings(unsigned workers, std::size_t capacity) : workers_(workers) {
+  rings_.reserve(std::size_t{workers} * workers);
+  for (unsigned i = 0; i < workers * workers; ++i) {
+    // A worker hands nothing to itself.
+    const bool own = i / workers == i % workers;
+    rings_.push_back(std::make_unique<SpscRing<HandedPacket>>(own ? 1 : capacity));
+  }
+}
+
+bool HandoverRings::any_for(unsigned to) const noexcept {
+  for (unsigned from = 0; from < workers_; ++from) {
+    if (!rings_[from * workers_ + to]->empty()) return true;
+  }
+  return false;
+}
+
+EgressQueues::EgressQueues(unsigned worker, HandoverRings& rings, std::vector<Waker*> wakers,
+                           WorkerCounters& counters, std::size_t transmit_stage)
+    : worker_(worker),
+      rings_(rings),
+      wakers_(std::move(wakers)),
+      counters_(counters),
+      stage_(counters.stages[transmit_stage]) {}
+
+void EgressQueues::rebuild(const Snapshot& tables) {
+  if (queues_.size() < tables.ports.size()) queues_.resize(tables.ports.size());
+  std::size_t count = 0;
+  for (std::size_t id = 0; id < queues_.size(); ++id) {
+    if (tables.port(PortId(static_cast<std::uint16_t>(id))) == nullptr) {
+      queues_[id].reset();  // empty: every loop ends with a flush
+      continue;
+    }
+    ++count;
+    if (queues_[id] != nullptr) continue;
+    queues_[id] = std::make_unique_for_overwrite<Queue>();
+    queues_[id]->port = PortId(static_cast<std::uint16_t>(id));
+    queues_[id]->count = 0;
+    queues_[id]->bytes = 0;
+  }
+  active_.reserve(count);
+}
+
+void EgressQueues::append(rte_mbuf* mbuf, PortId egress, PortId ingress, DomainId domain) noexcept {
+  Queue* queue = egress.value() < queues_.size() ? queues_[egress.value()].get() : nullptr;
+  if (queue == nullptr) {
+    book_drop(counters_, meta_of(ingress, domain), DropReason::port_gone);
+    rte_pktmbuf_free(mbuf);
+    return;
+  }
+  if (queue->count == 0) active_.push_back(queue);
+  const std::uint16_t at = queue->count++;
+  queue->mbufs[at] = mbuf;
+  queue->lengths[at] = mbuf->pkt_len;
+  queue->ingress[at] = ingress;
+  queue->domains[at] = domain;
+  queue->bytes += mbuf->pkt_len;
+}
+
+void EgressQueues::take(Burst& burst) noexcept {
+  const std::uint64_t begin = rte_rdtsc();
+  for (std::uint16_t i = 0; i < burst.count; ++i) {
+    append(burst.mbufs[i], burst.meta[i].egress, burst.meta[i].ingress, burst.meta[i].domain);
+  }
+  burst.count = 0;
+  for (std::size_t i = 0; i < active_.size();) {
+    Queue& queue = *active_[i];
+    if (queue.count < kSendPackets && queue.bytes < kSendBytes) {
+      ++i;
+      continue;
+    }
+    flush_queue(queue);
+    active_[i] = active_.back();
+    active_.pop_back();
+  }
+  stage_.cycles.add(rte_rdtsc() - begin);
+}
+
+void EgressQueues::flush() noexcept {
+  if (active_.empty()) return;
+  const std::uint64_t begin = rte_rdtsc();
+  for (Queue* queue : active_) flush_queue(*queue);
+  active_.clear();
+  stage_.cycles.add(rte_rdtsc() - begin);
+}
+
+void EgressQueues::flush_queue(Queue& queue) noexcept {
+  stage_.packets.add(queue.count);
+  stage_.bursts.add(1);
+  const PortEntry* port = tables_->port(queue.port);
+  if (port == nullptr || port->device == nullptr) {
+    drop(queue, 0, queue.count, DropReason::port_gone);
+  } else if (const std::uint16_t device_queues = port->device->tx_queues(); worker_ < device_queues) {
+    send(queue, *port->device, static_cast<std::uint16_t>(worker_));
+  } else {
+    hand_over(queue, worker_ % device_queues);
+  }
+  queue.count = 0;
+  queue.bytes = 0;
+}
+
+void EgressQueues::hand_over(Queue& queue, unsigned to) noexcept {
+  auto& ring = rings_.ring(worker_, to);
+  std::uint16_t handed = 0;
+  while (handed < queue.count &&
+         ring.push({queue.mbufs[handed], queue.port, queue.ingress[handed], queue.domains[handed]})) {
+    ++handed;
+  }
+  wakers_[to]->wake_if_asleep();
+  if (handed < queue.count)
+    drop(queue, handed, static_cast<std::uint16_t>(queue.count - handed), DropReason::handover_full);
+}
+
+void EgressQueues::send(Queue& queue, Port& device, std::uint16_t device_queue) noexcept {
+  std::uint16_t done = 0;
+  while (done < queue.count) {
+    const std::uint16_t taken = device.tx_burst(
+        device_queue, {queue.mbufs.data() + done, static_cast<std::size_t>(queue.count - done)});
+    book_sent(queue, done, taken);
+    done = static_cast<std::uint16_t>(done + taken);
+    if (done == queue.count) return;
+    const auto rest = static_cast<std::uint16_t>(queue.count - done);
+    switch (device.tx_stop(device_queue)) {
+      case TxStop::kRejected:
+        drop(queue, done, 1, DropReason::bad_offload);
+        ++done;
+        break;
+      case TxStop::kDown:
+        return drop(queue, done, rest, DropReason::port_down);
+      case TxStop::kFull:
+        return drop(queue, done, rest, DropReason::egress_queue_full);
+    }
+  }
+}
+
+void EgressQueues::book_sent(const Queue& queue, std::uint16_t first, std::uint16_t count) noexcept {
+  std::uint64_t bytes = 0;
+  const auto end = static_cast<std::uint16_t>(first + count);
+  for (std::uint16_t i = first; i < end;) {
+    std::uint16_t run = i;  // packets of the same ingress and domain are booked together
+    for (; run < end && queue.ingress[run] == queue.ingress[i] && queue.domains[run] == queue.domains[i];
+         ++run) {
+      bytes += queue.lengths[run];
+    }
+    book(counters_, meta_of(queue.ingress[i], queue.domains[i]), &LedgerCounters::sent,
+         run - std::uint64_t{i});
+    i = run;
+  }
+  if (count == 0) return;
+  auto& port = counters_.ports[queue.port.value()];
+  port.egress_packets.add(count);
+  port.egress_bytes.add(bytes);
+}
+
+void EgressQueues::drop(Queue& queue, std::uint16_t first, std::uint16_t count, DropReason reason) noexcept {
+  for (std::uint16_t i = first; i < first + count; ++i) {
+    book_drop(counters_, meta_of(queue.ingress[i], queue.domains[i]), reason);
+  }
+  stage_.dropped.add(count);
+  rte_pktmbuf_free_bulk(queue.mbufs.data() + first, count);
+}
+
+unsigned EgressQueues::accept_handed(unsigned limit) noexcept {
+  unsigned accepted = 0;
+  for (unsigned from = 0; from < rings_.workers(); ++from) {
+    if (from == worker_) continue;
+    auto& ring = rings_.ring(from, worker_);
+    HandedPacket packet;
+    for (unsigned n = 0; n < limit && ring.pop(packet); ++n, ++accepted) {
+      append(packet.mbuf, packet.egress, packet.ingress, packet.domain);
+      if (n % kSendPackets == kSendPackets - 1) flush();
+    }
+    flush();
+  }
+  return accepted;
+}
+
+void EgressQueues::drop_handed(DropReason reason) noexcept {
+  for (unsigned from = 0; from < rings_.workers(); ++from) {
+    HandedPacket packet;
+    while (rings_.ring(from, worker_).pop(packet)) {
+      book_drop(counters_, meta_of(packet.ingress, packet.domain), reason);
+      rte_pktmbuf_free(packet.mbuf);
+    }
+  }
+}
+
+}  // namespace podwire::engine

@@ -1,0 +1,88 @@
+// EgressQueues: what a worker is about to send, one queue a port, and the rings over which it hands packets
+// to the worker that owns a port's transmit queue when the port has fewer of them than there are workers.
+// Filled by the pipeline's last step, empty after every flush; a worker flushes before it reports quiescence.
+// Called by its worker only, except drop_all.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "dataplane/pipeline/context.hpp"
+#include "dataplane/worker/spsc_ring.hpp"
+#include "dataplane/worker/waker.hpp"
+
+namespace podwire::engine {
+
+// A finished packet on its way to the worker that sends it.
+struct HandedPacket {
+  rte_mbuf* mbuf = nullptr;
+  PortId egress;
+  PortId ingress;
+  DomainId domain;
+};
+
+// One ring for every ordered pair of workers. Owned by WorkerSet.
+class HandoverRings {
+ public:
+  HandoverRings(unsigned workers, std::size_t capacity);
+  SpscRing<HandedPacket>& ring(unsigned from, unsigned to) { return *rings_[from * workers_ + to]; }
+  bool any_for(unsigned to) const noexcept;
+  unsigned workers() const { return workers_; }
+
+ private:
+  unsigned workers_;
+  std::vector<std::unique_ptr<SpscRing<HandedPacket>>> rings_;
+};
+
+class EgressQueues final : public EgressSink {
+ public:
+  static constexpr std::uint16_t kQueueCapacity = 128;
+
+  // `wakers` has one element a worker; `transmit_stage` is the index in WorkerCounters::stages.
+  EgressQueues(unsigned worker, HandoverRings& rings, std::vector<Waker*> wakers, WorkerCounters& counters,
+               std::size_t transmit_stage);
+
+  // Makes a queue for every port of `tables` and removes the others. Allocates: only when ports changed.
+  void rebuild(const Snapshot& tables);
+  // The snapshot that the packets of this loop refer to; valid until the worker's next quiescence.
+  void begin(const Snapshot* tables) noexcept { tables_ = tables; }
+
+  void take(Burst& burst) noexcept override;
+  // Sends, hands over or drops everything that is queued.
+  void flush() noexcept;
+  // Queues what other workers handed to this one; returns how many. At most `limit` from each.
+  unsigned accept_handed(unsigned limit) noexcept;
+  // Frees and books as lost what other workers handed to this one. After all workers have stopped.
+  void drop_handed(DropReason reason) noexcept;
+
+ private:
+  struct Queue {
+    PortId port;
+    std::uint16_t count = 0;
+    std::uint32_t bytes = 0;
+    std::array<rte_mbuf*, kQueueCapacity> mbufs;
+    std::array<std::uint32_t, kQueueCapacity> lengths;
+    std::array<PortId, kQueueCapacity> ingress;
+    std::array<DomainId, kQueueCapacity> domains;
+  };
+
+  void append(rte_mbuf* mbuf, PortId egress, PortId ingress, DomainId domain) noexcept;
+  void flush_queue(Queue& queue) noexcept;
+  void hand_over(Queue& queue, unsigned to) noexcept;
+  void send(Queue& queue, Port& device, std::uint16_t device_queue) noexcept;
+  void book_sent(const Queue& queue, std::uint16_t first, std::uint16_t count) noexcept;
+  void drop(Queue& queue, std::uint16_t first, std::uint16_t count, DropReason reason) noexcept;
+
+  const unsigned worker_;
+  HandoverRings& rings_;
+  const std::vector<Waker*> wakers_;
+  WorkerCounters& counters_;
+  StageCounters& stage_;
+  const Snapshot* tables_ = nullptr;
+  std::vector<std::unique_ptr<Queue>> queues_;  // by PortId
+  std::vector<Queue*> active_;                  // those with packets; its capacity is reserved by rebuild
+};
+
+}  // namespace podwire::engine

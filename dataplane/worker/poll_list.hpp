@@ -1,0 +1,79 @@
+// PollList: the receive queues that one worker owns and the epoll set it sleeps on. Rebuilt when the
+// snapshot's ports_generation changes; what stays is not touched. Called by its worker only.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "dataplane/base/result.hpp"
+#include "dataplane/base/unique_fd.hpp"
+#include "dataplane/tables/snapshot.hpp"
+
+namespace podwire::engine {
+
+// The worker that polls `queue` of `port`. Ports with one queue are spread over the workers by their id.
+inline unsigned queue_owner(PortId port, std::uint16_t queue, unsigned workers) noexcept {
+  return (port.value() + queue) % workers;
+}
+
+struct PolledQueue {
+  PortId port;
+  DomainId domain;
+  std::uint8_t role = 0;
+  std::uint16_t queue = 0;
+  Port* device = nullptr;
+  int fd = -1;               // -1: none, polled by time
+  bool when_ready = false;   // rx_burst costs a system call: only after the descriptor said so
+  bool lost = false;         // the descriptor's errors do not end: not polled any more
+  std::uint16_t errors = 0;  // in a row, without a packet in between
+};
+
+class PollList {
+ public:
+  // `wake_fd` ends waits. One epoll instance a worker.
+  static Result<std::unique_ptr<PollList>> create(unsigned worker, unsigned workers, int wake_fd);
+
+  // Allocates and makes system calls.
+  void rebuild(const Snapshot& tables);
+
+  // Asks the descriptors; waits up to `timeout_ms` (0: not at all). Afterwards ready() holds queues to
+  // receive from, and woken() tells whether the wake descriptor was readable.
+  void wait(int timeout_ms) noexcept;
+  std::span<PolledQueue* const> ready() const noexcept { return {ready_.data(), ready_count_}; }
+  bool woken() const noexcept { return woken_; }
+  void forget_ready() noexcept { ready_count_ = 0; }
+
+  // Queues to poll in every loop.
+  std::span<PolledQueue* const> always() const noexcept { return always_; }
+  // Whether some queue is found by asking its descriptor only.
+  bool asks_descriptors() const noexcept { return asks_descriptors_; }
+  // How long a sleep may last: shortly with a queue that has no descriptor.
+  int sleep_ms() const noexcept { return sleep_ms_; }
+
+ private:
+  PollList(unsigned worker, unsigned workers) : worker_(worker), workers_(workers) {}
+  void add(const PortEntry& port, std::uint16_t queue);
+  void classify();
+  bool on_error(PolledQueue& queue) noexcept;
+  void remove_fd(PolledQueue& queue) noexcept;
+
+  static constexpr std::size_t kMaxReady = 64;
+  static constexpr int kLongSleepMs = 100;
+  static constexpr int kShortSleepMs = 1;
+  const unsigned worker_, workers_;
+  UniqueFd epoll_;
+  std::vector<std::unique_ptr<PolledQueue>> queues_;  // by port and queue
+  std::vector<PolledQueue*> always_;
+  std::array<PolledQueue*, kMaxReady> ready_{};
+  std::size_t ready_count_ = 0;
+  bool woken_ = false;
+  bool asks_descriptors_ = false;
+  int sleep_ms_ = kLongSleepMs;
+};
+
+}  // namespace podwire::engine

@@ -1,0 +1,244 @@
+#include "dataplane/worker/worker.hpp"
+
+#include <rte_cycles.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "dataplane/pipeline/accounting.hpp"
+
+namespace podwire::engine {
+namespace {
+
+// While queues without a system call are busy, the others' descriptors are asked this often.
+constexpr std::uint64_t kAskIntervalUs = 10;
+
+// The kernel's struct sched_attr (its header clashes with the C library's).
+struct SchedulingAttributes {
+  std::uint32_t size, policy;
+  std::uint64_t flags;
+  std::int32_t nice;
+  std::uint32_t priority;
+  std::uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+// Asks the scheduler for short slices: on a shared core the worker then runs soon after it is woken instead
+// of after another thread's slice of milliseconds, without a larger share of the core. Linux 6.12 and later;
+// others ignore it.
+void ask_for_short_slices() noexcept {
+  SchedulingAttributes attributes{};
+  if (::syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0 ||
+      attributes.policy != SCHED_OTHER)
+    return;
+  attributes.size = sizeof attributes;
+  attributes.runtime_ns = 100'000;  // the least there is
+  ::syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
+std::uint64_t cycles_of_us(std::uint64_t us) {
+  return us * rte_get_tsc_hz() / 1'000'000;
+}
+
+}  // namespace
+
+Worker::Worker(unsigned index, unsigned workers, const Shared& shared, WorkerCounters& counters)
+    : index_(index),
+      workers_(workers),
+      shared_(shared),
+      counters_(counters),
+      governor_(rte_get_tsc_hz(), shared.idle.spin_us),
+      ask_cycles_(cycles_of_us(kAskIntervalUs)) {
+  ctx_.counters = &counters_;
+  ctx_.pool = shared.pools.packets;
+  ctx_.events = this;
+  ctx_.tsc_hz = rte_get_tsc_hz();
+}
+
+Result<std::unique_ptr<Worker>> Worker::create(unsigned index, unsigned workers, const Shared& shared,
+                                               WorkerCounters& counters) {
+  std::unique_ptr<Worker> worker(new Worker(index, workers, shared, counters));
+  PODWIRE_CHECK(worker->waker_.open());
+  PODWIRE_TRY(worker->polled_, PollList::create(index, workers, worker->waker_.fd()));
+  return worker;
+}
+
+void Worker::connect(std::vector<Waker*> wakers) {
+  egress_ = std::make_unique<EgressQueues>(index_, shared_.handover, std::move(wakers), counters_,
+                                           shared_.pipeline.transmit_stage);
+  ctx_.egress = egress_.get();
+}
+
+void Worker::run() noexcept {
+  ask_for_short_slices();
+  Publisher& publisher = shared_.publisher;
+  publisher.online(index_);
+  bool slept = false;
+  std::uint64_t before = rte_rdtsc();
+  while (!stop_.load(std::memory_order_acquire)) {
+    const std::uint64_t now = rte_rdtsc();
+    counters_.total_cycles.add(now - before);
+    before = now;
+    ctx_.now_tsc = now;
+    ctx_.now_s = static_cast<std::uint32_t>(now / ctx_.tsc_hz);
+    follow_snapshot();
+    if (!slept) ask_descriptors(now);
+    const unsigned packets = serve_all();
+    publisher.quiescent(index_);
+    announce_events();
+    counters_.polls.add(1);
+    slept = false;
+    if (packets != 0) {
+      const std::uint64_t end = rte_rdtsc();
+      counters_.busy_cycles.add(end - now);
+      if (polled_found_packets_) governor_.packet_polled(end);
+      governor_.stop_watching();
+      continue;
+    }
+    counters_.empty_polls.add(1);
+    if (!may_sleep(now)) continue;
+    sleep();
+    slept = true;
+  }
+  serve_all();  // what was handed over or injected meanwhile
+  announce_events();
+  publisher.offline(index_);
+}
+
+void Worker::follow_snapshot() {
+  const Snapshot* tables = shared_.publisher.load();
+  ctx_.tables = tables;
+  egress_->begin(tables);
+  if (tables == nullptr || (ports_known_ && tables->ports_generation == ports_generation_)) return;
+  polled_->rebuild(*tables);
+  egress_->rebuild(*tables);
+  ports_known_ = true;
+  ports_generation_ = tables->ports_generation;
+  shared_.publisher.report_ports_seen(index_, ports_generation_);
+}
+
+void Worker::ask_descriptors(std::uint64_t now) noexcept {
+  if (!polled_->asks_descriptors() ||
+      (polled_found_packets_ && polled_->ready().empty() && now - last_ask_tsc_ < ask_cycles_)) {
+    polled_->forget_ready();
+    return;
+  }
+  last_ask_tsc_ = now;
+  polled_->wait(0);
+  if (polled_->woken()) waker_.consume();
+}
+
+unsigned Worker::serve_all() noexcept {
+  if (ctx_.tables == nullptr) return 0;
+  unsigned packets = egress_->accept_handed(kHandedPerLoop);
+  packets += accept_injected();
+  for (PolledQueue* queue : polled_->ready()) packets += receive(*queue);
+  unsigned polled = 0;
+  for (PolledQueue* queue : polled_->always()) polled += receive(*queue);
+  polled_found_packets_ = polled != 0;
+  egress_->flush();
+  return packets + polled;
+}
+
+unsigned Worker::receive(PolledQueue& queue) noexcept {
+  const std::uint64_t begin = rte_rdtsc();
+  const std::uint16_t count = queue.device->rx_burst(queue.queue, burst_.mbufs);
+  if (count == 0) return 0;
+  PacketMeta meta;
+  meta.ingress = queue.port;
+  meta.domain = queue.domain;
+  meta.ingress_role = queue.role;
+  std::uint64_t bytes = 0, flags = 0;
+  for (std::uint16_t i = 0; i < count; ++i) {
+    burst_.meta[i] = meta;
+    bytes += burst_.mbufs[i]->pkt_len;
+    flags |= burst_.mbufs[i]->ol_flags;
+  }
+  burst_.count = count;
+  burst_.leaving = 0;
+  book_received(queue, count, bytes);
+  if ((flags & kBadOffloadFlag) != 0) [[unlikely]]
+    drop_bad_offload();
+  counters_.stages[0].cycles.add(rte_rdtsc() - begin);
+  shared_.pipeline.run(ctx_, burst_);
+  return count;
+}
+
+void Worker::book_received(const PolledQueue& queue, std::uint16_t count, std::uint64_t bytes) noexcept {
+  counters_.engine.received.add(count);
+  counters_.domains[queue.domain.value()].received.add(count);
+  auto& port = counters_.ports[queue.port.value()];
+  port.ledger.received.add(count);
+  port.ingress_bytes.add(bytes);
+  counters_.stages[0].packets.add(count);
+  counters_.stages[0].bursts.add(1);
+}
+
+void Worker::drop_bad_offload() noexcept {
+  for (std::uint16_t i = 0; i < burst_.count; ++i) {
+    if ((burst_.mbufs[i]->ol_flags & kBadOffloadFlag) != 0) burst_.drop(i, DropReason::bad_offload);
+  }
+  counters_.stages[0].dropped.add(collect(ctx_, burst_));
+}
+
+unsigned Worker::accept_injected() noexcept {
+  burst_.count = 0;
+  burst_.leaving = 0;
+  InjectedPacket packet;
+  while (!burst_.full() && inject_.pop(packet)) burst_.push(packet.mbuf, load_meta(packet.mbuf));
+  const unsigned count = burst_.count;
+  if (count != 0) shared_.pipeline.resume(ctx_, burst_);
+  return count;
+}
+
+bool Worker::may_sleep(std::uint64_t now) noexcept {
+  return !shared_.idle.busy && !governor_.may_spin(now);
+}
+
+bool Worker::work_waits() const noexcept {
+  return !inject_.empty() || shared_.handover.any_for(index_) || stop_.load(std::memory_order_acquire);
+}
+
+void Worker::sleep() noexcept {
+  ctx_.tables = nullptr;
+  egress_->begin(nullptr);
+  shared_.publisher.offline(index_);
+  waker_.announce_sleep();
+  const int timeout_ms = work_waits() ? 0 : polled_->sleep_ms();
+  polled_->wait(timeout_ms);
+  waker_.announce_awake();
+  if (polled_->woken()) waker_.consume();
+  shared_.publisher.online(index_);
+  counters_.sleeps.add(1);
+}
+
+bool Worker::push(const Event& event) noexcept {
+  pushed_events_ = true;
+  if (events_.push(event)) return true;
+  counters_.events_lost.add(1);
+  return false;
+}
+
+void Worker::announce_events() noexcept {
+  if (!pushed_events_) return;
+  pushed_events_ = false;
+  if (shared_.events_announced->exchange(true, std::memory_order_acq_rel)) return;
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto written =
+      ::write(shared_.events_fd, &one, sizeof one);  // fails only when readable
+}
+
+void Worker::request_stop() noexcept {
+  stop_.store(true, std::memory_order_release);
+  waker_.wake();
+}
+
+void Worker::drop_leftovers() noexcept {
+  egress_->drop_handed(DropReason::port_gone);
+  InjectedPacket packet;
+  while (inject_.pop(packet)) {
+    book_drop(counters_, load_meta(packet.mbuf), DropReason::port_gone);
+    rte_pktmbuf_free(packet.mbuf);
+  }
+}
+
+}  // namespace podwire::engine

@@ -1,0 +1,217 @@
+#include "dataplane/api/objects.hpp"
+
+#include <gtest/gtest.h>
+
+namespace podwire::api {
+namespace {
+
+struct Refusal {
+  const char* json;     // merged over a valid object; null removes the key
+  const char* message;  // what the error begins with
+};
+
+template <class T>
+void expect_refusals(const char* valid, const char* path, const std::vector<Refusal>& refusals) {
+  const Json base = *parse_json(valid, "test");
+  T object;
+  const auto read = read_value(base, path, object);
+  ASSERT_TRUE(read) << read.error().message;
+  for (const auto& refusal : refusals) {
+    Json changed = base;
+    changed.merge_patch(*parse_json(refusal.json, "test"));
+    T out;
+    const auto result = read_value(changed, path, out);
+    ASSERT_FALSE(result) << refusal.json;
+    EXPECT_EQ(result.error().code, ErrorCode::kInvalid) << refusal.json;
+    EXPECT_EQ(result.error().message.rfind(refusal.message, 0), 0u)
+        << refusal.json << " gave: " << result.error().message;
+    EXPECT_NE(result.error().message.find(path), std::string::npos) << result.error().message;
+  }
+}
+
+// Reads what to_json wrote and wants the same object back.
+template <class T>
+void expect_round_trip(const char* text) {
+  T first;
+  const auto read = read_value(*parse_json(text, "test"), "x", first);
+  ASSERT_TRUE(read) << read.error().message;
+  T second;
+  const auto again = read_value(to_json(first), "x", second);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(first, second) << to_json(first).dump();
+}
+
+constexpr const char* kTap =
+    R"({"id":4,"name":"pod1","kind":"tap","role":"pod","domain":2,"mac":"02:00:00:00:00:04",
+    "mtu":1450,"queues":2,"descriptors":2})";
+constexpr const char* kPhysical =
+    R"({"id":1,"name":"uplink","kind":"physical","role":"uplink","devargs":"net_null0",
+    "vlan":7})";
+
+TEST(PortObject, RoundTrips) {
+  expect_round_trip<Port>(kTap);
+  expect_round_trip<Port>(kPhysical);
+}
+
+TEST(PortObject, PutsUplinksIntoTheUnderlay) {
+  Port port;
+  ASSERT_TRUE(read_value(*parse_json(kPhysical, "test"), "port", port));
+  EXPECT_EQ(port.domain, kUnderlayDomain);
+}
+
+TEST(PortObject, NamesWhatIsWrongWithATap) {
+  expect_refusals<Port>(
+      kTap, "put.ports[3]",
+      {{R"({"id":null})", "put.ports[3].id is missing"},
+       {R"({"id":0})", "put.ports[3].id is 0"},
+       {R"({"name":""})", "put.ports[3].name is \"\""},
+       {R"({"name":"two words"})", "put.ports[3].name is \"two words\""},
+       {R"({"name":"ä"})", "put.ports[3].name is"},
+       {R"({"kind":"veth"})", "put.ports[3].kind is \"veth\", must be one of \"physical\", \"tap\""},
+       {R"({"role":"router"})", "put.ports[3].role is \"router\""},
+       {R"({"mac":null})", "put.ports[3].mac is 00:00:00:00:00:00"},
+       {R"({"mac":"01:00:00:00:00:04"})", "put.ports[3].mac is 01:00:00:00:00:04"},
+       {R"({"mtu":null})", "put.ports[3].mtu is missing"},
+       {R"({"mtu":67})", "put.ports[3].mtu is 67, must be from 68 to 65535"},
+       {R"({"mtu":65536})", "put.ports[3].mtu is 65536"},
+       {R"({"queues":0})", "put.ports[3].queues is 0, must be from 1 to 16"},
+       {R"({"queues":17})", "put.ports[3].queues is 17"},
+       {R"({"descriptors":1})", "put.ports[3].descriptors is 1, must be 0 or equal queues (2)"},
+       {R"({"devargs":"net_null0"})", "put.ports[3].devargs is for physical ports"},
+       {R"({"vlan":5})", "put.ports[3].vlan is for uplinks"},
+       {R"({"domain":null})", "put.ports[3].domain is missing"},
+       {R"({"domain":1})", "put.ports[3].domain is 1, the underlay"},
+       {R"({"domian":2})", "unknown key \"domian\" in put.ports[3]; did you mean \"domain\"?"}});
+}
+
+TEST(PortObject, NamesWhatIsWrongWithAPhysicalPort) {
+  expect_refusals<Port>(kPhysical, "port",
+                        {{R"({"devargs":null})", "port.devargs is missing"},
+                         {R"({"vlan":4095})", "port.vlan is 4095, must be from 0 to 4094"},
+                         {R"({"descriptors":1})", "port.descriptors is for tap ports"},
+                         {R"({"domain":2})", "port.domain must be 1, the underlay"}});
+}
+
+constexpr const char* kVtep =
+    R"({"id":1,"name":"node-b","local":false,"address":"192.168.100.2","udp_port":8472,
+    "mac":"02:00:00:00:01:02"})";
+
+TEST(VtepObject, RoundTripsAndNamesWhatIsWrong) {
+  expect_round_trip<Vtep>(kVtep);
+  expect_refusals<Vtep>(
+      kVtep, "vtep",
+      {{R"({"address":"0.0.0.0"})", "vtep.address is 0.0.0.0"},
+       {R"({"address":"ff02::1"})", "vtep.address is ff02::1"},
+       {R"({"address":"192.168.100"})", "vtep.address: \"192.168.100\" is not an IP address"},
+       {R"({"udp_port":0})", "vtep.udp_port is 0, must be from 1 to 65535"},
+       {R"({"udp_port":65536})", "vtep.udp_port is 65536"},
+       {R"({"mac":"00:00:00:00:00:00"})", "vtep.mac is 00:00:00:00:00:00"},
+       {R"({"mac":null})", "vtep.mac is missing"},
+       {R"({"local":"yes"})", "vtep.local must be true or false"},
+       {R"({"port":4789})", "unknown key \"port\" in vtep"}});
+}
+
+constexpr const char* kDomain =
+    R"({"id":2,"name":"default","vni":1,"mode":"l2","gateway_mac":"02:70:77:00:00:01",
+    "gateways":["10.244.1.1/24","fd00:10:244:1::1/64"],"mtu":1450,"learning":true,"flood":[1,2]})";
+
+TEST(DomainObject, RoundTripsAndNamesWhatIsWrong) {
+  expect_round_trip<Domain>(kDomain);
+  expect_refusals<Domain>(
+      kDomain, "domain",
+      {{R"({"id":1})", "domain.id is 1, which is the built-in underlay domain"},
+       {R"({"vni":16777216})", "domain.vni is 16777216, must be from 0 to 16777215"},
+       {R"({"vni":null})", "domain.vni is missing"},
+       {R"({"mode":"l3"})", "domain.learning is for mode l2"},
+       {R"({"mode":"l3","learning":false})", "domain.flood is for mode l2"},
+       {R"({"mtu":575})", "domain.mtu is 575, must be from 576 to 65535"},
+       {R"({"gateways":["10.244.1.1"]})", "domain.gateways[0]: \"10.244.1.1\" is not an address"},
+       {R"({"gateway_mac":"ff:ff:ff:ff:ff:ff"})", "domain.gateway_mac is ff:ff:ff:ff:ff:ff"},
+       {R"({"flood":[0]})", "domain.flood[0] is 0"},
+       {R"({"fdb_limit":-1})", "domain.fdb_limit is -1"},
+       {R"({"fdb_ageing_s":0})", "domain.fdb_ageing_s is 0"}});
+}
+
+constexpr const char* kEndpoint = R"({"id":9,"name":"pod/eth0","domain":2,"port":4,"mac":"02:00:00:00:00:04",
+    "addresses":["10.244.1.5","fd00::5"],"allowed_pairs":[{"address":"10.9.0.0/16","mac":"02:00:00:00:00:05"}]})";
+
+TEST(EndpointObject, RoundTripsAndNamesWhatIsWrong) {
+  expect_round_trip<Endpoint>(kEndpoint);
+  std::string many = R"({"addresses":[)";
+  for (int i = 1; i <= 65; ++i) many += (i > 1 ? ",\"10.0.0." : "\"10.0.0.") + std::to_string(i) + "\"";
+  many += "]}";
+  const std::string long_name = "{\"name\":\"" + std::string(256, 'n') + "\"}";
+  expect_refusals<Endpoint>(
+      kEndpoint, "endpoint",
+      {{R"({"port":null})", "endpoint must have exactly one of port and vtep"},
+       {R"({"vtep":1})", "endpoint must have exactly one of port and vtep"},
+       {R"({"port":null,"vtep":1})", "endpoint.allowed_pairs is for endpoints on a port"},
+       {R"({"addresses":["10.0.0.1","224.0.0.1"]})", "endpoint.addresses: 224.0.0.1 is no unicast address"},
+       {R"({"addresses":["::"]})", "endpoint.addresses: :: is no unicast address"},
+       {R"({"allowed_pairs":[{"address":"10.0.0.0/8","mac":"01:00:00:00:00:00"}]})",
+        "endpoint.allowed_pairs[0].mac"},
+       {R"({"allowed_pairs":[{}]})", "endpoint.allowed_pairs[0].address is missing"},
+       {R"({"name":""})", "endpoint.name must have 1 to 255 characters"},
+       {long_name.c_str(), "endpoint.name must have 1 to 255 characters"},
+       {many.c_str(), "endpoint.addresses has more than 64 entries"}});
+}
+
+constexpr const char* kRoute = R"({"id":3,"domain":2,"prefix":"10.244.2.0/24",
+    "next_hops":[{"vtep":1,"mac":"02:70:77:00:00:01","weight":2},{"port":4,"address":"10.244.1.9"}]})";
+
+TEST(RouteObject, RoundTripsAndNamesWhatIsWrong) {
+  expect_round_trip<Route>(kRoute);
+  expect_round_trip<Route>(R"({"id":3,"domain":2,"prefix":"10.244.2.0/24","blackhole":true})");
+  std::string many = R"({"next_hops":[)";
+  for (int i = 0; i < 65; ++i) many += std::string(i ? "," : "") + R"({"vtep":1})";
+  many += "]}";
+  expect_refusals<Route>(
+      kRoute, "route",
+      {{R"({"prefix":"10.244.2.1/24"})",
+        "route.prefix is 10.244.2.1/24, has host bits set; did you mean 10.244.2.0/24?"},
+       {R"({"blackhole":true})", "route: a blackhole has no next_hops"},
+       {R"({"next_hops":[]})", "route.next_hops is empty"},
+       {R"({"next_hops":[{}]})", "route.next_hops[0] must have exactly one of vtep and port"},
+       {R"({"next_hops":[{"vtep":1,"port":2}]})",
+        "route.next_hops[0] must have exactly one of vtep and port"},
+       {R"({"next_hops":[{"vtep":1,"address":"10.0.0.1"}]})",
+        "route.next_hops[0].address is for a next hop on a port"},
+       {R"({"next_hops":[{"port":1,"mac":"02:00:00:00:00:01"}]})",
+        "route.next_hops[0].mac is for a next hop on a vtep"},
+       {R"({"next_hops":[{"vtep":1,"weight":0}]})", "route.next_hops[0].weight is 0, must be from 1 to 256"},
+       {R"({"next_hops":[{"vtep":1,"mac":"01:00:00:00:00:01"}]})",
+        "route.next_hops[0].mac is 01:00:00:00:00:01"},
+       {many.c_str(), "route.next_hops has more than 64 entries"}});
+}
+
+TEST(ObjectSets, NameTheElementThatIsWrong) {
+  ObjectSet set;
+  const auto read = read_value(*parse_json(R"({"ports":[{"id":1}],"vteps":[]})", "test"), "put", set);
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().message.rfind("put.ports[0]", 0), 0u) << read.error().message;
+  const auto unknown = read_value(*parse_json(R"({"pods":[]})", "test"), "put", set);
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().message, "unknown key \"pods\" in put; did you mean \"ports\"?");
+}
+
+TEST(ObjectSets, RoundTripWithoutEmptyNouns) {
+  ObjectSet set;
+  ASSERT_TRUE(read_value(Json{{"vteps", Json::array({*parse_json(kVtep, "test")})}}, "put", set));
+  EXPECT_FALSE(set.empty());
+  const auto json = to_json(set);
+  EXPECT_EQ(json.size(), 1u);
+  EXPECT_EQ(json.at("vteps").size(), 1u);
+  EXPECT_TRUE(ObjectSet{}.empty());
+}
+
+TEST(IdSets, RoundTripAndRefuseZero) {
+  IdSet ids;
+  ASSERT_TRUE(read_value(*parse_json(R"({"ports":[1,2],"routes":[7]})", "test"), "delete", ids));
+  EXPECT_EQ(to_json(ids).dump(), R"({"ports":[1,2],"routes":[7]})");
+  const auto read = read_value(*parse_json(R"({"ports":[1,0]})", "test"), "delete", ids);
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().message, "delete.ports[1] is 0, must be from 1 to 65535");
+}
+
+}  // namespace
+}  // namespace podwire::api

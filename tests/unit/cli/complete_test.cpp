@@ -1,0 +1,56 @@
+#include "control/cli/complete.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/cli/fake_daemon.hpp"
+#include "tests/unit/cli/replies.hpp"
+
+namespace podwire::control::cli {
+namespace {
+
+using Words = std::vector<std::string>;
+
+Words completed(const Words& words, const std::string& socket = "/nonexistent/control.sock") {
+  return complete(words, socket);
+}
+
+TEST(Complete, VerbsByPrefix) {
+  EXPECT_EQ(completed({"po"}), Words{"port"});
+  EXPECT_EQ(completed({""}).size(), 11u);
+  EXPECT_EQ(completed({"help", "st"}), (Words{"status", "stats"}));
+  EXPECT_EQ(completed({"--json", "dom"}), Words{"domain"});
+  EXPECT_EQ(completed({"nonsense", ""}), Words{});
+}
+
+TEST(Complete, SubVerbsAndOptions) {
+  EXPECT_EQ(completed({"port", ""}), (Words{"list", "show"}));
+  EXPECT_EQ(completed({"stats", "--w"}), Words{"--watch"});
+  EXPECT_EQ(completed({"--so"}), Words{"--socket"});
+  EXPECT_EQ(completed({"explain", "--proto", ""}), (Words{"icmp", "tcp", "udp"}));
+}
+
+TEST(Complete, LiveNamesFromTheSocketThatWasTyped) {
+  FakeDaemon daemon([](const RpcRequest& request) -> Result<Json> {
+    return request.method == "ports" ? ports_reply() : endpoints_reply();
+  });
+  EXPECT_EQ(completed({"port", "show", ""}, daemon.socket()), (Words{"uplink", "web-0"}));
+  EXPECT_EQ(completed({"--socket", daemon.socket(), "port", "show", "u"}), Words{"uplink"});
+  EXPECT_EQ(completed({"--socket=" + daemon.socket(), "explain", "--from", "d"}), Words{"db-0"});
+  EXPECT_EQ(completed({"explain", "--from", "u"}, daemon.socket()), Words{"uplink"});
+  EXPECT_EQ(completed({"port", "show", "uplink", ""}, daemon.socket()), Words{});
+}
+
+TEST(Complete, NamesThatAShellWouldExpandAreLeftOut) {
+  FakeDaemon daemon([](const RpcRequest&) -> Result<Json> {
+    return parsed(
+        R"json({"ports":[{"name":"$(true)"},{"name":"a b"},{"name":"a\nb"},{"name":"*"},{"name":"ok"}]})json");
+  });
+  EXPECT_EQ(completed({"port", "show", ""}, daemon.socket()), Words{"ok"});
+}
+
+TEST(Complete, SilentWithoutADaemon) {
+  EXPECT_EQ(completed({"port", "show", ""}), Words{});
+}
+
+}  // namespace
+}  // namespace podwire::control::cli

@@ -1,0 +1,239 @@
+#include "control/config.hpp"
+
+#include <gtest/gtest.h>
+
+namespace podwire::control {
+namespace {
+
+Json sound() {
+  return Json::parse(R"({
+    "node": "node-a",
+    "underlay": {"device": "eth0"},
+    "domains": [{"name": "default", "vni": 1, "prefixes": ["10.244.1.0/24", "fd00:10:244:1::/64"], "host_access": true}],
+    "peers": [{"name": "node-b", "address": "192.168.100.2", "domains": {"default": {"prefixes": ["10.244.2.0/24"]}}}]
+  })");
+}
+
+Config parsed(const Json& document) {
+  auto config = parse_config(document, "podwired.json");
+  EXPECT_TRUE(config) << config.error().message;
+  return config ? *config : Config{};
+}
+
+// The message with which `document` is refused.
+std::string refusal(const Json& document) {
+  auto config = parse_config(document, "podwired.json");
+  EXPECT_FALSE(config);
+  return config ? "" : config.error().message;
+}
+
+void expect_refused(const std::function<void(Json&)>& change, const std::string& expected) {
+  auto document = sound();
+  change(document);
+  const auto message = refusal(document);
+  EXPECT_NE(message.find(expected), std::string::npos) << "got: " << message << "\nwanted: " << expected;
+  EXPECT_EQ(message.rfind("podwired.json: ", 0), 0u) << message;
+}
+
+TEST(Config, FillsInDefaults) {
+  const auto config = parsed(sound());
+  EXPECT_EQ(config.state_dir, "/var/lib/podwire");
+  EXPECT_EQ(config.control_socket, "/run/podwire/control.sock");
+  EXPECT_EQ(config.engine.socket, "/run/podwire/engine.sock");
+  EXPECT_FALSE(config.engine.spawn);
+  EXPECT_EQ(config.underlay.driver, UnderlayDriver::kAfXdp);
+  EXPECT_EQ(config.underlay.host_interface, "podwire0");
+  EXPECT_EQ(config.vxlan.port, 4789);
+  ASSERT_EQ(config.domains.size(), 1u);
+  const auto& domain = config.domains[0];
+  EXPECT_EQ(domain.mode, api::DomainMode::kL3);
+  ASSERT_EQ(domain.gateways.size(), 2u);
+  EXPECT_EQ(to_string(domain.gateways[0]), "10.244.1.1");
+  EXPECT_EQ(to_string(domain.gateways[1]), "fd00:10:244:1::1");
+  EXPECT_FALSE(domain.mtu);
+  EXPECT_FALSE(domain.learning);
+  EXPECT_TRUE(domain.flood_peers);
+}
+
+TEST(Config, ReadsEveryField) {
+  auto document = sound();
+  document["engine"] = {
+      {"socket", "/tmp/e.sock"}, {"spawn", true}, {"binary", "/opt/e"}, {"config", "/etc/e.json"}};
+  document["underlay"] = {{"devargs", "0000:01:00.0"},
+                          {"addresses", {"192.168.100.1/24"}},
+                          {"gateways", {"192.168.100.254"}},
+                          {"vlan", 7},
+                          {"mtu", 9000},
+                          {"host_interface", nullptr}};
+  document["vxlan"] = {{"port", 8472}, {"mac", "02:00:00:00:00:01"}};
+  auto& domain = document["domains"][0];
+  domain["host_access"] = false;
+  domain["mode"] = "l2";
+  domain["learning"] = true;
+  domain["flood_peers"] = false;
+  domain["mtu"] = 1400;
+  domain["gateways"] = {"fd00:10:244:1::fe", "10.244.1.254"};
+  domain["ranges"] = Json::parse(R"([{"start": "10.244.1.10", "end": "10.244.1.20"}])");
+  domain["exclude"] = {"10.244.1.15", "10.244.1.64/28"};
+  document["peers"][0]["udp_port"] = 8472;
+  document["peers"][0]["mac"] = "02:00:00:00:00:02";
+  const auto config = parsed(document);
+  EXPECT_TRUE(config.engine.spawn);
+  EXPECT_EQ(config.underlay.vlan, 7);
+  EXPECT_FALSE(config.underlay.host_interface);
+  EXPECT_EQ(config.domains[0].mode, api::DomainMode::kL2);
+  EXPECT_EQ(to_string(config.domains[0].gateways[0]), "10.244.1.254");  // in the order of the prefixes
+  EXPECT_EQ(to_string(config.domains[0].exclude[0]), "10.244.1.15/32");
+  EXPECT_EQ(config.peers[0].udp_port, 8472);
+}
+
+TEST(Config, RefusesUnknownKeysWithASuggestion) {
+  expect_refused([](Json& j) { j["peer"] = Json::array(); }, "did you mean \"peers\"?");
+  expect_refused([](Json& j) { j["underlay"]["drivr"] = "af_xdp"; },
+                 "unknown key \"drivr\" in underlay; did you mean \"driver\"?");
+  expect_refused([](Json& j) { j["domains"][0]["prefix"] = "x"; },
+                 "in domains[0]; did you mean \"prefixes\"?");
+  expect_refused([](Json& j) { j["peers"][0]["adress"] = "x"; }, "in peers[0]; did you mean \"address\"?");
+  expect_refused([](Json& j) { j["peers"][0]["domains"]["default"]["prefix"] = 1; },
+                 "peers[0].domains.default");
+}
+
+TEST(Config, NamesThePathOfAWrongValue) {
+  expect_refused([](Json& j) { j["domains"][0]["vni"] = 16777216; },
+                 "domains[0].vni is 16777216, must be from 0 to 16777215");
+  expect_refused([](Json& j) { j["domains"][0]["prefixes"][1] = "10.0.0.0"; }, "domains[0].prefixes[1]");
+  expect_refused([](Json& j) { j["vxlan"] = {{"port", 0}}; }, "vxlan.port is 0");
+  expect_refused([](Json& j) { j["underlay"]["mtu"] = 100; }, "underlay.mtu is 100");
+  expect_refused([](Json& j) { j["underlay"]["driver"] = "dpdk"; }, "\"af_xdp\", \"af_packet\"");
+  expect_refused([](Json& j) { j["cluster"] = "etcd"; }, "cluster is \"etcd\", must be one of \"local\"");
+  expect_refused([](Json& j) { j["state_dir"] = "relative"; },
+                 "state_dir is \"relative\", must be an absolute path");
+  expect_refused([](Json& j) { j["log_level"] = "loud"; }, "log_level is \"loud\"");
+}
+
+TEST(Config, RefusesAnUnusableUnderlay) {
+  expect_refused([](Json& j) { j.erase("underlay"); }, "underlay is missing");
+  expect_refused([](Json& j) { j["underlay"] = Json::object(); }, "exactly one of device");
+  expect_refused([](Json& j) { j["underlay"]["devargs"] = "net_null0"; }, "exactly one of device");
+  expect_refused(
+      [](Json& j) {
+        j["underlay"] = {{"devargs", "net_null0"}};
+      },
+      "underlay.addresses is missing");
+  expect_refused([](Json& j) { j["underlay"]["device"] = "a-name-that-is-too-long"; }, "underlay.device");
+  expect_refused([](Json& j) { j["underlay"]["host_interface"] = "eth0"; }, "the underlay device itself");
+  expect_refused(
+      [](Json& j) {
+        j["underlay"]["gateways"] = {"10.0.0.1", "10.0.0.2"};
+      },
+      "10.0.0.2 is the second of its family");
+  expect_refused([](Json& j) { j["underlay"]["host_interface"] = nullptr; },
+                 "host_access needs a host interface");
+}
+
+TEST(Config, ChecksDomainsAgainstEachOther) {
+  const auto second = [](Json& j) -> Json& {
+    j["domains"].push_back(Json::parse(R"({"name": "blue", "vni": 2, "prefixes": ["10.9.0.0/24"]})"));
+    return j["domains"][1];
+  };
+  expect_refused([&](Json& j) { second(j)["name"] = "default"; },
+                 "domains[1].name is \"default\", which an earlier domain has");
+  expect_refused([&](Json& j) { second(j)["vni"] = 1; }, "domains[1].vni is 1, which an earlier domain has");
+  expect_refused([&](Json& j) { second(j)["host_access"] = true; }, "domain \"default\" has it already");
+  expect_refused([](Json& j) { j["domains"] = Json::array(); }, "domains is empty");
+  auto overlapping = sound();
+  second(overlapping)["prefixes"] = {"10.244.1.0/24"};  // tenants may overlap
+  parsed(overlapping);
+}
+
+TEST(Config, ChecksPrefixesGatewaysAndRanges) {
+  const auto domain = [](Json& j) -> Json& { return j["domains"][0]; };
+  expect_refused([&](Json& j) { domain(j)["prefixes"] = {"10.244.1.7/24"}; }, "did you mean 10.244.1.0/24?");
+  expect_refused(
+      [&](Json& j) {
+        domain(j)["prefixes"] = {"10.244.1.0/24", "10.245.0.0/24"};
+      },
+      "second IPv4 prefix");
+  expect_refused([&](Json& j) { domain(j)["prefixes"] = {"10.244.1.0/31"}; },
+                 "no room for a gateway and a pod");
+  expect_refused([&](Json& j) { domain(j)["prefixes"] = {"fe80::/64"}; }, "link-local");
+  expect_refused([&](Json& j) { domain(j)["prefixes"] = Json::array(); }, "prefixes is empty");
+  expect_refused([&](Json& j) { domain(j)["gateways"] = {"10.244.1.1"}; },
+                 "no address inside fd00:10:244:1::/64");
+  expect_refused(
+      [&](Json& j) {
+        domain(j)["gateways"] = {"10.244.1.1", "fd00:10:244:1::1", "10.0.0.1"};
+      },
+      "10.0.0.1 is one too many");
+  expect_refused(
+      [&](Json& j) {
+        domain(j)["gateways"] = {"10.244.1.255", "fd00:10:244:1::1"};
+      },
+      "network or broadcast address");
+  expect_refused(
+      [&](Json& j) {
+        domain(j)["ranges"] = Json::parse(R"([{"start": "10.244.1.10", "end": "10.244.2.20"}])");
+      },
+      "domains[0].ranges[0]: 10.244.2.20 is inside none");
+  expect_refused(
+      [&](Json& j) {
+        domain(j)["ranges"] = Json::parse(R"([{"start": "10.244.1.20", "end": "10.244.1.10"}])");
+      },
+      "is before start");
+  expect_refused(
+      [&](Json& j) { domain(j)["ranges"] = Json::parse(R"([{"start": "10.244.1.20", "end": "fd00::1"}])"); },
+      "different families");
+  expect_refused([&](Json& j) { domain(j)["exclude"] = {"10.245.0.0/24"}; },
+                 "domains[0].exclude[0] is 10.245.0.0/24");
+  expect_refused([&](Json& j) { domain(j)["exclude"] = {"x"}; }, "domains[0].exclude[0]");
+  expect_refused([&](Json& j) { domain(j)["learning"] = true; }, "learning is for mode \"l2\"");
+}
+
+TEST(Config, ChecksPeers) {
+  const auto add = [](Json& j, const char* name, const char* address, const char* prefix) {
+    j["peers"].push_back(
+        {{"name", name}, {"address", address}, {"domains", {{"default", {{"prefixes", {prefix}}}}}}});
+  };
+  expect_refused([&](Json& j) { add(j, "node-b", "192.168.100.3", "10.244.3.0/24"); },
+                 "peers[1].name is \"node-b\", which an earlier");
+  expect_refused([&](Json& j) { add(j, "node-a", "192.168.100.3", "10.244.3.0/24"); },
+                 "this node's own name");
+  expect_refused([&](Json& j) { add(j, "node-c", "192.168.100.2", "10.244.3.0/24"); },
+                 "192.168.100.2, which an earlier peer has");
+  expect_refused([&](Json& j) { add(j, "node-c", "192.168.100.3", "10.244.2.0/24"); },
+                 "peer \"node-b\" has 10.244.2.0/24 already");
+  expect_refused([&](Json& j) { add(j, "node-c", "192.168.100.3", "10.244.1.128/25"); },
+                 "overlaps this node's 10.244.1.0/24");
+  expect_refused([&](Json& j) { add(j, "node-c", "192.168.100.3", "10.244.3.1/24"); },
+                 "did you mean 10.244.3.0/24?");
+  expect_refused([](Json& j) { j["peers"][0]["domains"]["defualt"] = Json::object(); },
+                 "did you mean \"default\"?");
+  expect_refused([](Json& j) { j["peers"][0]["address"] = "224.0.0.1"; }, "must be a unicast address");
+  expect_refused([](Json& j) { j["underlay"]["addresses"] = {"fd00:100::1/64"}; },
+                 "underlay.addresses has none of that family");
+  expect_refused([](Json& j) { j["underlay"]["addresses"] = {"192.168.100.2/24"}; }, "this node's own");
+}
+
+TEST(Config, SurvivesEveryTruncation) {
+  const auto text = sound().dump();
+  for (std::size_t n = 0; n < text.size(); ++n) {
+    EXPECT_FALSE(parse_json(text.substr(0, n), "podwired.json")) << n;
+  }
+}
+
+TEST(Config, RefusesEveryFieldOfAWrongType) {
+  const auto document = sound().flatten();
+  for (const auto& [pointer, value] : document.items()) {
+    for (const Json& wrong :
+         {Json(), Json(true), Json(1.5), Json(-1), Json("\x01"), Json::array({1}), Json{{"a", 1}}}) {
+      auto changed = sound();
+      changed[Json::json_pointer(pointer)] = wrong;
+      // Whatever it is, it must be an answer: a configuration or a message.
+      auto config = parse_config(changed, "podwired.json");
+      EXPECT_TRUE(config || !config.error().message.empty()) << pointer;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace podwire::control

@@ -1,0 +1,236 @@
+// The engine's socket without the engine: holds objects and descriptors as the real one does, refuses what it
+// is told to refuse, and can die and come back. Serves on a thread of its own.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "dataplane/api/objects.hpp"
+#include "dataplane/base/rpc_server.hpp"
+
+namespace podwire::control {
+
+class FakeEngine {
+ public:
+  explicit FakeEngine(std::string socket) : socket_(std::move(socket)) {}
+  ~FakeEngine() { stop(); }
+
+  void start() {
+    const std::lock_guard lock(mutex_);
+    ports_.clear();
+    queues_.clear();
+    endpoints_.clear();
+    rest_ = {};
+    instance_ = std::to_string(++starts_);
+    RpcServerOptions options;
+    options.path = socket_;
+    auto server = RpcServer::listen(
+        options, [this](RpcRequest request, Responder responder) { serve(std::move(request), responder); });
+    ASSERT_TRUE(server) << server.error().message;
+    running_ = true;
+    thread_ = std::thread([this, server = std::move(*server)] {
+      while (running_) server->poll(5);
+    });
+  }
+  // As a killed process does: connections closed, descriptors gone.
+  void stop() {
+    running_ = false;
+    if (thread_.joinable()) thread_.join();
+    const std::lock_guard lock(mutex_);
+    queues_.clear();
+  }
+
+  std::set<unsigned> ports() const {
+    const std::lock_guard lock(mutex_);
+    std::set<unsigned> ids;
+    for (const auto& [id, port] : ports_) ids.insert(id.value());
+    return ids;
+  }
+  std::size_t endpoints() const {
+    const std::lock_guard lock(mutex_);
+    return endpoints_.size();
+  }
+  // Descriptors that the engine was sent for a port over its life.
+  std::size_t queues_of(unsigned port) const {
+    const std::lock_guard lock(mutex_);
+    const auto at = queues_.find(PortId(static_cast<std::uint16_t>(port)));
+    return at == queues_.end() ? 0 : at->second.size();
+  }
+  void drop_port(unsigned port) {
+    const std::lock_guard lock(mutex_);
+    ports_.erase(PortId(static_cast<std::uint16_t>(port)));
+  }
+  void refuse(unsigned port) {
+    const std::lock_guard lock(mutex_);
+    refused_.insert(PortId(static_cast<std::uint16_t>(port)));
+  }
+
+  std::atomic<int> patches{0}, replaces{0}, chunks{0}, patch_delay_ms{0};
+  std::atomic<bool> refuse_all{false};
+
+ private:
+  struct Staged {
+    api::ObjectSet objects;
+    std::map<PortId, std::vector<UniqueFd>> queues;
+  };
+
+  void serve(RpcRequest request, const Responder& responder) {
+    const std::lock_guard lock(mutex_);
+    if (request.method == "port_descriptors") {
+      reply_descriptors(request, responder);
+    } else {
+      responder.answer(answer(request));
+    }
+  }
+
+  Result<Json> answer(RpcRequest& request) {
+    const auto& p = request.params;
+    if (request.method == "hello")
+      return Json{{"version", "0"}, {"pid", 1}, {"instance", instance_}, {"generation", generation_}};
+    if (request.method == "status") return Json{{"ports", Json::array()}, {"pid", 1}};
+    if (request.method == "shutdown") return Json::object();
+    if (request.method == "replace_begin") {
+      staged_ = {};
+      return Json::object();
+    }
+    if (request.method == "replace_chunk") {
+      ++chunks;
+      PODWIRE_CHECK(stage(p.at("put"), std::move(request.fds), staged_));
+      return Json::object();
+    }
+    if (request.method == "replace_commit") {
+      ++replaces;
+      if (refuse_all) return invalid("the fake engine refuses everything");
+      return commit(std::move(staged_), {}, true);
+    }
+    if (request.method == "patch") {
+      ++patches;
+      std::this_thread::sleep_for(std::chrono::milliseconds(patch_delay_ms));
+      Staged staged;
+      PODWIRE_CHECK(stage(p.at("put"), std::move(request.fds), staged));
+      api::IdSet removed;
+      PODWIRE_CHECK(api::read_value(p.at("delete"), "delete", removed));
+      return commit(std::move(staged), removed, false);
+    }
+    if (request.method == "dump") return dump(p);
+    return Error{ErrorCode::kUnknownVerb, request.method};
+  }
+
+  static Result<void> stage(const Json& put, std::vector<UniqueFd> fds, Staged& staged) {
+    api::ObjectSet set;
+    PODWIRE_CHECK(api::read_value(put, "put", set));
+    std::size_t used = 0;
+    for (auto& port : set.ports) {
+      for (int i = 0; i < port.descriptors; ++i) {
+        if (used == fds.size()) return invalid("too few descriptors");
+        staged.queues[port.id].push_back(std::move(fds[used++]));
+      }
+      port.descriptors = 0;
+      staged.objects.ports.push_back(port);
+    }
+    if (used != fds.size()) return invalid("too many descriptors");
+    const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+    append(staged.objects.vteps, set.vteps);
+    append(staged.objects.domains, set.domains);
+    append(staged.objects.endpoints, set.endpoints);
+    append(staged.objects.routes, set.routes);
+    return {};
+  }
+
+  Result<Json> commit(Staged staged, const api::IdSet& removed, bool all) {
+    for (const auto& port : staged.objects.ports) {
+      if (refused_.contains(port.id)) return invalid("port " + port.name + " is refused");
+      const bool known = ports_.contains(port.id) && queues_.contains(port.id);
+      if (port.kind == api::PortKind::kTap && !known && !staged.queues.contains(port.id))
+        return invalid("unknown tap " + port.name);
+    }
+    for (const auto id : removed.ports) {
+      if (ports_.erase(id) == 0) return Error{ErrorCode::kNotFound, "no port " + std::to_string(id.value())};
+      queues_.erase(id);
+    }
+    for (const auto id : removed.endpoints) endpoints_.erase(id);
+    if (all) {
+      auto kept = std::move(queues_);
+      queues_.clear();
+      for (const auto& port : staged.objects.ports) {
+        if (kept.contains(port.id)) queues_[port.id] = std::move(kept[port.id]);
+      }
+      ports_.clear();
+      endpoints_.clear();
+      rest_ = staged.objects;
+    }
+    for (auto& [id, fds] : staged.queues) queues_[id] = std::move(fds);
+    for (const auto& port : staged.objects.ports) ports_[port.id] = port;
+    for (const auto& endpoint : staged.objects.endpoints) endpoints_[endpoint.id] = endpoint;
+    return Json{{"generation", ++generation_}};
+  }
+
+  template <class Objects>
+  static Json page(const Objects& objects, const Json& params) {
+    const auto after = params.value("after_id", std::uint32_t{0});
+    const auto limit = params.value("limit", std::size_t{2});  // small, so that paging is always at work
+    Json out = Json::array();
+    Json next;
+    for (const auto& [id, object] : objects) {
+      if (id <= after) continue;
+      if (out.size() == limit) {
+        next = out.back()["id"];
+        break;
+      }
+      out.push_back(to_json(object));
+    }
+    return {{"objects", out}, {"next_after_id", next}};
+  }
+
+  Result<Json> dump(const Json& p) {
+    const auto by_id = [](const auto& objects) {
+      std::map<std::uint32_t, typename std::decay_t<decltype(objects)>::value_type> sorted;
+      for (const auto& object : objects) sorted.emplace(object.id.value(), object);
+      return sorted;
+    };
+    const auto values = [](const auto& objects) {
+      std::map<std::uint32_t, typename std::decay_t<decltype(objects)>::mapped_type> sorted;
+      for (const auto& [id, object] : objects) sorted.emplace(id.value(), object);
+      return sorted;
+    };
+    const auto noun = p.at("noun").get<std::string>();
+    if (noun == "ports") return page(values(ports_), p);
+    if (noun == "endpoints") return page(values(endpoints_), p);
+    if (noun == "vteps") return page(by_id(rest_.vteps), p);
+    if (noun == "domains") return page(by_id(rest_.domains), p);
+    return page(by_id(rest_.routes), p);
+  }
+
+  void reply_descriptors(const RpcRequest& request, const Responder& responder) {
+    const auto at = queues_.find(PortId(request.params.at("id").get<std::uint16_t>()));
+    if (at == queues_.end()) {
+      responder.fail({ErrorCode::kNotFound, "no such port"});
+      return;
+    }
+    std::vector<UniqueFd> dups;
+    for (const auto& fd : at->second) dups.emplace_back(::dup(fd.get()));
+    const auto count = dups.size();
+    responder.reply(Json{{"count", count}}, std::move(dups));
+  }
+
+  const std::string socket_;
+  mutable std::mutex mutex_;
+  std::atomic<bool> running_{false};
+  std::thread thread_;
+  int starts_ = 0;
+  std::string instance_;
+  std::uint64_t generation_ = 0;
+  std::map<PortId, api::Port> ports_;
+  std::map<PortId, std::vector<UniqueFd>> queues_;
+  std::map<EndpointId, api::Endpoint> endpoints_;
+  api::ObjectSet rest_;
+  std::set<PortId> refused_;
+  Staged staged_;
+};
+
+}  // namespace podwire::control
