@@ -11,13 +11,19 @@
 
 namespace podwire::api {
 
-enum class PortKind { kPhysical, kTap };
+enum class PortKind { kPhysical, kTap, kMemif, kVhost };
 enum class PortRole {
   kPod,     // source-guarded, belongs to one domain
   kUplink,  // carries VXLAN and the node's own traffic; belongs to the underlay domain
   kHost,    // the node's own interface: what arrives on the uplink and is not ours goes here and back
 };
-extern const std::vector<std::string> kPortKindNames;  // index = PortKind
+// Who makes the UNIX socket of a memif or vhost port and who connects to it.
+enum class SocketMode {
+  kServer,  // the engine listens
+  kClient,  // the peer does; the engine connects, and again whenever the connection ends
+};
+extern const std::vector<std::string> kPortKindNames;    // index = PortKind
+extern const std::vector<std::string> kSocketModeNames;  // index = SocketMode
 extern const std::vector<std::string> kPortRoleNames;
 
 struct Port {
@@ -28,14 +34,33 @@ struct Port {
   DomainId domain;  // pod ports: required. uplink, host: the underlay domain, set by the reader
   MacAddr
       mac;  // of the interface behind the port (pod's eth0, host tap, NIC). physical: zero = the device's own
-  std::uint16_t mtu = 0;     // IP bytes; 68..65535. physical: 0 = the device's own
-  std::uint16_t queues = 1;  // physical: receive queues asked for; tap: number of descriptors
-  std::string devargs;       // physical only: "net_af_xdp0,iface=eth0", "0000:01:00.0"
-  std::uint16_t vlan = 0;    // uplink only: 802.1Q id 1..4094 of the underlay, 0 = untagged
+  std::uint16_t mtu = 0;  // IP bytes; 68..65535. physical: 0 = the device's own
+  // 1..16. physical: receive queues asked for; tap: number of descriptors; memif: rings each way at most;
+  // vhost: queue pairs at most
+  std::uint16_t queues = 1;
+  std::string devargs;     // physical only: "net_af_xdp0,iface=eth0", "0000:01:00.0"
+  std::uint16_t vlan = 0;  // uplink only: 802.1Q id 1..4094 of the underlay, 0 = untagged
   // How many of this message's descriptors are this port's (taken in order). 0 for a tap that the engine has
   // already: it keeps its queues.
   std::uint16_t descriptors = 0;
 
+  // memif and vhost only.
+  std::string socket;  // absolute path, at most 107 characters
+  SocketMode socket_mode = SocketMode::kServer;
+  // Of the socket, when the engine makes it.
+  std::uint32_t socket_group = 0;
+  std::uint16_t socket_permissions = 0600;  // 0..0777
+  // memif only.
+  std::uint32_t memif_id = 0;      // both sides name the same
+  std::string secret;              // at most 24 characters; empty: none
+  std::uint16_t ring_size = 1024;  // descriptors a ring, a power of two from 2 to 16384: the most as a server
+                                   // (the client chooses), what is asked for as a client
+  std::uint32_t buffer_size = 2048;  // bytes, 128..65536; client: of its region; server: the peer decides
+  // vhost only.
+  bool iommu = false;  // offer VIRTIO_F_IOMMU_PLATFORM: the guest maps what the engine may touch
+
+  // Whether the engine makes the port's socket.
+  bool listens() const { return !socket.empty() && socket_mode == SocketMode::kServer; }
   bool operator==(const Port&) const = default;
 };
 

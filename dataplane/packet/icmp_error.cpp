@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint32_t kLargestError4 = 576;   // RFC 1812 section 4.3.2.3
 constexpr std::uint32_t kLargestError6 = 1280;  // RFC 4443 section 2.4 (c)
-constexpr std::uint8_t kTtl = 64;
+constexpr std::uint8_t kErrorTtl = 64;
 constexpr std::uint8_t kErrorTos = 0xc0;  // internetwork control (RFC 1812 section 4.3.2.5)
 constexpr std::uint8_t kRedirect6 = 137;
 
@@ -103,7 +103,7 @@ bool make_icmp4_error(rte_mbuf* mbuf, PacketMeta& meta, const MacAddr& our_mac, 
   ip->total_length = Be16(static_cast<std::uint16_t>(mbuf->pkt_len - meta.l3_offset));
   // Atomic, so it needs no identification (RFC 6864 section 4.1).
   ip->flags_fragment = Be16(Ipv4Header::kDontFragment);
-  ip->ttl = kTtl;
+  ip->ttl = kErrorTtl;
   ip->protocol = ip_proto::kIcmp;
   ip->source = our_address;
   ip->destination = asker;
@@ -133,7 +133,7 @@ bool make_icmp6_error(rte_mbuf* mbuf, PacketMeta& meta, const MacAddr& our_mac, 
   const std::uint32_t bytes = mbuf->pkt_len - meta.l3_offset - std::uint32_t{sizeof(Ipv6Header)};
   ip->payload_length = Be16(static_cast<std::uint16_t>(bytes));
   ip->next_header = ip_proto::kIcmpv6;
-  ip->hop_limit = kTtl;
+  ip->hop_limit = kErrorTtl;
   ip->source = our_address;
   ip->destination = asker;
   set_meta(meta, sizeof(Ipv6Header), ip_proto::kIcmpv6);

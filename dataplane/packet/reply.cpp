@@ -12,7 +12,7 @@ namespace podwire::engine {
 
 namespace {
 
-constexpr std::uint8_t kTtl = 64;
+constexpr std::uint8_t kReplyTtl = 64;
 constexpr std::uint8_t kNeighborHopLimit = 255;  // RFC 4861: proof that no router forwarded it
 constexpr Ipv6 kAllNodes{{0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}};
 constexpr MacAddr kAllNodesMac{{0x33, 0x33, 0, 0, 0, 1}};
@@ -61,7 +61,7 @@ bool make_echo4_reply(rte_mbuf* mbuf, PacketMeta& meta, const MacAddr& our_mac) 
   const Ipv4 asked = ip->destination;
   ip->destination = ip->source;
   ip->source = asked;
-  ip->ttl = kTtl;
+  ip->ttl = kReplyTtl;
   set_ipv4_checksum(ip);
   turn_round(mbuf, our_mac);
   meta.l4_offset = static_cast<std::uint16_t>(meta.l3_offset + header_bytes);
@@ -85,7 +85,7 @@ bool make_echo6_reply(rte_mbuf* mbuf, PacketMeta& meta, const MacAddr& our_mac) 
   const Ipv6 asked = ip->destination;
   ip->destination = ip->source;
   ip->source = asked;
-  ip->hop_limit = kTtl;
+  ip->hop_limit = kReplyTtl;
   turn_round(mbuf, our_mac);
   meta.l4_offset = static_cast<std::uint16_t>(meta.l3_offset + sizeof(Ipv6Header));
   return true;

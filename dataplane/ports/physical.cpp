@@ -210,11 +210,11 @@ std::string PhysicalPort::last_error() const {
 }  // namespace
 
 Result<std::unique_ptr<Port>> open_physical_port(const api::Port& config, std::vector<UniqueFd> descriptors,
-                                                 const Pools& pools, std::uint16_t workers) {
+                                                 const PortEnvironment& environment) {
   if (!descriptors.empty()) {
     return invalid("port " + config.name + ": descriptors are for taps; a physical port has devargs");
   }
-  PODWIRE_TRY(auto device, set_up_device(config, pools, workers));
+  PODWIRE_TRY(auto device, set_up_device(config, environment.pools, environment.workers));
   return std::unique_ptr<Port>(std::make_unique<PhysicalPort>(config, std::move(device)));
 }
 

@@ -13,6 +13,6 @@ namespace podwire::engine {
 // channels of its interface, because what arrives on the others would never be seen. Transmit queues: one a
 // worker if the device has as many.
 Result<std::unique_ptr<Port>> open_physical_port(const api::Port& config, std::vector<UniqueFd> descriptors,
-                                                 const Pools& pools, std::uint16_t workers);
+                                                 const PortEnvironment& environment);
 
 }  // namespace podwire::engine

@@ -5,12 +5,14 @@
 #include <rte_mbuf.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "dataplane/api/objects.hpp"
+#include "dataplane/base/reactor.hpp"
 #include "dataplane/base/unique_fd.hpp"
 
 namespace podwire::engine {
@@ -30,6 +32,15 @@ struct QueueCounters {
 struct Pools {
   rte_mempool* packets = nullptr;  // 2 KiB data room
   rte_mempool* jumbo = nullptr;    // second segment of large receives: kJumboRoom bytes
+};
+
+// What a port may use of the engine. All of it outlives the port.
+struct PortEnvironment {
+  Pools pools;
+  std::uint16_t workers = 1;
+  Reactor* reactor = nullptr;  // the main thread's
+  // Returns once every worker has left the burst that it was in; for any thread but a worker's.
+  std::function<void()> wait_quiescent{};
 };
 
 // Set on a received packet whose announced checksum or segmentation work does not fit its headers: the worker
@@ -58,6 +69,10 @@ class Port {
   // A descriptor that becomes readable when rx_burst has work, or -1: then the queue is polled every
   // millisecond.
   virtual int poll_fd(std::uint16_t queue) const noexcept = 0;
+  // Before its worker sleeps on poll_fd: asks the peer for a signal from now on. False when rx_burst has work
+  // already; then there is no sleep. disarm: the worker polls again, signals may stop.
+  virtual bool arm(std::uint16_t /*queue*/) noexcept { return true; }
+  virtual void disarm(std::uint16_t /*queue*/) noexcept {}
   // True when rx_burst costs a system call even if it finds nothing: the worker then asks poll_fd first.
   virtual bool receive_when_ready() const noexcept { return false; }
 
@@ -82,6 +97,6 @@ class Port {
 // Opens a port of the configured kind; `descriptors` are the tap queues in order. One line a kind in
 // port_kinds.def.
 Result<std::unique_ptr<Port>> open_port(const api::Port& config, std::vector<UniqueFd> descriptors,
-                                        const Pools& pools, std::uint16_t workers);
+                                        const PortEnvironment& environment);
 
 }  // namespace podwire::engine

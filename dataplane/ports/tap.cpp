@@ -277,7 +277,7 @@ Result<void> configure_queue(const api::Port& config, std::size_t index, int fd)
 }  // namespace
 
 Result<std::unique_ptr<Port>> open_tap_port(const api::Port& config, std::vector<UniqueFd> descriptors,
-                                            const Pools& pools, std::uint16_t workers) {
+                                            const PortEnvironment& environment) {
   if (descriptors.empty() || descriptors.size() != config.queues) {
     return invalid("port " + config.name + ": " + std::to_string(descriptors.size()) +
                    " descriptors came for " + std::to_string(config.queues) +
@@ -294,8 +294,8 @@ Result<std::unique_ptr<Port>> open_tap_port(const api::Port& config, std::vector
     device = std::move(name);
     PODWIRE_CHECK(configure_queue(config, i, descriptors[i].get()));
   }
-  return std::unique_ptr<Port>(
-      std::make_unique<TapPort>(config, std::move(device), std::move(descriptors), pools, workers));
+  return std::unique_ptr<Port>(std::make_unique<TapPort>(config, std::move(device), std::move(descriptors),
+                                                         environment.pools, environment.workers));
 }
 
 }  // namespace podwire::engine

@@ -12,9 +12,9 @@
 namespace podwire::engine {
 
 // `descriptors` must be config.queues queues of one multi- or single-queue tap with IFF_VNET_HDR and without
-// packet information. Any worker may send on any queue (the kernel serialises), so there are `workers`
-// transmit queues.
+// packet information. Any worker may send on any queue (the kernel serialises), so there are as
+// many transmit queues as workers.
 Result<std::unique_ptr<Port>> open_tap_port(const api::Port& config, std::vector<UniqueFd> descriptors,
-                                            const Pools& pools, std::uint16_t workers);
+                                            const PortEnvironment& environment);
 
 }  // namespace podwire::engine

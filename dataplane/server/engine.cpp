@@ -7,8 +7,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
 #include <filesystem>
 
 #include "dataplane/pipeline/pipeline.hpp"
@@ -44,6 +42,7 @@ Result<std::unique_ptr<Engine>> Engine::create(Start start) {
   const auto& options = start.options;
   PODWIRE_TRY(auto pools, PacketPools::create(options.mbufs, options.jumbo_mbufs, options.workers + 1));
   std::unique_ptr<Engine> engine(new Engine(std::move(start), std::move(pools)));
+  PODWIRE_TRY(engine->reactor_, Reactor::create());
   PODWIRE_CHECK(engine->start_workers());
   PODWIRE_CHECK(engine->listen());
   return engine;
@@ -62,8 +61,10 @@ Result<void> Engine::start_workers() {
   environment.injector = workers_.get();
   environment.counters = &counters_.main();
   environment.pool = pools_.get().packets;
-  environment.open_port = [this](const api::Port& port, std::vector<UniqueFd> fds) {
-    return open_port(port, std::move(fds), pools_.get(), static_cast<std::uint16_t>(workers_->count()));
+  const PortEnvironment port_environment{pools_.get(), static_cast<std::uint16_t>(workers_->count()),
+                                         reactor_.get(), [this] { publisher_.wait_quiescent(); }};
+  environment.open_port = [port_environment](const api::Port& port, std::vector<UniqueFd> fds) {
+    return open_port(port, std::move(fds), port_environment);
   };
   environment.port_added = [this](PortId id) { ledgers_.port_added(id); };
   environment.domain_added = [this](DomainId id) { ledgers_.domain_added(id); };
@@ -86,26 +87,32 @@ Result<void> Engine::listen() {
                              verbs_.handle(std::move(request), std::move(responder));
                            },
                            [this](std::uint64_t connection) { verbs_.connection_closed(connection); }));
-  epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   timer_.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!epoll_ || !timer_) return errno_error("the main loop's descriptors");
+  if (!timer_) return errno_error("the main loop's timer");
   constexpr timespec kTick{0, kTickMs * 1000000};
   const itimerspec every{kTick, kTick};
   if (::timerfd_settime(timer_.get(), 0, &every, nullptr) != 0) return errno_error("timerfd_settime");
-  for (const int fd : {server_->fd(), workers_->event_fd(), timer_.get(), start_.signal_fd})
-    PODWIRE_CHECK(watch(fd));
-  return {};
+  PODWIRE_CHECK(watch(server_->fd(), [this] { server_->poll(0); }));
+  PODWIRE_CHECK(watch(workers_->event_fd(), [this] { serve_events(); }));
+  PODWIRE_CHECK(watch(timer_.get(), [this] {
+    std::uint64_t ticks = 0;
+    if (::read(timer_.get(), &ticks, sizeof ticks) > 0) programmer_->tick(now_ms());
+  }));
+  return watch(start_.signal_fd, [this] {
+    if (!leaving_) spdlog::info("leaving on a signal");
+    leaving_ = true;
+  });
 }
 
-Result<void> Engine::watch(int fd) {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.fd = fd;
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return errno_error("epoll_ctl");
+Result<void> Engine::watch(int fd, std::function<void()> serve) {
+  PODWIRE_TRY(auto watch,
+              reactor_->watch(fd, EPOLLIN, [serve = std::move(serve)](std::uint32_t) { serve(); }));
+  watches_.push_back(std::move(watch));
   return {};
 }
 
 Engine::~Engine() {
+  watches_.clear();
   server_.reset();
   if (workers_) workers_->stop();
   if (programmer_ && workers_) serve_events();
@@ -119,25 +126,7 @@ std::uint64_t Engine::now_ms() {
 }
 
 Result<void> Engine::run() {
-  while (!leaving_) {
-    std::array<epoll_event, 8> ready{};
-    const int count = ::epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), -1);
-    if (count < 0 && errno != EINTR) return errno_error("epoll_wait");
-    for (int i = 0; i < count; ++i) {
-      const int fd = ready[static_cast<std::size_t>(i)].data.fd;
-      if (fd == server_->fd()) {
-        server_->poll(0);
-      } else if (fd == workers_->event_fd()) {
-        serve_events();
-      } else if (fd == timer_.get()) {
-        std::uint64_t ticks = 0;
-        if (::read(timer_.get(), &ticks, sizeof ticks) > 0) programmer_->tick(now_ms());
-      } else {
-        spdlog::info("leaving on a signal");
-        leaving_ = true;
-      }
-    }
-  }
+  while (!leaving_) PODWIRE_CHECK(reactor_->run_once(-1));
   say_goodbye();
   return {};
 }

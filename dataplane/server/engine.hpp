@@ -4,10 +4,12 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "dataplane/base/reactor.hpp"
 #include "dataplane/options.hpp"
 #include "dataplane/server/verb_server.hpp"
 #include "dataplane/tables/programmer.hpp"
@@ -56,7 +58,7 @@ class Engine final : public Backend {
   Engine(Start start, PacketPools pools);
   Result<void> start_workers();
   Result<void> listen();
-  Result<void> watch(int fd);
+  Result<void> watch(int fd, std::function<void()> serve);
   void serve_events();
   void say_goodbye();
   static std::uint64_t now_ms();
@@ -64,6 +66,7 @@ class Engine final : public Backend {
   const Start start_;
   const std::string instance_;
   const Clock::time_point started_ = Clock::now();
+  std::unique_ptr<Reactor> reactor_;  // ports and watches_ are registered with it
   PacketPools pools_;
   CounterSet counters_;
   LedgerBook ledgers_{counters_};
@@ -72,8 +75,8 @@ class Engine final : public Backend {
   std::unique_ptr<Programmer> programmer_;
   VerbServer verbs_{*this};
   std::unique_ptr<RpcServer> server_;
-  UniqueFd epoll_;
   UniqueFd timer_;
+  std::vector<Reactor::Watch> watches_;
   bool leaving_ = false;
 };
 

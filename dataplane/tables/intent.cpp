@@ -163,6 +163,7 @@ void Intent::insert(const api::Port& port) {
   auto& kept = ports_[port.id] = port;
   kept.descriptors = 0;  // said how the message is laid out, not what the port is
   port_names_[port.name] = port.id;
+  if (port.listens()) port_sockets_[port.socket] = port.id;
   if (port.role == api::PortRole::kHost) host_port_ = port.id;
   if (port.role == api::PortRole::kPod) join(pod_ports_, port.domain, port.id);
 }
@@ -170,6 +171,7 @@ void Intent::insert(const api::Port& port) {
 void Intent::erase(const api::Port& port) {
   ports_.erase(port.id);
   port_names_.erase(port.name);
+  if (port.listens()) port_sockets_.erase(port.socket);
   if (port.role == api::PortRole::kHost) host_port_ = PortId();
   if (port.role == api::PortRole::kPod) part(pod_ports_, port.domain, port.id);
 }

@@ -165,6 +165,7 @@ class Intent {
   std::map<RouteId, api::Route> routes_;
 
   std::unordered_map<std::string, PortId> port_names_;
+  std::unordered_map<std::string, PortId> port_sockets_;  // that the engine listens on
   std::unordered_map<std::string, VtepId> vtep_names_;
   std::unordered_map<std::string, DomainId> domain_names_;
   std::unordered_map<std::uint32_t, DomainId> vnis_;

@@ -47,6 +47,10 @@ Result<void> Intent::check_unique(const api::Port& port) const {
   if (const auto it = port_names_.find(port.name); it != port_names_.end()) {
     return name_taken(label(port), label(ports_.at(it->second)));
   }
+  if (const auto it = port_sockets_.find(port.socket); port.listens() && it != port_sockets_.end()) {
+    return conflict(label(port) + ": socket " + port.socket + " is " + label(ports_.at(it->second)) +
+                    "'s already; choose another path");
+  }
   if (port.role == api::PortRole::kHost && host_port_) {
     return conflict(label(port) + ": role is host, but " + label(ports_.at(host_port_)) +
                     " is the host port already and there is at most one; delete that first");

@@ -30,7 +30,7 @@ struct ProgrammerEnvironment {
   Injector* injector = nullptr;
   WorkerCounters* counters = nullptr;  // the main thread's own
   rte_mempool* pool = nullptr;         // for ARP and ND frames
-  // open_port() of ports/port.hpp with pools and workers bound.
+  // open_port() of ports/port.hpp with its environment bound.
   std::function<Result<std::unique_ptr<Port>>(const api::Port&, std::vector<UniqueFd>)> open_port;
   // Called when an id that was not in use becomes a port or domain (its counters then count from here). May
   // be empty.

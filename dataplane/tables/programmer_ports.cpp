@@ -10,9 +10,18 @@ namespace {
 // Opening the device anew while it is open fails for most drivers, and closing it first could not be undone.
 std::string changed_field(const api::Port& before, const api::Port& after) {
   if (before.kind != after.kind) return "kind";
-  if (after.kind != api::PortKind::kPhysical) return {};
+  if (after.kind == api::PortKind::kTap) return {};
   if (before.devargs != after.devargs) return "devargs";
   if (before.queues != after.queues) return "queues";
+  if (before.socket != after.socket) return "socket";
+  if (before.socket_mode != after.socket_mode) return "socket_mode";
+  if (before.socket_group != after.socket_group) return "socket_group";
+  if (before.socket_permissions != after.socket_permissions) return "socket_permissions";
+  if (before.memif_id != after.memif_id) return "memif_id";
+  if (before.secret != after.secret) return "secret";
+  if (before.ring_size != after.ring_size) return "ring_size";
+  if (before.buffer_size != after.buffer_size) return "buffer_size";
+  if (before.iommu != after.iommu) return "iommu";
   if (before.mtu != after.mtu) return "mtu";
   if (before.mac != after.mac) return "mac";
   return {};

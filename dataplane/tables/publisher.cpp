@@ -67,10 +67,14 @@ void Publisher::free_first(std::size_t count) {
   }
 }
 
-void Publisher::synchronize() {
+void Publisher::wait_quiescent() const {
   const std::uint64_t token = rte_rcu_qsbr_start(qsbr_.get());
-  const std::size_t before = retired_.size();
   while (rte_rcu_qsbr_check(qsbr_.get(), token, false) == 0) std::this_thread::sleep_for(kPollInterval);
+}
+
+void Publisher::synchronize() {
+  const std::size_t before = retired_.size();
+  wait_quiescent();
   free_first(before);
 }
 

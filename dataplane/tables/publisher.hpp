@@ -34,6 +34,8 @@ class Publisher {
   // Main thread. Waits until every worker has been quiescent (or offline) since the call; then frees what was
   // retired before it.
   void synchronize();
+  // Any thread but a worker's. Waits as synchronize() does and frees nothing.
+  void wait_quiescent() const;
   // Main thread. Frees what no worker can hold any more; does not wait. publish, retire and synchronize do it
   // too.
   void reclaim();

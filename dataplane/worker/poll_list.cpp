@@ -85,6 +85,16 @@ void PollList::classify() {
   }
 }
 
+bool PollList::arm() noexcept {
+  bool idle = true;
+  for (const PolledQueue* queue : always_) idle = queue->device->arm(queue->queue) && idle;
+  return idle;
+}
+
+void PollList::disarm() noexcept {
+  for (const PolledQueue* queue : always_) queue->device->disarm(queue->queue);
+}
+
 void PollList::wait(int timeout_ms) noexcept {
   std::array<epoll_event, kMaxReady> events;
   ready_count_ = 0;

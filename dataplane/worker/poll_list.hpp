@@ -44,6 +44,9 @@ class PollList {
   // Asks the descriptors; waits up to `timeout_ms` (0: not at all). Afterwards ready() holds queues to
   // receive from, and woken() tells whether the wake descriptor was readable.
   void wait(int timeout_ms) noexcept;
+  // Around a sleep: whether no queue has work, with every peer asked for a signal; and the end of that.
+  bool arm() noexcept;
+  void disarm() noexcept;
   std::span<PolledQueue* const> ready() const noexcept { return {ready_.data(), ready_count_}; }
   bool woken() const noexcept { return woken_; }
   void forget_ready() noexcept { ready_count_ = 0; }

@@ -201,13 +201,15 @@ bool Worker::work_waits() const noexcept {
 void Worker::sleep() noexcept {
   ctx_.tables = nullptr;
   egress_->begin(nullptr);
-  shared_.publisher.offline(index_);
   waker_.announce_sleep();
-  const int timeout_ms = work_waits() ? 0 : polled_->sleep_ms();
-  polled_->wait(timeout_ms);
+  // A port may look at what it shares with its peer only while this worker is online.
+  const bool idle = polled_->arm() && !work_waits();
+  shared_.publisher.offline(index_);
+  polled_->wait(idle ? polled_->sleep_ms() : 0);
   waker_.announce_awake();
   if (polled_->woken()) waker_.consume();
   shared_.publisher.online(index_);
+  polled_->disarm();
   counters_.sleeps.add(1);
 }
 

@@ -47,13 +47,13 @@ unsigned open_devices() {
 class PhysicalTest : public testing::Test {
  protected:
   std::unique_ptr<Port> open(const api::Port& port, std::uint16_t workers = 1) {
-    auto opened = open_port(port, {}, pools_.get(), workers);
+    auto opened = open_port(port, {}, {pools_.get(), workers});
     if (opened) return std::move(*opened);
     ADD_FAILURE() << opened.error().message;
     return nullptr;
   }
   std::string error_of(const api::Port& port) {
-    const auto opened = open_port(port, {}, pools_.get(), 1);
+    const auto opened = open_port(port, {}, {pools_.get(), 1});
     EXPECT_FALSE(opened);
     return opened ? "" : opened.error().message;
   }
@@ -164,7 +164,7 @@ TEST_F(PhysicalTest, ErrorsSayWhatToDo) {
   EXPECT_NE(file.find("/nonexistent/file.pcap"), std::string::npos) << file;  // from the driver's own log
   std::vector<UniqueFd> descriptors;
   descriptors.emplace_back(::dup(0));
-  const auto with_fd = open_port(config("net_null0"), std::move(descriptors), pools_.get(), 1);
+  const auto with_fd = open_port(config("net_null0"), std::move(descriptors), {pools_.get(), 1});
   ASSERT_FALSE(with_fd);
   EXPECT_NE(with_fd.error().message.find("descriptors are for taps"), std::string::npos);
 }

@@ -44,14 +44,14 @@ std::vector<UniqueFd> fds(UniqueFd fd) {
 class TapTest : public testing::Test {
  protected:
   void refuse(const api::Port& port, std::vector<UniqueFd> descriptors, const std::string& expected) {
-    const auto opened = open_port(port, std::move(descriptors), pools_.get(), 1);
+    const auto opened = open_port(port, std::move(descriptors), {pools_.get(), 1});
     ASSERT_FALSE(opened) << expected;
     EXPECT_NE(opened.error().message.find("port pod-a"), std::string::npos) << opened.error().message;
     EXPECT_NE(opened.error().message.find(expected), std::string::npos) << opened.error().message;
   }
   // An open port on the tap eth0, up.
   std::unique_ptr<Port> open_up(TestNetns& netns, std::uint16_t workers = 1) {
-    auto opened = open_port(config(), fds(netns.tap("eth0")), pools_.get(), workers);
+    auto opened = open_port(config(), fds(netns.tap("eth0")), {pools_.get(), workers});
     if (!opened) {
       ADD_FAILURE() << opened.error().message;
       return nullptr;
@@ -234,7 +234,7 @@ TEST_F(TapTest, SeveralQueuesAndWorkers) {
   TestNetns netns;
   auto queues = fds(netns.tap("eth0", IFF_MULTI_QUEUE));
   queues.push_back(netns.tap("eth0", IFF_MULTI_QUEUE));
-  auto opened = open_port(config(2), std::move(queues), pools_.get(), 3);
+  auto opened = open_port(config(2), std::move(queues), {pools_.get(), 3});
   ASSERT_TRUE(opened) << opened.error().message;
   const auto port = std::move(*opened);
   netns.shell("ip link set eth0 up");

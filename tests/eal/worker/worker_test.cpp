@@ -198,7 +198,7 @@ TEST_F(WorkerTest, DeadTapDoesNotKeepTheWorkerAwake) {
   config.mtu = 1500;
   std::vector<UniqueFd> descriptors;
   descriptors.push_back(netns.tap("eth0"));
-  auto opened = open_port(config, std::move(descriptors), pools_.get(), 1);
+  auto opened = open_port(config, std::move(descriptors), {pools_.get(), 1});
   ASSERT_TRUE(opened) << opened.error().message;
   netns.shell("ip link set eth0 up");
   const Port& tap = **opened;

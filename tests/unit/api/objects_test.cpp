@@ -48,8 +48,19 @@ constexpr const char* kPhysical =
     R"({"id":1,"name":"uplink","kind":"physical","role":"uplink","devargs":"net_null0",
     "vlan":7})";
 
+constexpr const char* kMemif =
+    R"({"id":5,"name":"cnf1","kind":"memif","role":"pod","domain":2,"mac":"02:00:00:00:00:05",
+    "mtu":1450,"queues":2,"socket":"/run/podwire/pods/a/net1.sock","socket_mode":"client",
+    "memif_id":7,"secret":"s3cret","ring_size":512,"buffer_size":4096})";
+constexpr const char* kVhost =
+    R"({"id":6,"name":"vm1","kind":"vhost","role":"pod","domain":2,"mac":"02:00:00:00:00:06",
+    "mtu":1450,"queues":2,"socket":"/run/podwire/vm1.sock","socket_mode":"server","socket_group":107,
+    "socket_permissions":432,"iommu":true})";
+
 TEST(PortObject, RoundTrips) {
   expect_round_trip<Port>(kTap);
+  expect_round_trip<Port>(kMemif);
+  expect_round_trip<Port>(kVhost);
   expect_round_trip<Port>(kPhysical);
 }
 
@@ -82,6 +93,28 @@ TEST(PortObject, NamesWhatIsWrongWithATap) {
        {R"({"domain":null})", "put.ports[3].domain is missing"},
        {R"({"domain":1})", "put.ports[3].domain is 1, the underlay"},
        {R"({"domian":2})", "unknown key \"domian\" in put.ports[3]; did you mean \"domain\"?"}});
+}
+
+TEST(PortObject, NamesWhatIsWrongWithAPortOnASocket) {
+  const std::string long_path = R"({"socket":"/)" + std::string(107, 'x') + R"("})";
+  expect_refusals<Port>(kMemif, "port",
+                        {{R"({"socket":null})", "port.socket is \"\", must be an absolute path"},
+                         {R"({"socket":"relative.sock"})", "port.socket is \"relative.sock\""},
+                         {long_path.c_str(), "port.socket is \"/xxx"},
+                         {R"({"socket_mode":"listen"})", "port.socket_mode is \"listen\""},
+                         {R"({"secret":"1234567890123456789012345"})", "port.secret has 25 characters"},
+                         {R"({"ring_size":1000})", "port.ring_size is 1000, must be a power of two"},
+                         {R"({"ring_size":32768})", "port.ring_size is 32768"},
+                         {R"({"buffer_size":64})", "port.buffer_size is 64"},
+                         {R"({"iommu":true})", "port.iommu is for vhost ports"},
+                         {R"({"descriptors":2})", "port.descriptors is for tap ports"},
+                         {R"({"role":"host","domain":1})", "port.role must be pod"},
+                         {R"({"mtu":null})", "port.mtu is missing"}});
+  expect_refusals<Port>(
+      kVhost, "port",
+      {{R"({"ring_size":512})", "port: memif_id, secret, ring_size and buffer_size are for memif ports"},
+       {R"({"socket_permissions":512})", "port.socket_permissions is 512"}});
+  expect_refusals<Port>(kTap, "port", {{R"({"socket":"/a"})", "port.socket is for memif and vhost ports"}});
 }
 
 TEST(PortObject, NamesWhatIsWrongWithAPhysicalPort) {

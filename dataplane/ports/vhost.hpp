@@ -1,0 +1,14 @@
+// Vhost port.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "dataplane/ports/port.hpp"
+
+namespace podwire::engine {
+
+Result<std::unique_ptr<Port>> open_vhost_port(const api::Port& config, std::vector<UniqueFd> descriptors,
+                                              const PortEnvironment& environment);
+
+}  // namespace podwire::engine
