@@ -1,6 +1,7 @@
 #include "dataplane/api/objects.hpp"
 
 #include <algorithm>
+#include <cctype>
 
 namespace podwire::api {
 namespace {
@@ -199,6 +200,42 @@ Json to_json(const Vtep& v) {
           {"udp_port", v.udp_port}, {"mac", to_string(v.mac)}};
 }
 
+namespace {
+
+// A name of labels as in RFC 1123 section 2.1, of at most `most` characters.
+bool is_host_name(const std::string& name, std::size_t most) {
+  std::size_t label = 0;
+  for (std::size_t i = 0; i <= name.size(); ++i) {
+    const char c = i < name.size() ? name[i] : '.';
+    if (c == '.') {
+      if (label == 0 || label > 63 || name[i - 1] == '-') return false;
+      label = 0;
+    } else if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || (c == '-' && label != 0)) {
+      ++label;
+    } else {
+      return false;
+    }
+  }
+  return name.size() <= most;
+}
+
+Result<void> check_dns(const std::string& path, const Domain& domain) {
+  constexpr std::size_t kMost = 8;
+  if (domain.dns_servers.size() > kMost) return invalid(path + ".dns_servers has more than 8 entries");
+  if (domain.search_domains.size() > kMost) return invalid(path + ".search_domains has more than 8 entries");
+  for (const auto& server : domain.dns_servers) {
+    if (server.is_zero() || server.is_multicast())
+      return invalid(path + ".dns_servers: " + to_string(server) + " is no unicast address");
+  }
+  for (const auto& name : domain.search_domains) {
+    if (!is_host_name(name, 253))
+      return invalid(path + ".search_domains: \"" + name.substr(0, 80) + "\" is no domain name");
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<void> read_value(const Json& value, const std::string& path, Domain& out) {
   ObjectReader r(value, path);
   r.required("id", out.id);
@@ -213,6 +250,8 @@ Result<void> read_value(const Json& value, const std::string& path, Domain& out)
   r.optional("host_access", out.host_access);
   r.optional_in("fdb_limit", out.fdb_limit, 0, 1 << 20);
   r.optional_in("fdb_ageing_s", out.fdb_ageing_s, 1, 86400);
+  r.optional("dns_servers", out.dns_servers);
+  r.optional("search_domains", out.search_domains);
   PODWIRE_CHECK(r.finish());
   PODWIRE_CHECK(check_name(path, out.name));
   PODWIRE_CHECK(check_host_mac(path, "gateway_mac", out.gateway_mac, false));
@@ -220,24 +259,27 @@ Result<void> read_value(const Json& value, const std::string& path, Domain& out)
     return invalid(path + ".id is 1, which is the built-in underlay domain; use 2 to 65535");
   if (out.mode == DomainMode::kL3 && out.learning) return invalid(path + ".learning is for mode l2");
   if (out.mode == DomainMode::kL3 && !out.flood.empty()) return invalid(path + ".flood is for mode l2");
-  return {};
+  return check_dns(path, out);
 }
 
 Json to_json(const Domain& d) {
   Json gateways = Json::array();
   for (const auto& g : d.gateways) gateways.push_back(to_string(g));
-  return {{"id", d.id.value()},
-          {"name", d.name},
-          {"vni", d.vni.value()},
-          {"mode", kDomainModeNames[static_cast<std::size_t>(d.mode)]},
-          {"gateway_mac", to_string(d.gateway_mac)},
-          {"gateways", gateways},
-          {"mtu", d.mtu},
-          {"learning", d.learning},
-          {"flood", array_of(d.flood)},
-          {"host_access", d.host_access},
-          {"fdb_limit", d.fdb_limit},
-          {"fdb_ageing_s", d.fdb_ageing_s}};
+  Json j{{"id", d.id.value()},
+         {"name", d.name},
+         {"vni", d.vni.value()},
+         {"mode", kDomainModeNames[static_cast<std::size_t>(d.mode)]},
+         {"gateway_mac", to_string(d.gateway_mac)},
+         {"gateways", gateways},
+         {"mtu", d.mtu},
+         {"learning", d.learning},
+         {"flood", array_of(d.flood)},
+         {"host_access", d.host_access},
+         {"fdb_limit", d.fdb_limit},
+         {"fdb_ageing_s", d.fdb_ageing_s}};
+  for (const auto& server : d.dns_servers) j["dns_servers"].push_back(to_string(server));
+  for (const auto& name : d.search_domains) j["search_domains"].push_back(name);
+  return j;
 }
 
 Result<void> read_value(const Json& value, const std::string& path, AddressPair& out) {
@@ -258,12 +300,18 @@ Result<void> read_value(const Json& value, const std::string& path, Endpoint& ou
   r.required("mac", out.mac);
   r.optional("addresses", out.addresses);
   r.optional("allowed_pairs", out.allowed_pairs);
+  r.optional("dhcp", out.dhcp);
+  r.optional("hostname", out.hostname);
   PODWIRE_CHECK(r.finish());
   if (out.name.empty() || out.name.size() > 255) return invalid(path + ".name must have 1 to 255 characters");
   PODWIRE_CHECK(check_host_mac(path, "mac", out.mac, false));
   if (on_port == on_vtep) return invalid(path + " must have exactly one of port and vtep");
   if (on_vtep && !out.allowed_pairs.empty())
     return invalid(path + ".allowed_pairs is for endpoints on a port");
+  if (on_vtep && (out.dhcp || !out.hostname.empty()))
+    return invalid(path + ": dhcp and hostname are for endpoints on a port");
+  if (!out.hostname.empty() && !is_host_name(out.hostname, 63))
+    return invalid(path + ".hostname is \"" + out.hostname.substr(0, 80) + "\", which is no host name");
   if (out.addresses.size() > 64) return invalid(path + ".addresses has more than 64 entries");
   for (const auto& a : out.addresses) {
     if (a.is_zero() || a.is_multicast())
@@ -289,6 +337,8 @@ Json to_json(const Endpoint& e) {
     }
     j["allowed_pairs"] = pairs;
   }
+  if (e.dhcp) j["dhcp"] = true;
+  if (!e.hostname.empty()) j["hostname"] = e.hostname;
   return j;
 }
 

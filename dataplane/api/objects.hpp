@@ -96,6 +96,9 @@ struct Domain {
       false;  // the node itself may talk to this domain through the host port; at most one domain
   std::uint32_t fdb_limit = 4096;  // learned MACs at most
   std::uint32_t fdb_ageing_s = 300;
+  // What endpoints with dhcp are told.
+  std::vector<IpAddr> dns_servers;          // at most 8
+  std::vector<std::string> search_domains;  // at most 8, of 1..253 characters
 
   bool operator==(const Domain&) const = default;
 };
@@ -115,6 +118,10 @@ struct Endpoint {
   MacAddr mac;
   std::vector<IpAddr> addresses;
   std::vector<AddressPair> allowed_pairs;  // local only: more sources that the guard lets pass
+  // Local only: the engine answers this endpoint's DHCPv4 and DHCPv6 questions and router solicitations with
+  // its addresses, the domain's gateways, MTU and DNS.
+  bool dhcp = false;
+  std::string hostname;  // told by DHCP; at most 63 characters; empty: none
 
   bool operator==(const Endpoint&) const = default;
 };

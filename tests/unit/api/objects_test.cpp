@@ -146,7 +146,8 @@ TEST(VtepObject, RoundTripsAndNamesWhatIsWrong) {
 
 constexpr const char* kDomain =
     R"({"id":2,"name":"default","vni":1,"mode":"l2","gateway_mac":"02:70:77:00:00:01",
-    "gateways":["10.244.1.1/24","fd00:10:244:1::1/64"],"mtu":1450,"learning":true,"flood":[1,2]})";
+    "gateways":["10.244.1.1/24","fd00:10:244:1::1/64"],"mtu":1450,"learning":true,"flood":[1,2],
+    "dns_servers":["10.96.0.10","fd00::a"],"search_domains":["cluster.local","a-b.example"]})";
 
 TEST(DomainObject, RoundTripsAndNamesWhatIsWrong) {
   expect_round_trip<Domain>(kDomain);
@@ -162,11 +163,18 @@ TEST(DomainObject, RoundTripsAndNamesWhatIsWrong) {
        {R"({"gateway_mac":"ff:ff:ff:ff:ff:ff"})", "domain.gateway_mac is ff:ff:ff:ff:ff:ff"},
        {R"({"flood":[0]})", "domain.flood[0] is 0"},
        {R"({"fdb_limit":-1})", "domain.fdb_limit is -1"},
-       {R"({"fdb_ageing_s":0})", "domain.fdb_ageing_s is 0"}});
+       {R"({"fdb_ageing_s":0})", "domain.fdb_ageing_s is 0"},
+       {R"({"dns_servers":["0.0.0.0"]})", "domain.dns_servers: 0.0.0.0 is no unicast address"},
+       {R"({"dns_servers":["::1","::1","::1","::1","::1","::1","::1","::1","::1"]})",
+        "domain.dns_servers has more than 8"},
+       {R"({"search_domains":["a..b"]})", "domain.search_domains: \"a..b\" is no domain name"},
+       {R"({"search_domains":["-a"]})", "domain.search_domains: \"-a\" is no domain name"},
+       {R"({"search_domains":[""]})", "domain.search_domains: \"\" is no domain name"}});
 }
 
 constexpr const char* kEndpoint = R"({"id":9,"name":"pod/eth0","domain":2,"port":4,"mac":"02:00:00:00:00:04",
-    "addresses":["10.244.1.5","fd00::5"],"allowed_pairs":[{"address":"10.9.0.0/16","mac":"02:00:00:00:00:05"}]})";
+    "addresses":["10.244.1.5","fd00::5"],"allowed_pairs":[{"address":"10.9.0.0/16","mac":"02:00:00:00:00:05"}],
+    "dhcp":true,"hostname":"vm-1"})";
 
 TEST(EndpointObject, RoundTripsAndNamesWhatIsWrong) {
   expect_round_trip<Endpoint>(kEndpoint);
@@ -186,6 +194,9 @@ TEST(EndpointObject, RoundTripsAndNamesWhatIsWrong) {
        {R"({"allowed_pairs":[{}]})", "endpoint.allowed_pairs[0].address is missing"},
        {R"({"name":""})", "endpoint.name must have 1 to 255 characters"},
        {long_name.c_str(), "endpoint.name must have 1 to 255 characters"},
+       {R"({"port":null,"vtep":1,"allowed_pairs":[]})",
+        "endpoint: dhcp and hostname are for endpoints on a port"},
+       {R"({"hostname":"vm 1"})", "endpoint.hostname is \"vm 1\""},
        {many.c_str(), "endpoint.addresses has more than 64 entries"}});
 }
 
