@@ -16,7 +16,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE
 {
   config/packages.sh
   if [ -z "${PODWIRE_BUILD_DIR:-}" ]; then
-    [ -f build/build.ninja ] || meson setup build
+    [ -f build/build.ninja ] || meson setup --unity=on -Dunity_size=8 build
     ninja -C build dataplane/podwire-engine control/podwired control/cli/podwirectl cni-shim/podwire
   fi
 } >&2

@@ -82,7 +82,7 @@ config/packages.sh build run
 note "build tools, DPDK, iproute2, ethtool, iperf3, jq: there"
 
 step "Build"
-[ -f "$build/build.ninja" ] || meson setup "$build"
+[ -f "$build/build.ninja" ] || meson setup --unity=on -Dunity_size=8 "$build"  # half the time
 ninja -C "$build" dataplane/podwire-engine control/podwired control/cli/podwirectl cni-shim/podwire
 
 step "Two nodes"

@@ -8,14 +8,14 @@ namespace podwire::engine::testing {
 namespace {
 
 constexpr PortId kTap{3};
-constexpr PortId kPlain{4};
+constexpr PortId kPlainPort{4};
 
 class MergeStageTest : public ::testing::Test {
  protected:
   MergeStageTest() {
     fake.add_port(kTap, {.l4_checksum = true, .segmentation = true, .multi_segment = true, .max_frame = 1464},
                   1450);
-    fake.add_port(kPlain, {.max_frame = 1518}, 1500);
+    fake.add_port(kPlainPort, {.max_frame = 1518}, 1500);
   }
 
   PacketMeta& add(std::uint32_t seq, PortId egress = kTap, bool fragment = false) {
@@ -58,7 +58,7 @@ TEST_F(MergeStageTest, MergesWhatCameFromATunnelTowardsATap) {
 }
 
 TEST_F(MergeStageTest, MergesNothingTowardsPortsWithoutSegmentation) {
-  for (std::uint32_t i = 0; i < 4; ++i) add(1000 + i * 104, kPlain);
+  for (std::uint32_t i = 0; i < 4; ++i) add(1000 + i * 104, kPlainPort);
   for (std::uint32_t i = 0; i < 4; ++i) add(1000 + i * 104, PortId(9));
   EXPECT_EQ(run(), 8u);
 }
@@ -79,7 +79,7 @@ TEST_F(MergeStageTest, FragmentsAreNotOvertaken) {
 }
 
 TEST_F(MergeStageTest, InterleavedPortsKeepTheirPackets) {
-  for (std::uint32_t i = 0; i < 8; ++i) add(1000 + i / 2 * 104, i % 2 == 0 ? kTap : kPlain);
+  for (std::uint32_t i = 0; i < 8; ++i) add(1000 + i / 2 * 104, i % 2 == 0 ? kTap : kPlainPort);
   EXPECT_EQ(run(), 5u);
 }
 

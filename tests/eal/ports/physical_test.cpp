@@ -44,7 +44,7 @@ unsigned open_devices() {
   return rte_eth_dev_count_avail();
 }
 
-class PhysicalTest : public testing::Test {
+class PhysicalTest : public ::testing::Test {
  protected:
   std::unique_ptr<Port> open(const api::Port& port, std::uint16_t workers = 1) {
     auto opened = open_port(port, {}, {pools_.get(), workers});

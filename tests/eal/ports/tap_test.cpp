@@ -41,7 +41,7 @@ std::vector<UniqueFd> fds(UniqueFd fd) {
   return all;
 }
 
-class TapTest : public testing::Test {
+class TapTest : public ::testing::Test {
  protected:
   void refuse(const api::Port& port, std::vector<UniqueFd> descriptors, const std::string& expected) {
     const auto opened = open_port(port, std::move(descriptors), {pools_.get(), 1});

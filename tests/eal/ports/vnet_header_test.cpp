@@ -75,7 +75,7 @@ VnetHeader tso(bool v6, std::uint16_t size) {
   return header;
 }
 
-class VnetHeaderTest : public testing::Test {
+class VnetHeaderTest : public ::testing::Test {
  protected:
   // The mbuf that `header` in front of `frame` gives; freed by the fixture.
   rte_mbuf* apply(const VnetHeader& header, const std::vector<unsigned char>& frame, bool expected) {

@@ -37,7 +37,7 @@ class PipePort final : public Port {
   UniqueFd read_, write_;
 };
 
-class PollListTest : public testing::Test {
+class PollListTest : public ::testing::Test {
  protected:
   PollListTest() {
     EXPECT_TRUE(waker_.open());

@@ -32,7 +32,7 @@ struct CrossConnectStage {
   }
 };
 
-class WorkerFixture : public testing::Test {
+class WorkerFixture : public ::testing::Test {
  protected:
   explicit WorkerFixture(unsigned workers = 1, const engine::IdlePolicy& idle = {})
       : publisher_(workers), counters_(workers) {

@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include "control/cli/help.hpp"
+#include "tests/support/text.hpp"
 
 namespace podwire::control::cli {
 namespace {
+
+using test::contains;
 
 Command accepted(const std::vector<std::string>& args, const std::string& variable = "") {
   auto command = parse_arguments(args, variable);
@@ -19,10 +22,6 @@ std::string refused(const std::vector<std::string>& args) {
   if (command) return "";
   EXPECT_EQ(command.error().code, ErrorCode::kInvalid);
   return command.error().message;
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != text.npos;
 }
 
 TEST(Arguments, SocketComesFromOptionThenVariableThenDefault) {

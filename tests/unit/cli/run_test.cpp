@@ -4,11 +4,14 @@
 
 #include <sstream>
 
+#include "tests/support/text.hpp"
 #include "tests/unit/cli/fake_daemon.hpp"
 #include "tests/unit/cli/replies.hpp"
 
 namespace podwire::control::cli {
 namespace {
+
+using test::contains;
 
 struct Outcome {
   int status = -1;
@@ -30,10 +33,6 @@ Result<Json> recorded(const RpcRequest& request) {
   if (request.method == "explain") return explain_reply();
   if (request.method == "leave") return Json::object();
   return Error{ErrorCode::kUnknownVerb, "no such verb"};
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != text.npos;
 }
 
 TEST(Run, UnreachableDaemonExitsWith3AndSaysWhatToTry) {
