@@ -1,7 +1,7 @@
 #!/bin/bash
 # The one list of the Debian packages that Podwire needs, and the one place that installs them.
 #
-#   config/packages.sh [build] [run] [test]    (default: all three) installs what is missing
+#   config/packages.sh [build] [run] [test] [peers]    installs what is missing (default: all but peers)
 #   config/packages.sh --list [SET...]         prints the names only
 #
 # Nothing is downloaded when everything is there, so it is cheap to call first.
@@ -16,6 +16,8 @@ run="dpdk iproute2 ethtool nftables containernetworking-plugins iputils-ping ipe
 # What the tests call besides.
 test="python3-pytest python3-scapy tcpdump strace sqlite3 podman runc busybox-static clang-format
   bash-completion util-linux procps"
+# What benches measure Podwire against.
+peers="openvswitch-switch-dpdk"
 
 fail() {
   echo "packages.sh: $*" >&2
@@ -31,8 +33,8 @@ wanted=()
 for set in "${@:-build run test}"; do
   for name in $set; do
     case "$name" in
-      build | run | test) read -ra packages -d '' <<<"${!name}" || true; wanted+=("${packages[@]}") ;;
-      *) fail "no set \"$name\"; the sets are build, run and test" ;;
+      build | run | test | peers) read -ra packages -d '' <<<"${!name}" || true; wanted+=("${packages[@]}") ;;
+      *) fail "no set \"$name\"; the sets are build, run, test and peers" ;;
     esac
   done
 done

@@ -7,6 +7,8 @@
 #                                 functional   pytest and scapy on network namespaces
 #                                 cni          the plugin as a runtime calls it
 #                                 sanitizers   unit and eal under ASan and UBSan, the publisher's under TSan
+#   tests/run.sh murder [--rounds N]   kills memif and vhost peers under traffic N times (200; `functional` does it 20
+#                                      times) and ends with a line "murder: rounds=... engine_deaths=..."
 #   PYTEST_ARGUMENTS="-k vxlan"   is handed to pytest
 #
 # Exit status 0 only when all passed and nothing was skipped but what tests/skips.txt names.
@@ -17,13 +19,25 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin  # Debian's own meson and python3, wha
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 
 all_parts="unit eal functional cni sanitizers"
-parts=${*:-$all_parts}
+rounds=200
+parts=""
+while [ $# -gt 0 ]; do
+  if [ "$1" = --rounds ]; then
+    [[ "${2:-}" =~ ^[1-9][0-9]*$ ]] || { echo "tests/run.sh: --rounds is \"${2:-}\", must be a number from 1" >&2; exit 2; }
+    rounds=$2
+    shift
+  else
+    parts+="${parts:+ }$1"
+  fi
+  shift
+done
+parts=${parts:-$all_parts}
 for part in $parts; do
-  case " $all_parts " in
+  case " $all_parts murder " in
     *" $part "*) ;;
     *)
       sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
-      echo "tests/run.sh: no part \"$part\"; the parts are: $all_parts" >&2
+      echo "tests/run.sh: no part \"$part\"; the parts are: $all_parts murder" >&2
       exit 2
       ;;
   esac
@@ -84,12 +98,13 @@ gtest_run() {
   return $status
 }
 
+# pytest_run NAME SECONDS TESTS
 pytest_run() {
   local name=$1 status=0
   # shellcheck disable=SC2086
-  timeout -k 20 900 /usr/bin/python3 -m pytest -p no:cacheprovider --import-mode=importlib -ra --durations=10 \
-    --junitxml="$results/$name.xml" -o junit_family=xunit1 ${PYTEST_ARGUMENTS:-} "tests/$name" || status=$?
-  [ $status -eq 124 ] && echo "tests/run.sh: $name took more than 15 minutes and was stopped" >&2
+  timeout -k 20 "$2" /usr/bin/python3 -m pytest -p no:cacheprovider --import-mode=importlib -ra --durations=10 \
+    --junitxml="$results/$name.xml" -o junit_family=xunit1 ${PYTEST_ARGUMENTS:-} "$3" || status=$?
+  [ $status -eq 124 ] && echo "tests/run.sh: $name took more than $2 s and was stopped" >&2
   record "$name" "$status" "$results/$name.xml"
   return $status
 }
@@ -98,16 +113,20 @@ wants() { case " $parts " in *" $1 "*) true ;; *) false ;; esac; }
 
 timed packages config/packages.sh || exit 1
 
-if wants unit || wants eal || wants functional || wants cni; then
+if wants unit || wants eal || wants functional || wants cni || wants murder; then
   timed build build_in build -- all || exit 1
 fi
 wants unit && timed unit gtest_run build unit
 wants eal && timed eal gtest_run build eal
-if wants functional || wants cni; then
+if wants functional || wants cni || wants murder; then
   [ "$(id -u)" = 0 ] || { echo "tests/run.sh: the functional and CNI tests make network namespaces; run this as root" >&2; exit 1; }
 fi
-wants functional && timed functional pytest_run functional
-wants cni && timed cni pytest_run cni
+wants functional && timed functional pytest_run functional 900 tests/functional
+wants cni && timed cni pytest_run cni 900 tests/cni
+if wants murder; then
+  export PODWIRE_MURDER_ROUNDS=$rounds PODWIRE_MURDER_REPORT=$results/murder.txt
+  timed "murder of $rounds" pytest_run murder $((120 + rounds * 20)) tests/functional/test_murder.py
+fi
 if wants sanitizers; then
   # No symbol of a sanitizer's runtime is in the libraries we link, hence b_lundef. -O1 without debug information
   # builds in half the time.
@@ -130,4 +149,7 @@ section "time"
 printf '%s\n' "${times[@]}"
 printf '%5d s  in all\n' "$SECONDS"
 section "result"
-/usr/bin/python3 tests/support/summary.py tests/skips.txt "${crashed[@]}" "${reports[@]}"
+status=0
+/usr/bin/python3 tests/support/summary.py tests/skips.txt "${crashed[@]}" "${reports[@]}" || status=$?
+[ ! -f "$results/murder.txt" ] || cat "$results/murder.txt"
+exit $status
