@@ -34,7 +34,7 @@ def pod(switch):
         made.append(station)
         switch.stations.append(station)
         if options.get("start", True):
-            wait_until(station.up, 20, f"{name} connected")
+            station.wait_ready()
         return station
     yield make
     for station in made:

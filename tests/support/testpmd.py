@@ -4,10 +4,13 @@ import itertools
 import os
 import pathlib
 import subprocess
+import time
+
+from scapy.layers.l2 import Ether
 
 from support.engine import hugepages
 from support.netns import Netns, veth
-from support.process import Daemon
+from support.process import Daemon, wait_until
 from support.wire import Wire
 
 _prefixes = itertools.count(1)
@@ -88,10 +91,15 @@ class MemifStation:
         self.program = Testpmd(self.ns, [memif, af_packet], switch.engine.directory / f"{name}.log", eal, queues=queues,
                                mbufs=2048 if jumbo else 8192, more=["--mbuf-size=16640"] if jumbo else [])
         if mode == "client" and start:
-            self.program.start()
+            self.start()
         self.attach()
         if mode == "server" and start:
-            self.program.start()
+            self.start()
+
+    def start(self):
+        if self.mode == "client":  # net_memif does not replace what a killed one has left
+            pathlib.Path(self.socket).unlink(missing_ok=True)
+        self.program.start()
 
     def port_object(self):
         return {"id": self.port, "name": self.name, "kind": "memif", "role": "pod", "domain": self.domain, "mac": self.mac,
@@ -112,6 +120,18 @@ class MemifStation:
 
     def up(self):
         return self.status()["link"] == "up"
+
+    def wait_ready(self, timeout=20):
+        """Until the program forwards, which it does a while after it has connected."""
+        probe = bytes(Ether(src=self.mac, dst="ff:ff:ff:ff:ff:ff", type=0x88B5) / b"probe")
+
+        def forwarding():
+            before = self.switch.engine.port_stats(self.name)["received_packets"]
+            self.wire.send(probe)
+            time.sleep(0.05)
+            return self.up() and self.switch.engine.port_stats(self.name)["received_packets"] > before
+        wait_until(forwarding, timeout, f"{self.name} forwarding\n{self.program.tail()}")
+        self.wire.drain()
 
     def address(self, family):
         return self.ip6 if family == 6 else self.ip4
