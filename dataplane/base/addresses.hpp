@@ -3,11 +3,13 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <compare>
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "dataplane/base/result.hpp"
 
@@ -17,11 +19,21 @@ struct MacAddr {
   std::array<std::uint8_t, 6> bytes{};
 
   friend constexpr auto operator<=>(const MacAddr&, const MacAddr&) = default;
+  // The compiler calls memcmp for the default; workers compare addresses for every packet.
+  friend constexpr bool operator==(const MacAddr& a, const MacAddr& b) { return a.to_u64() == b.to_u64(); }
   constexpr bool is_zero() const { return *this == MacAddr{}; }
   constexpr bool is_multicast() const { return (bytes[0] & 1) != 0; }  // broadcast included
   constexpr bool is_broadcast() const { return *this == MacAddr{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}; }
   // The six bytes as a 48-bit number, first byte most significant.
   constexpr std::uint64_t to_u64() const {
+    if (!std::is_constant_evaluated()) {
+      static_assert(std::endian::native == std::endian::little);
+      std::uint32_t first;
+      std::uint16_t last;
+      std::memcpy(&first, bytes.data(), sizeof first);
+      std::memcpy(&last, bytes.data() + sizeof first, sizeof last);
+      return std::uint64_t{__builtin_bswap32(first)} << 16 | __builtin_bswap16(last);
+    }
     std::uint64_t v = 0;
     for (auto b : bytes) v = v << 8 | b;
     return v;
@@ -38,6 +50,7 @@ struct Ipv4 {
   std::array<std::uint8_t, 4> bytes{};
 
   friend constexpr auto operator<=>(const Ipv4&, const Ipv4&) = default;
+  friend constexpr bool operator==(const Ipv4& a, const Ipv4& b) { return a.to_u32() == b.to_u32(); }
   constexpr bool is_zero() const { return *this == Ipv4{}; }
   constexpr bool is_multicast() const { return (bytes[0] & 0xf0) == 0xe0; }
   constexpr bool is_broadcast() const { return *this == Ipv4{{255, 255, 255, 255}}; }
@@ -57,6 +70,11 @@ struct Ipv6 {
   std::array<std::uint8_t, 16> bytes{};
 
   friend constexpr auto operator<=>(const Ipv6&, const Ipv6&) = default;
+  friend constexpr bool operator==(const Ipv6& a, const Ipv6& b) {
+    using Words = std::array<std::uint64_t, 2>;
+    const auto x = std::bit_cast<Words>(a.bytes), y = std::bit_cast<Words>(b.bytes);
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+  }
   constexpr bool is_zero() const { return *this == Ipv6{}; }
   constexpr bool is_multicast() const { return bytes[0] == 0xff; }
   constexpr bool is_link_local() const { return bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80; }
@@ -91,6 +109,9 @@ class IpAddr {
   constexpr bool is_zero() const { return v4_ ? v4().is_zero() : v6().is_zero(); }
   constexpr bool is_multicast() const { return v4_ ? v4().is_multicast() : v6().is_multicast(); }
   friend constexpr auto operator<=>(const IpAddr&, const IpAddr&) = default;
+  friend constexpr bool operator==(const IpAddr& a, const IpAddr& b) {
+    return a.v4_ == b.v4_ && Ipv6{a.bytes_} == Ipv6{b.bytes_};
+  }
 
  private:
   std::array<std::uint8_t, 16> bytes_{};

@@ -28,7 +28,7 @@ enum class Verdict : std::uint8_t {
   kTaken,     // replaced by what the stage emitted (segments, clones); the stage freed or reused it
 };
 
-struct PacketMeta {
+struct alignas(64) PacketMeta {
   PortId ingress;   // never 0: generated packets carry the port that caused them
   PortId egress;    // valid with kForward
   DomainId domain;  // whose tables apply; underlay until decap or host stage say otherwise
@@ -55,7 +55,7 @@ struct PacketMeta {
   MacAddr new_destination;  // with routed
   MacAddr new_source;       // with routed
 };
-static_assert(sizeof(PacketMeta) <= 64);
+static_assert(sizeof(PacketMeta) == 64);
 static_assert(std::is_trivially_copyable_v<PacketMeta>);
 
 // Private area of every mbuf of our pools.

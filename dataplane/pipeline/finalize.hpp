@@ -70,6 +70,7 @@ class FinalizeStage {
     bool multi_segment = true;
     std::uint32_t ip_bytes = kUnlimited;
     std::uint32_t frame_bytes = kUnlimited;
+    std::uint32_t plain_bytes = kUnlimited;  // frames up to this are not too large, whatever they carry
 
     static constexpr std::uint32_t kUnlimited = ~std::uint32_t{0};
 
@@ -83,6 +84,11 @@ class FinalizeStage {
           into_tunnel(tables);
         else if (verdict == Verdict::kForward)
           into_port(tables);
+        // IP begins behind an Ethernet header at the earliest.
+        if (ip_bytes != kUnlimited)
+          plain_bytes = std::min(frame_bytes, ip_bytes + std::uint32_t{sizeof(EtherHeader)});
+        else
+          plain_bytes = frame_bytes;
       }
       return *this;
     }
@@ -141,6 +147,9 @@ class FinalizeStage {
 
   static bool needs_work(const rte_mbuf* mbuf, const PacketMeta& meta, const Way& way) noexcept {
     if (!way.exists) return true;
+    constexpr std::uint64_t kWork = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG;
+    if ((mbuf->ol_flags & kWork) == 0 && mbuf->nb_segs == 1 && mbuf->pkt_len <= way.plain_bytes) [[likely]]
+      return false;
     if (needs_segmentation(mbuf)) return must_cut(mbuf, meta, way);
     return (needs_l4_checksum(mbuf) && !way.l4_checksum) || (mbuf->nb_segs > 1 && !way.multi_segment) ||
            too_large(mbuf, meta, way);

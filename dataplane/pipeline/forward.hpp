@@ -13,10 +13,11 @@ struct ForwardStage {
   static constexpr std::string_view kName = "forward";
 
   static void run(Context& ctx, Burst& burst) noexcept {
+    const DomainEntry* domain = nullptr;
     for (std::uint16_t i = 0; i < burst.count; ++i) {
       auto& meta = burst.meta[i];
       if (meta.verdict != Verdict::kUndecided) continue;
-      const auto* domain = ctx.tables->domain(meta.domain);
+      if (domain == nullptr || domain->id != meta.domain) domain = ctx.tables->domain(meta.domain);
       if (domain == nullptr) {
         burst.drop(i, DropReason::port_no_domain);
         continue;

@@ -15,10 +15,11 @@ struct GatewayStage {
   static constexpr std::string_view kName = "gateway";
 
   static void run(Context& ctx, Burst& burst) noexcept {
+    const DomainEntry* domain = nullptr;
     for (std::uint16_t i = 0; i < burst.count; ++i) {
       auto& meta = burst.meta[i];
       if (meta.verdict != Verdict::kUndecided) continue;
-      const auto* domain = ctx.tables->domain(meta.domain);
+      if (domain == nullptr || domain->id != meta.domain) domain = ctx.tables->domain(meta.domain);
       if (domain == nullptr) {
         burst.drop(i, DropReason::port_no_domain);
       } else if (meta.ether_type == ether_type::kArp) {

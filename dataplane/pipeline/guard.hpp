@@ -13,15 +13,22 @@ struct GuardStage {
   static constexpr std::string_view kName = "guard";
 
   static void run(Context& ctx, Burst& burst) noexcept {
+    const PortEntry* port = nullptr;
+    const DomainEntry* domain = nullptr;
     for (std::uint16_t i = 0; i < burst.count; ++i) {
       const auto& meta = burst.meta[i];
       if (meta.ingress_role != static_cast<std::uint8_t>(api::PortRole::kPod)) continue;
-      const auto* port = ctx.tables->port(meta.ingress);
-      const auto* domain = ctx.tables->domain(meta.domain);
+      if (i == 0 || meta.ingress != burst.meta[i - 1].ingress || meta.domain != burst.meta[i - 1].domain ||
+          port == nullptr) {
+        port = ctx.tables->port(meta.ingress);
+        domain = ctx.tables->domain(meta.domain);
+      }
       if (port == nullptr || domain == nullptr) {
         burst.drop(i, DropReason::port_no_domain);
         continue;
       }
+      if (owns4(burst.mbufs[i], meta, *port)) [[likely]]
+        continue;
       if (port->macs.empty() && domain->learning) continue;
       DropReason reason{};
       if (!allowed(burst.mbufs[i], meta, *port, reason)) burst.drop(i, reason);
@@ -29,6 +36,18 @@ struct GuardStage {
   }
 
  private:
+  // The usual case, in few words: an IPv4 packet from one of the port's own addresses.
+  static bool owns4(rte_mbuf* mbuf, const PacketMeta& meta, const PortEntry& port) noexcept {
+    if (meta.ether_type != ether_type::kIpv4) return false;
+    const auto mac = header_unchecked<EtherHeader>(mbuf, 0)->source.to_u64();
+    std::uint32_t address;
+    std::memcpy(&address, &header_unchecked<Ipv4Header>(mbuf, meta.l3_offset)->source, sizeof address);
+    for (const auto& source : port.sources4) {
+      if (source.mac == mac && (address & source.mask) == source.network) return true;
+    }
+    return false;
+  }
+
   static bool allowed(rte_mbuf* mbuf, const PacketMeta& meta, const PortEntry& port,
                       DropReason& reason) noexcept {
     const auto mac = header_unchecked<EtherHeader>(mbuf, 0)->source;

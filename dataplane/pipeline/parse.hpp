@@ -28,6 +28,21 @@ inline void note_l4(rte_mbuf* mbuf, PacketMeta& meta, std::uint32_t offset, std:
   meta.l4_offset = static_cast<std::uint16_t>(offset);
 }
 
+// Whether the header's checksum is right: its words then add up to all ones (RFC 1071). Most headers have no
+// options, and theirs is spelt out.
+inline bool ipv4_sum_is_right(const Ipv4Header* ip, std::uint16_t header_bytes) noexcept {
+  if (header_bytes != sizeof(Ipv4Header)) [[unlikely]]
+    return rte_raw_cksum(ip, header_bytes) == 0xffff;
+  std::uint32_t words[5];
+  std::memcpy(words, ip, sizeof words);
+  std::uint64_t sum = 0;
+  for (const auto word : words) sum += word;
+  sum = (sum & 0xffffffff) + (sum >> 32);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return (sum & 0xffff) + (sum >> 16) == 0xffff;
+}
+
 inline ParseResult parse_ipv4(rte_mbuf* mbuf, PacketMeta& meta) noexcept {
   const auto* ip = header_at<Ipv4Header>(mbuf, meta.l3_offset);
   if (ip == nullptr) return ParseResult::bad(DropReason::frame_too_short);
@@ -40,8 +55,7 @@ inline ParseResult parse_ipv4(rte_mbuf* mbuf, PacketMeta& meta) noexcept {
       std::uint32_t{meta.l3_offset} + total > mbuf->pkt_len) {
     return ParseResult::bad(DropReason::frame_too_short);
   }
-  // The sum over a header with a right checksum is all ones (RFC 1071).
-  if (rte_raw_cksum(ip, header_bytes) != 0xffff) return ParseResult::bad(DropReason::bad_ipv4_checksum);
+  if (!ipv4_sum_is_right(ip, header_bytes)) return ParseResult::bad(DropReason::bad_ipv4_checksum);
   meta.ip_proto = ip->protocol;
   meta.is_fragment = ip->is_fragment();
   if (!ip->is_later_fragment()) note_l4(mbuf, meta, meta.l3_offset + header_bytes, total - header_bytes);
@@ -127,10 +141,15 @@ struct ParseStage {
   static constexpr std::string_view kName = "parse";
 
   static void run(Context& ctx, Burst& burst) noexcept {
+    const PortEntry* port = nullptr;
+    bool pod = false;
     for (std::uint16_t i = 0; i < burst.count; ++i) {
       if (i + 4 < burst.count) rte_prefetch0(rte_pktmbuf_mtod(burst.mbufs[i + 4], void*));
       auto& meta = burst.meta[i];
-      const auto* port = ctx.tables->port(meta.ingress);
+      if (i == 0 || meta.ingress != burst.meta[i - 1].ingress) {
+        port = ctx.tables->port(meta.ingress);
+        pod = meta.ingress_role == static_cast<std::uint8_t>(api::PortRole::kPod);
+      }
       if (port != nullptr && port->vlan != 0 && !strip_vlan(burst.mbufs[i], port->vlan)) {
         burst.drop(i, DropReason::bad_ethernet);
         continue;
@@ -138,8 +157,7 @@ struct ParseStage {
       const auto result = parse_frame(burst.mbufs[i], meta);
       if (!result.good) {
         burst.drop(i, result.reason);
-      } else if (meta.ether_type == ether_type::kVlan &&
-                 meta.ingress_role == static_cast<std::uint8_t>(api::PortRole::kPod)) {
+      } else if (pod && meta.ether_type == ether_type::kVlan) {
         burst.drop(i, DropReason::bad_ethernet);
       }
     }

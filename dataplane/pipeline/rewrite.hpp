@@ -12,6 +12,7 @@ struct RewriteStage {
   static constexpr std::string_view kName = "rewrite";
 
   static void run(Context& ctx, Burst& burst) noexcept {
+    MtuAhead ahead;
     for (std::uint16_t i = 0; i < burst.count; ++i) {
       auto& meta = burst.meta[i];
       if (meta.resolved || meta.generated) {
@@ -22,8 +23,9 @@ struct RewriteStage {
         reject(ctx, burst, i, DropReason::ttl_exceeded, IcmpErrorKind::kTimeExceeded);
         continue;
       }
-      const std::uint16_t mtu = mtu_ahead(ctx, meta);
-      if (ip_bytes(burst.mbufs[i], meta) > mtu && !may_fragment(burst.mbufs[i], meta)) {
+      const std::uint16_t mtu = ahead.of(ctx, meta);
+      if (burst.mbufs[i]->pkt_len > std::uint32_t{meta.l3_offset} + mtu &&
+          ip_bytes(burst.mbufs[i], meta) > mtu && !may_fragment(burst.mbufs[i], meta)) {
         reject(ctx, burst, i, DropReason::too_big, IcmpErrorKind::kTooBig, mtu);
         continue;
       }
@@ -41,6 +43,25 @@ struct RewriteStage {
     ether->source = meta.new_source;
   }
 
+  // The last packet's, which most of a burst share.
+  struct MtuAhead {
+    Verdict verdict = Verdict::kUndecided;
+    PortId egress;
+    DomainId domain;
+    std::uint32_t vtep = 0;
+    std::uint16_t mtu = 0;
+
+    std::uint16_t of(const Context& ctx, const PacketMeta& meta) noexcept {
+      if (meta.verdict == verdict && meta.egress == egress && meta.vtep == vtep && meta.domain == domain)
+        return mtu;
+      verdict = meta.verdict;
+      egress = meta.egress;
+      domain = meta.domain;
+      vtep = meta.vtep;
+      return mtu = mtu_ahead(ctx, meta);
+    }
+  };
+
   // Unlimited where nothing is known (the port goes away): the egress will tell.
   static std::uint16_t mtu_ahead(const Context& ctx, const PacketMeta& meta) noexcept {
     if (meta.verdict == Verdict::kForward) {
@@ -56,7 +77,8 @@ struct RewriteStage {
 
   // The largest IP packet this becomes on the wire: a TSO packet's segments, not the whole.
   static std::uint32_t ip_bytes(rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
-    if (needs_segmentation(mbuf)) return static_cast<std::uint32_t>(mbuf->l3_len + mbuf->l4_len + mbuf->tso_segsz);
+    if (needs_segmentation(mbuf))
+      return static_cast<std::uint32_t>(mbuf->l3_len + mbuf->l4_len + mbuf->tso_segsz);
     if (meta.ether_type == ether_type::kIpv4)
       return header_unchecked<Ipv4Header>(mbuf, meta.l3_offset)->total_length.host();
     return mbuf->pkt_len > meta.l3_offset ? mbuf->pkt_len - meta.l3_offset : 0;

@@ -14,6 +14,10 @@ unsigned allocate(rte_mempool* pool, rte_mbuf** out, unsigned wanted) noexcept {
   return wanted;
 }
 
+// How many frames ahead their memory is fetched. Buffers usually lie 2 KiB apart, which is two sets of a
+// cache of 4 KiB a way: more of them at a time would push each other out.
+constexpr unsigned kPrefetched = 8;
+
 // Bytes appended to a packet, in its first mbuf and then in one of the jumbo pool.
 class Filler {
  public:
@@ -65,10 +69,9 @@ class Rooms {
       : ring_(ring),
         free_(free),
         ahead_(static_cast<std::uint16_t>(std::min<std::size_t>({free, packets, rooms_.size()}))) {
-    for (std::uint16_t i = 0; i < ahead_; ++i) {
-      rooms_[i] = ring_.room(i);
+    for (std::uint16_t i = 0; i < ahead_; ++i) rooms_[i] = ring_.room(i);
+    for (std::uint16_t i = 0; i < std::min<std::uint16_t>(ahead_, kPrefetched); ++i)
       rte_prefetch0_write(rooms_[i].data);
-    }
   }
   std::uint16_t used() const { return used_; }
   std::uint32_t first_bytes() const { return ahead_ == 0 ? 0 : rooms_[0].bytes; }
@@ -77,6 +80,7 @@ class Rooms {
   OutgoingRing::Room current() const noexcept { return used_ < ahead_ ? rooms_[used_] : ring_.room(used_); }
   void fill(const OutgoingRing::Room& room, std::uint32_t length, bool more) noexcept {
     ring_.fill(used_++, room, length, more);
+    if (const unsigned next = used_ + kPrefetched - 1u; next < ahead_) rte_prefetch0_write(rooms_[next].data);
   }
 
  private:
@@ -141,8 +145,12 @@ Received receive(IncomingRing& ring, const Pools& pools, std::uint32_t max_bytes
   result.no_buffers = available < batch.count;
   unsigned done = 0;
   std::uint16_t slots = 0;
+  for (unsigned i = 0; i < std::min(available, kPrefetched); ++i)
+    rte_prefetch0(batch.pieces[batch.frames[i].first_piece].data);
   for (; done < available; ++done) {
     const Frame& frame = batch.frames[done];
+    if (done + kPrefetched < available)
+      rte_prefetch0(batch.pieces[batch.frames[done + kPrefetched].first_piece].data);
     rte_mbuf* packet = fresh[done];
     if (frame.bytes > max_bytes) [[unlikely]] {
       ++result.oversized;

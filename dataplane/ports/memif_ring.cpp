@@ -61,7 +61,6 @@ RingFault IncomingRing::collect(unsigned limit, Batch& out) const noexcept {
       if (descriptor.length != 0) {
         out.pieces[pieces++] = {data, descriptor.length};
         frame.bytes += descriptor.length;
-        __builtin_prefetch(data);
       }
       ++frame.slots;
       ++at;

@@ -25,6 +25,15 @@ void add_sources(PortEntry& entry, const api::Endpoint& endpoint, bool all_witho
   }
 }
 
+void add_sources4(PortEntry& entry) {
+  for (const auto& [mac, prefix] : entry.sources) {
+    if (!prefix.address.is_v4()) continue;
+    const std::uint32_t mask = prefix.length == 0 ? 0 : ~std::uint32_t{0} << (32 - prefix.length);
+    entry.sources4.push_back(
+        {mac.to_u64(), __builtin_bswap32(prefix.address.v4().to_u32() & mask), __builtin_bswap32(mask)});
+  }
+}
+
 }  // namespace
 
 PortEntry make_port_entry(const Intent& intent, const api::Port& port, Port* device) {
@@ -43,6 +52,7 @@ PortEntry make_port_entry(const Intent& intent, const api::Port& port, Port* dev
     return endpoint->addresses.empty() && endpoint->allowed_pairs.empty();
   });
   for (const auto id : endpoints) add_sources(entry, *intent.endpoint(id), all_without);
+  add_sources4(entry);
   return entry;
 }
 

@@ -49,6 +49,13 @@ struct AllowedSource {
   bool operator==(const AllowedSource&) const = default;
 };
 
+// The IPv4 ones among them as the guard compares them.
+struct AllowedSource4 {
+  std::uint64_t mac = 0;                // MacAddr::to_u64()
+  std::uint32_t network = 0, mask = 0;  // as they lie in memory, host bits cleared
+  bool operator==(const AllowedSource4&) const = default;
+};
+
 // One port as workers see it.
 struct PortEntry {
   PortId id;
@@ -63,6 +70,7 @@ struct PortEntry {
   // Source guard. Empty `sources` with a non-zero count of macs means: MAC only (endpoint without addresses).
   std::vector<MacAddr> macs;
   std::vector<AllowedSource> sources;
+  std::vector<AllowedSource4> sources4;
 
   bool operator==(const PortEntry&) const = default;
 };

@@ -43,8 +43,10 @@ void PollList::rebuild(const Snapshot& tables) {
         ++old;
       }
       if (queues_.empty() || std::pair(queues_.back()->port, queues_.back()->queue) != key) add(*port, queue);
-      queues_.back()->domain = port->domain;
-      queues_.back()->role = static_cast<std::uint8_t>(port->role);
+      auto& meta = queues_.back()->meta;
+      meta.ingress = port->id;
+      meta.domain = port->domain;
+      meta.ingress_role = static_cast<std::uint8_t>(port->role);
     }
   }
   while (old != former.end()) remove_fd(**old++);

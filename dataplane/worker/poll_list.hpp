@@ -12,6 +12,7 @@
 
 #include "dataplane/base/result.hpp"
 #include "dataplane/base/unique_fd.hpp"
+#include "dataplane/packet/meta.hpp"
 #include "dataplane/tables/snapshot.hpp"
 
 namespace podwire::engine {
@@ -23,9 +24,8 @@ inline unsigned queue_owner(PortId port, std::uint16_t queue, unsigned workers) 
 
 struct PolledQueue {
   PortId port;
-  DomainId domain;
-  std::uint8_t role = 0;
   std::uint16_t queue = 0;
+  PacketMeta meta;  // what its packets begin with: ingress, domain, role
   Port* device = nullptr;
   int fd = -1;               // -1: none, polled by time
   bool when_ready = false;   // rx_burst costs a system call: only after the descriptor said so

@@ -143,13 +143,9 @@ unsigned Worker::receive(PolledQueue& queue) noexcept {
   const std::uint64_t begin = rte_rdtsc();
   const std::uint16_t count = queue.device->rx_burst(queue.queue, burst_.mbufs);
   if (count == 0) return 0;
-  PacketMeta meta;
-  meta.ingress = queue.port;
-  meta.domain = queue.domain;
-  meta.ingress_role = queue.role;
   std::uint64_t bytes = 0, flags = 0;
   for (std::uint16_t i = 0; i < count; ++i) {
-    burst_.meta[i] = meta;
+    burst_.meta[i] = queue.meta;
     bytes += burst_.mbufs[i]->pkt_len;
     flags |= burst_.mbufs[i]->ol_flags;
   }
@@ -165,7 +161,7 @@ unsigned Worker::receive(PolledQueue& queue) noexcept {
 
 void Worker::book_received(const PolledQueue& queue, std::uint16_t count, std::uint64_t bytes) noexcept {
   counters_.engine.received.add(count);
-  counters_.domains[queue.domain.value()].received.add(count);
+  counters_.domains[queue.meta.domain.value()].received.add(count);
   auto& port = counters_.ports[queue.port.value()];
   port.ledger.received.add(count);
   port.ingress_bytes.add(bytes);
