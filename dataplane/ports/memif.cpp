@@ -11,6 +11,7 @@
 
 #include "dataplane/ports/memif_bursts.hpp"
 #include "dataplane/ports/memif_control.hpp"
+#include "dataplane/ports/memif_signal.hpp"
 #include "dataplane/telemetry/counters.hpp"
 
 namespace podwire::engine {
@@ -70,6 +71,7 @@ class MemifPort final : public Port {
   const std::string socket_;
   std::vector<ReceiveState> received_;
   std::vector<SendState> sent_;
+  const std::shared_ptr<memif::Signals> signals_;
 
   std::atomic<Link*> link_{nullptr};  // what workers use; null: there is no peer
   std::unique_ptr<Link> owned_;
@@ -87,7 +89,8 @@ MemifPort::MemifPort(const api::Port& config, const PortEnvironment& environment
       id_(config.memif_id),
       socket_(config.socket),
       received_(config.queues),
-      sent_(environment.workers) {
+      sent_(environment.workers),
+      signals_(memif::Signals::shared(environment.workers)) {
   capabilities_ = {.multi_segment = true,
                    .max_frame = static_cast<std::uint16_t>(std::min(65535, config.mtu + 14))};
   mac_ = config.mac;
@@ -203,6 +206,7 @@ std::uint16_t MemifPort::rx_burst(std::uint16_t queue, std::span<rte_mbuf*> out)
   }
   if (in->ring.empty()) {
     in->ring.give_back(true);
+    check(*link, RingFault::kNone);
     return 0;
   }
   const auto got = memif::receive(in->ring, pools_, max_bytes_, out);
@@ -230,10 +234,7 @@ std::uint16_t MemifPort::tx_burst(std::uint16_t queue, std::span<rte_mbuf*> in) 
   // Either we see that the peer wants a signal, or it sees the packets when it looks once more before it
   // sleeps.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (out.ring.wants_signal()) {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto written = ::write(out.signal.get(), &one, sizeof one);
-  }
+  if (out.ring.wants_signal()) signals_->signal(queue, out.signal.get());
   if (sent.buffer_bytes != link->buffer_bytes.load(std::memory_order_relaxed))
     link->buffer_bytes.store(sent.buffer_bytes, std::memory_order_relaxed);
   rte_pktmbuf_free_bulk(in.data(), sent.packets);

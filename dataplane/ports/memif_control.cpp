@@ -27,10 +27,14 @@ Result<std::unique_ptr<Control>> Control::open(ControlOptions options, Reactor& 
   auto listener = Listener::open(own.socket, own.group, own.permissions);
   if (!listener) return Error{listener.error().code, own.port + ": " + listener.error().message};
   control->listener_ = std::move(*listener);
-  PODWIRE_TRY(control->listener_watch_,
-              reactor.watch(control->listener_.fd(), EPOLLIN,
-                            [raw = control.get()](std::uint32_t) { raw->on_listener(); }));
+  PODWIRE_CHECK(control->watch_listener());
   return control;
+}
+
+Result<void> Control::watch_listener() {
+  PODWIRE_TRY(listener_watch_,
+              reactor_.watch(listener_.fd(), EPOLLIN, [this](std::uint32_t) { on_listener(); }));
+  return {};
 }
 
 Control::~Control() {
@@ -45,7 +49,17 @@ const char* Control::state() const {
 
 void Control::on_listener() {
   for (unsigned i = 0; i < kAcceptedAtOnce; ++i) {
-    auto socket = listener_.accept();
+    auto accepted = listener_.accept();
+    if (!accepted) {
+      // Whoever waits keeps the listener readable: look again later instead of all the time.
+      last_error_ = accepted.error().message;
+      listener_watch_ = {};
+      retry_ = reactor_.after(kLastRetry, [this] {
+        if (const auto watched = watch_listener(); !watched) last_error_ = watched.error().message;
+      });
+      return;
+    }
+    auto& socket = *accepted;
     if (!socket) return;
     // The one before may be gone already without our having looked.
     if (peer_) on_peer();

@@ -51,6 +51,7 @@ class Control {
 
  private:
   Control(ControlOptions options, Reactor& reactor, Events events);
+  Result<void> watch_listener();
   void on_listener();
   void refuse(UniqueFd socket) const;
   void start(UniqueFd socket);

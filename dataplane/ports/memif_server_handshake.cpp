@@ -175,8 +175,9 @@ Result<Ring> ServerHandshake::build_ring(const AddRing& added) const {
   if (added.offset + std::uint64_t{ring_bytes(added.log2_ring_size)} > region.bytes())
     return invalid("ring: it does not lie within its region");
   const Ring ring(region.data() + added.offset, added.log2_ring_size);
-  if (ring.cookie() != kCookie) return invalid("ring: its cookie is wrong");
+  const auto cookie = ring.cookie();
   if (link_->condemned.load(std::memory_order_acquire)) return invalid(text(RingFault::kMemoryLost));
+  if (cookie != kCookie) return invalid("ring: its cookie is wrong");
   return ring;
 }
 

@@ -92,10 +92,11 @@ void Listener::swap(Listener& other) noexcept {
   std::swap(inode_, other.inode_);
 }
 
-std::optional<UniqueFd> Listener::accept() const {
+Result<std::optional<UniqueFd>> Listener::accept() const {
   UniqueFd fd(::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!fd) return {};
-  return fd;
+  if (fd) return std::optional(std::move(fd));
+  if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return std::optional<UniqueFd>();
+  return errno_error("socket " + path_ + ": accept");
 }
 
 Result<UniqueFd> connect_socket(const std::string& path) {

@@ -29,8 +29,8 @@ class Listener {
   ~Listener();
 
   int fd() const { return fd_.get(); }
-  // The next connection, if one waits.
-  std::optional<UniqueFd> accept() const;
+  // The next connection, if one waits. An error: none can be taken at the moment (descriptors have run out).
+  Result<std::optional<UniqueFd>> accept() const;
 
  private:
   void swap(Listener& other) noexcept;
