@@ -78,7 +78,8 @@ class Port {
 
   virtual std::uint16_t rx_queues() const noexcept = 0;
   virtual std::uint16_t tx_queues() const noexcept = 0;
-  const PortCapabilities& capabilities() const noexcept { return capabilities_; }
+  // Changes while the port is open where the peer decides (vhost): to be read once for a packet's way.
+  virtual const PortCapabilities& capabilities() const noexcept { return capabilities_; }
   MacAddr mac() const noexcept { return mac_; }        // the device's own (physical) or as configured
   std::uint16_t mtu() const noexcept { return mtu_; }  // IP bytes
 

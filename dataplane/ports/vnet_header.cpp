@@ -118,6 +118,23 @@ bool apply_vnet_header(const VnetHeader& header, rte_mbuf* packet) noexcept {
   return false;
 }
 
+bool apply_own_offload(std::uint16_t segment_bytes, rte_mbuf* packet) noexcept {
+  const Layout layout = find_layout(packet);
+  if (layout.l4 == 0) return false;
+  VnetHeader header{};
+  header.flags = VnetHeader::kNeedsChecksum;
+  header.checksum_start = layout.l4;
+  header.checksum_offset = layout.protocol == ip_proto::kTcp ? kTcpChecksumOffset : kUdpChecksumOffset;
+  header.gso_size = segment_bytes;
+  if (segment_bytes != 0) header.gso_type = layout.v6 ? VnetHeader::kGsoTcp6 : VnetHeader::kGsoTcp4;
+  if (apply_checksum(header, layout, packet) &&
+      (segment_bytes == 0 || apply_segmentation(header, layout, packet))) {
+    return true;
+  }
+  clear_offload(packet);
+  return false;
+}
+
 VnetHeader make_vnet_header(rte_mbuf* packet) noexcept {
   VnetHeader header{};
   if (!needs_l4_checksum(packet)) {

@@ -1,5 +1,5 @@
-// The virtio_net_hdr in front of every frame of a tap (virtio 1.1 section 5.1.6) and what it means for an
-// mbuf (packet/offload.hpp). On receive it is hostile input: a pod's packet socket may put anything into it.
+// The virtio_net_hdr in front of every frame of a tap or vhost guest (virtio 1.1 section 5.1.6) and what it
+// means for an mbuf (packet/offload.hpp). On receive it is hostile input: a pod may put anything into it.
 // Called by workers; no state.
 #pragma once
 
@@ -32,6 +32,10 @@ static_assert(sizeof(VnetHeader) == 12 && std::is_trivially_copyable_v<VnetHeade
 // packet's own TCP or UDP header (a tunnel inside the pod, ICMP) is completed here. False when the header
 // announces work that does not fit the packet; the packet's offload fields are clear then.
 [[nodiscard]] bool apply_vnet_header(const VnetHeader& header, rte_mbuf* packet) noexcept;
+
+// The same where somebody else has read the header and found that it asks for the checksum of the packet's
+// own TCP or UDP header, and with `segment_bytes` other than zero for segmentation.
+[[nodiscard]] bool apply_own_offload(std::uint16_t segment_bytes, rte_mbuf* packet) noexcept;
 
 // The header to send `packet` with.
 [[nodiscard]] VnetHeader make_vnet_header(rte_mbuf* packet) noexcept;

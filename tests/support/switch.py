@@ -192,6 +192,14 @@ class Switch:
         time.sleep(0.05)
         self.wire.drain()
 
+    def restart_engine(self):
+        """After its death: the same engine anew, with what it had but routes that tests made."""
+        self.engine.start()
+        self._program(self.driver, self.host is not None)
+        for station in self.stations:
+            self.engine.put(fds=station.fds, ports=[station.port_object(station.queues)],
+                            endpoints=[station.endpoint_object()])
+
     def add(self, name, number, domain, **options):
         station = Station(self, name, number, domain, **options)
         self.stations.append(station)

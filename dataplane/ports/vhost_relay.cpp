@@ -1,0 +1,417 @@
+#include "dataplane/ports/vhost_relay.hpp"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <thread>
+
+#include "dataplane/base/framing.hpp"
+
+namespace podwire::engine {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kTick = 100ms;      // between attempts to connect, and looks at what sets no descriptor off
+constexpr auto kLibraryTime = 1s;  // the library takes a connection up within microseconds
+constexpr auto kReportInterval = 1s;
+// Replies that the library may owe: they fit its socket, so it never waits for this thread, which may be
+// waiting for a worker, which may be waiting for a ring's lock, which the library holds.
+constexpr unsigned kMaxRepliesDue = 32;
+constexpr int kMessagesAtOnce = 64;
+
+Result<sockaddr_un> address_of(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    return invalid("socket " + path + " has " + std::to_string(path.size()) + " characters, at most " +
+                   std::to_string(sizeof address.sun_path - 1) + " are possible");
+  }
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+// Never waits: a peer's full backlog counts as nobody there.
+Result<UniqueFd> connect_now(const std::string& path) {
+  PODWIRE_TRY(const sockaddr_un address, address_of(path));
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return errno_error("socket");
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return unavailable("cannot connect to " + path + ": " + std::strerror(errno));
+  return fd;
+}
+
+enum class Sent { kAll, kFull, kFailed };
+
+Sent send_message(int socket, const VhostMessage& message) {
+  iovec parts[2] = {{const_cast<VhostHeader*>(&message.header), sizeof message.header},
+                    {const_cast<std::byte*>(message.payload.data()), message.header.size}};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kVhostMaxRegions)> control{};
+  msghdr out{};
+  out.msg_iov = parts;
+  out.msg_iovlen = message.header.size != 0 ? 2 : 1;
+  if (!message.fds.empty()) {
+    out.msg_control = control.data();
+    out.msg_controllen = CMSG_SPACE(sizeof(int) * message.fds.size());
+    cmsghdr* header = CMSG_FIRSTHDR(&out);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int) * message.fds.size());
+    for (std::size_t i = 0; i < message.fds.size(); ++i) {
+      const int fd = message.fds[i].get();
+      std::memcpy(CMSG_DATA(header) + i * sizeof fd, &fd, sizeof fd);
+    }
+  }
+  const auto bytes = sizeof message.header + message.header.size;
+  for (;;) {
+    const auto sent = ::sendmsg(socket, &out, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent == static_cast<ssize_t>(bytes)) return Sent::kAll;
+    if (sent < 0 && errno == EINTR) continue;
+    // A message is one buffer of the socket, so it is never cut.
+    return sent < 0 && errno == EAGAIN ? Sent::kFull : Sent::kFailed;
+  }
+}
+
+bool is_answered(const VhostHeader& header) {
+  switch (static_cast<VhostRequest>(header.request)) {
+    case VhostRequest::kGetFeatures:
+    case VhostRequest::kGetVringBase:
+    case VhostRequest::kGetProtocolFeatures:
+    case VhostRequest::kGetQueueNum:
+    case VhostRequest::kGetStatus:
+      return true;
+    default:
+      return (header.flags & VhostHeader::kNeedReply) != 0;
+  }
+}
+
+}  // namespace
+
+VhostMessageReader::State VhostMessageReader::read(int socket) {
+  const bool in_header = have_ < sizeof message_.header;
+  const std::size_t end = in_header ? sizeof message_.header : sizeof message_.header + message_.header.size;
+  while (have_ < end) {
+    char* const place =
+        in_header ? reinterpret_cast<char*>(&message_.header) + have_
+                  : reinterpret_cast<char*>(message_.payload.data()) + (have_ - sizeof message_.header);
+    iovec part{place, end - have_};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kVhostMaxRegions)> control;
+    msghdr in{};
+    in.msg_iov = &part;
+    in.msg_iovlen = 1;
+    in.msg_control = control.data();
+    in.msg_controllen = control.size();
+    const auto got = ::recvmsg(socket, &in, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) return State::kPartial;
+    if (got <= 0) return State::kClosed;
+    for (cmsghdr* header = CMSG_FIRSTHDR(&in); header != nullptr; header = CMSG_NXTHDR(&in, header)) {
+      if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+      for (std::size_t at = 0; CMSG_LEN(at + sizeof(int)) <= header->cmsg_len; at += sizeof(int)) {
+        int fd;
+        std::memcpy(&fd, CMSG_DATA(header) + at, sizeof fd);
+        message_.fds.emplace_back(fd);
+      }
+    }
+    // More descriptors than any message has: the kernel has dropped the rest.
+    if ((in.msg_flags & MSG_CTRUNC) != 0 || message_.fds.size() > kVhostMaxRegions) return State::kClosed;
+    have_ += static_cast<std::size_t>(got);
+  }
+  if (in_header && message_.header.size != 0) return State::kHeader;
+  return State::kComplete;
+}
+
+VhostMessage VhostMessageReader::take() {
+  have_ = 0;
+  return std::exchange(message_, VhostMessage{});
+}
+
+Result<std::unique_ptr<VhostRelay>> VhostRelay::open(const api::Port& config, Reactor& reactor,
+                                                     VhostDriver& driver) {
+  std::unique_ptr<VhostRelay> relay(new VhostRelay(config, reactor, driver));
+  const auto named = [&](const Error& error) {
+    return Error{error.code, "port " + config.name + ": " + error.message};
+  };
+  if (config.listens()) {
+    if (const auto done = relay->listen(); !done) return named(done.error());
+  } else if (const auto address = address_of(config.socket); !address) {
+    return named(address.error());
+  }
+  auto ended = reactor.watch(driver.ended_fd(), EPOLLIN, [raw = relay.get()](std::uint32_t) {
+    raw->driver_.take_connections_ended();
+    raw->finish_ending();
+  });
+  if (!ended) return named(ended.error());
+  relay->ended_watch_ = std::move(*ended);
+  if (const auto done = relay->start_waiting(); !done) return named(done.error());
+  relay->tick();
+  return relay;
+}
+
+Result<void> VhostRelay::listen() {
+  const auto& path = config_.socket;
+  // Nobody is let in by the group before the socket has the right one.
+  const bool other_group = config_.socket_group != ::getegid();
+  const unsigned narrow = other_group ? config_.socket_permissions & ~070u : config_.socket_permissions;
+  PODWIRE_TRY(listener_, listen_unix(path, narrow));
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return errno_error("socket " + path);
+  socket_device_ = status.st_dev;
+  socket_inode_ = status.st_ino;
+  if (other_group && ::lchown(path.c_str(), static_cast<uid_t>(-1), config_.socket_group) != 0)
+    return errno_error("socket " + path + ": group " + std::to_string(config_.socket_group));
+  // The umask has taken its part from what was asked for.
+  if (::chmod(path.c_str(), config_.socket_permissions) != 0)
+    return errno_error("socket " + path + ": chmod");
+  return {};
+}
+
+VhostRelay::~VhostRelay() {
+  if (state_ == State::kConnected) end("the port was closed");
+  // The library's thread waits for workers at most, and those go on.
+  while (state_ == State::kEnding) {
+    std::this_thread::sleep_for(1ms);
+    finish_ending();
+  }
+  struct stat status {};
+  if (socket_inode_ != 0 && ::lstat(config_.socket.c_str(), &status) == 0 &&
+      status.st_dev == socket_device_ && status.st_ino == socket_inode_) {
+    ::unlink(config_.socket.c_str());
+  }
+}
+
+Result<void> VhostRelay::start_waiting() {
+  state_ = State::kWaiting;
+  if (!listener_) return {};  // tick() connects
+  PODWIRE_TRY(listener_watch_,
+              reactor_.watch(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_peer(); }));
+  return {};
+}
+
+void VhostRelay::tick() {
+  if (state_ == State::kWaiting && !listener_) connect_peer();
+  if (state_ == State::kConnected && driver_.condemned()) {
+    ++memory_faults_;
+    end("the memory that it shares went away");
+  }
+  finish_ending();
+  tick_ = reactor_.after(kTick, [this] { tick(); });
+}
+
+void VhostRelay::accept_peer() {
+  UniqueFd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (peer) serve(std::move(peer));
+}
+
+void VhostRelay::connect_peer() {
+  auto peer = connect_now(config_.socket);
+  if (peer) serve(std::move(*peer));
+}
+
+void VhostRelay::serve(UniqueFd peer) {
+  listener_watch_ = {};
+  if (const auto joined = join(std::move(peer)); !joined) return end(joined.error().message);
+  ++connects_;
+  report("connected to " + facts_.name + " (pid " + std::to_string(facts_.pid) + ")");
+}
+
+Result<void> VhostRelay::join(UniqueFd peer) {
+  state_ = State::kConnected;
+  peer_ = std::move(peer);
+  connection_check_.emplace(check_);
+  from_peer_ = {};
+  from_library_ = {};
+  replies_due_ = 0;
+  facts_ = {};
+  if (const auto credentials = peer_credentials(peer_.get())) {
+    facts_ = {credentials->pid, credentials->uid, {}};
+    std::getline(std::ifstream("/proc/" + std::to_string(facts_.pid) + "/comm"), facts_.name);
+  }
+  PODWIRE_TRY(library_, connect_now(driver_.path()));
+  ++opened_;
+  PODWIRE_TRY(library_watch_,
+              reactor_.watch(library_.get(), EPOLLIN, [this](std::uint32_t) { library_readable(); }));
+  watch_peer();
+  return {};
+}
+
+// While the peer may send.
+void VhostRelay::watch_peer() {
+  if (state_ != State::kConnected || held_ || replies_due_ >= kMaxRepliesDue) {
+    peer_watch_ = {};
+    return;
+  }
+  if (peer_watch_) return;
+  auto watch = reactor_.watch(peer_.get(), EPOLLIN, [this](std::uint32_t) { peer_readable(); });
+  if (watch)
+    peer_watch_ = std::move(*watch);
+  else
+    end(watch.error().message);
+}
+
+void VhostRelay::peer_readable() {
+  for (int i = 0; i < kMessagesAtOnce; ++i) {
+    if (state_ != State::kConnected || held_ || replies_due_ >= kMaxRepliesDue) break;
+    const auto state = from_peer_.read(peer_.get());
+    if (state == VhostMessageReader::State::kPartial) break;
+    if (state == VhostMessageReader::State::kClosed) return end("the peer has closed the connection");
+    std::string bad;
+    if (state == VhostMessageReader::State::kHeader) {
+      bad = connection_check_->check_header(from_peer_.message().header);
+      if (bad.empty()) continue;
+    } else {
+      bad = connection_check_->check(from_peer_.message());
+    }
+    if (!bad.empty()) {
+      ++violations_;
+      return end("protocol violation: " + bad);
+    }
+    last_request_ = vhost_request_name(from_peer_.message().header.request);
+    if (!pass_to_library(from_peer_.take())) return;
+  }
+  watch_peer();
+}
+
+bool VhostRelay::pass_to_library(VhostMessage message) {
+  if (const auto done = interpose(message); !done) {
+    end(done.error().message);
+    return false;
+  }
+  replies_due_ += is_answered(message.header) ? 1 : 0;
+  held_ = std::move(message);
+  flush_to_library();
+  return state_ == State::kConnected;
+}
+
+void VhostRelay::flush_to_library() {
+  const auto sent = send_message(library_.get(), *held_);
+  if (sent == Sent::kFull) {
+    flush_timer_ = reactor_.after(1ms, [this] { flush_to_library(); });
+    return;
+  }
+  held_.reset();
+  if (sent == Sent::kFailed) return end("librte_vhost has closed its side after " + last_request_);
+  watch_peer();
+}
+
+void VhostRelay::library_readable() {
+  for (int i = 0; i < kMessagesAtOnce && state_ == State::kConnected; ++i) {
+    const auto state = from_library_.read(library_.get());
+    if (state == VhostMessageReader::State::kPartial) return;
+    if (state == VhostMessageReader::State::kClosed) {
+      ++violations_;
+      return end("librte_vhost refuses " + last_request_);
+    }
+    if (state == VhostMessageReader::State::kHeader) {
+      if (from_library_.message().header.size <= VhostMessage::kMaxPayload) continue;
+      return end("librte_vhost's reply is too long");
+    }
+    VhostMessage reply = from_library_.take();
+    connection_check_->adapt_reply(reply);
+    reply.fds.clear();
+    replies_due_ -= std::min(replies_due_, 1u);
+    if (send_message(peer_.get(), reply) != Sent::kAll) return end("the peer does not take its replies");
+    watch_peer();
+  }
+}
+
+// With an IOMMU the library asks the peer for translations on a socket that the peer gives it. Workers do
+// that, so they get a socket of ours that never makes them wait.
+Result<void> VhostRelay::interpose(VhostMessage& message) {
+  if (message.header.request != static_cast<std::uint32_t>(VhostRequest::kSetBackendRequestFd)) return {};
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
+    return errno_error("socketpair");
+  backend_watch_ = {};
+  backend_requests_.reset(ends[0]);
+  backend_peer_ = std::exchange(message.fds.front(), UniqueFd(ends[1]));
+  PODWIRE_TRY(backend_watch_, reactor_.watch(backend_requests_.get(), EPOLLIN,
+                                             [this](std::uint32_t) { backend_request_readable(); }));
+  return {};
+}
+
+void VhostRelay::backend_request_readable() {
+  std::array<char, 4096> bytes;
+  const auto got = ::recv(backend_requests_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (got <= 0) {
+    backend_watch_ = {};
+    return;
+  }
+  const auto size = static_cast<std::size_t>(got);
+  if (::send(backend_peer_.get(), bytes.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL) != got)
+    end("the peer does not take requests for translations");
+}
+
+// Closing our side makes the library end the device: it waits until no worker uses it.
+void VhostRelay::end(const std::string& reason) {
+  peer_watch_ = {};
+  library_watch_ = {};
+  flush_timer_ = {};
+  backend_watch_ = {};
+  held_.reset();
+  peer_.reset();
+  library_.reset();
+  backend_requests_.reset();
+  backend_peer_.reset();
+  state_ = State::kEnding;
+  ending_since_ = Clock::now();
+  last_disconnect_ = reason;
+  report("disconnected: " + reason);
+  finish_ending();
+}
+
+void VhostRelay::finish_ending() {
+  if (state_ != State::kEnding) return;
+  const auto begun = driver_.connections_begun();
+  // A connection that the library could not take up (it has no device left) never begins.
+  if (begun < opened_ && Clock::now() - ending_since_ < kLibraryTime) return;
+  if (driver_.take_connections_ended() < begun) return;
+  opened_ = begun;
+  driver_.reset();
+  if (const auto waiting = start_waiting(); !waiting) spdlog::error("{}", waiting.error().message);
+}
+
+// A peer may come and go as often as it likes.
+void VhostRelay::report(const std::string& event) {
+  const auto now = Clock::now();
+  if (now - last_report_ < kReportInterval) {
+    ++unreported_;
+    return;
+  }
+  last_report_ = now;
+  const auto more = unreported_ == 0 ? std::string()
+                                     : " (" + std::to_string(unreported_) + " events before were not logged)";
+  unreported_ = 0;
+  spdlog::info("port {}: vhost-user {}{}", config_.name, event, more);
+}
+
+Json VhostRelay::describe() const {
+  Json peer = nullptr;
+  if (state_ == State::kConnected) peer = {{"name", facts_.name}, {"pid", facts_.pid}, {"uid", facts_.uid}};
+  const char* const waiting = config_.listens() ? "listening" : "connecting";
+  const char* const states[] = {waiting, "connected", "disconnecting"};
+  return {{"socket", config_.socket},
+          {"socket_mode", api::kSocketModeNames[static_cast<std::size_t>(config_.socket_mode)]},
+          {"state", states[static_cast<std::size_t>(state_)]},
+          {"peer", std::move(peer)},
+          {"connects", connects_},
+          {"protocol_violations", violations_},
+          {"memory_faults", memory_faults_},
+          {"last_disconnect", last_disconnect_}};
+}
+
+std::string VhostRelay::last_error() const {
+  if (state_ == State::kConnected || last_disconnect_.empty()) return {};
+  return "vhost-user " + config_.socket + ": " + last_disconnect_;
+}
+
+}  // namespace podwire::engine
