@@ -1,5 +1,6 @@
 // podwire-engine: reads its options, starts EAL, runs the engine until it is told to leave, and leaves
-// nothing behind.
+// nothing behind. Exit status: 0 told to leave, 1 failed, 2 the command line or the configuration is wrong,
+// so that starting it again would not help.
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_memory.h>
@@ -21,6 +22,9 @@
 
 namespace podwire::engine {
 namespace {
+
+constexpr int kExitFailed = 1;
+constexpr int kExitBadConfiguration = 2;
 
 // SIGTERM and SIGINT as something to wait for. Before any thread starts, so that all of them have the signals
 // blocked.
@@ -104,7 +108,7 @@ void remove_stale_directories() {
   arguments.push_back(nullptr);
   ::execv("/proc/self/exe", arguments.data());
   spdlog::error("cannot begin anew: {}", std::strerror(errno));
-  std::_Exit(1);
+  std::_Exit(kExitFailed);
 }
 
 Result<void> run_engine(const CommandLine& line, char** argv) {
@@ -142,7 +146,7 @@ int main_with(int argc, char** argv) {
   const auto parsed = parse_command_line({argv + 1, argv + argc});
   if (!parsed) {
     std::cerr << "podwire-engine: " << parsed.error().message << "\n";
-    return 1;
+    return kExitBadConfiguration;
   }
   switch (parsed->action) {
     case Action::kHelp:
@@ -166,7 +170,7 @@ int main_with(int argc, char** argv) {
   set_up_logging(parsed->options.log_level);
   if (const auto result = run_engine(*parsed, argv); !result) {
     spdlog::critical("{}", result.error().message);
-    return 1;
+    return result.error().code == ErrorCode::kInvalid ? kExitBadConfiguration : kExitFailed;
   }
   spdlog::info("stopped");
   return 0;

@@ -13,7 +13,7 @@
 
 namespace podwire::engine {
 
-// Where stages leave events. False: the ring is full.
+// Where stages leave events. False: the ring is full; the sink has counted the loss.
 class EventSink {
  public:
   virtual ~EventSink() = default;

@@ -88,7 +88,7 @@ struct DecapStage {
     event.address = sender.address;
     event.udp_port = udp_port;
     event.vtep = sender.slot;
-    if (!ctx.events->push(event)) ctx.counters->events_lost.add(1);
+    ctx.events->push(event);
   }
 
   static std::uint64_t address_word(const IpAddr& address) noexcept {

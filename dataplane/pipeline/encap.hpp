@@ -42,7 +42,6 @@ struct EncapStage {
     if (ctx.events->push(event)) {
       burst.leave(i, Verdict::kParked);
     } else {
-      ctx.counters->events_lost.add(1);
       burst.drop(i, DropReason::neighbor_queue_full);
     }
   }

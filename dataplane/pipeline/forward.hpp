@@ -128,7 +128,7 @@ struct ForwardStage {
     event.port = meta.ingress;
     event.domain = meta.domain;
     event.mac = mac;
-    if (!ctx.events->push(event)) ctx.counters->events_lost.add(1);
+    ctx.events->push(event);
   }
 };
 

@@ -1,9 +1,11 @@
 // Guard: a pod sends from its own MAC and IP addresses only (and the allowed extra pairs), and claims no
-// other's in ARP or neighbour discovery. Domains that learn let a port without endpoints send as it likes.
+// other's in ARP or neighbour discovery. Domains that learn let a port without endpoints send as it likes. An
+// endpoint with DHCP may ask for its address before it has it.
 #pragma once
 
 #include <algorithm>
 
+#include "dataplane/packet/host_config.hpp"
 #include "dataplane/packet/neighbor_message.hpp"
 #include "dataplane/pipeline/context.hpp"
 
@@ -31,7 +33,8 @@ struct GuardStage {
         continue;
       if (port->macs.empty() && domain->learning) continue;
       DropReason reason{};
-      if (!allowed(burst.mbufs[i], meta, *port, reason)) burst.drop(i, reason);
+      if (!allowed(burst.mbufs[i], meta, *port, reason) && !asks(burst.mbufs[i], meta, *port))
+        burst.drop(i, reason);
     }
   }
 
@@ -46,6 +49,11 @@ struct GuardStage {
       if (source.mac == mac && (address & source.mask) == source.network) return true;
     }
     return false;
+  }
+
+  static bool asks(rte_mbuf* mbuf, const PacketMeta& meta, const PortEntry& port) noexcept {
+    const auto mac = header_unchecked<EtherHeader>(mbuf, 0)->source;
+    return port.lease(mac) != nullptr && asks_for_address(mbuf, meta, mac);
   }
 
   static bool allowed(rte_mbuf* mbuf, const PacketMeta& meta, const PortEntry& port,

@@ -164,7 +164,7 @@ struct HostStage {
     } else {
       return;
     }
-    if (!ctx.events->push(event)) ctx.counters->events_lost.add(1);
+    ctx.events->push(event);
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dataplane/pipeline/decap.hpp"
+#include "dataplane/pipeline/dhcp.hpp"
 #include "dataplane/pipeline/driver.hpp"
 #include "dataplane/pipeline/encap.hpp"
 #include "dataplane/pipeline/finalize.hpp"
@@ -20,6 +21,7 @@ using Pipeline = StageList<ParseStage,     // headers found and checked, offsets
                            DecapStage,     // VXLAN to one of our VTEPs: outer headers off, domain known
                            HostStage,      // what else arrives on uplink or host port: to the node and back
                            GuardStage,     // pods send from their own addresses only
+                           DhcpStage,      // DHCP and router solicitations of pods are answered
                            GatewayStage,   // ARP, ND and echo for the gateway are answered
                            ForwardStage,   // L2: FDB; L3: FIB
                            FloodStage,     // one copy a member

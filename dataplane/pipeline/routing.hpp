@@ -87,18 +87,15 @@ inline bool make_icmp_error(rte_mbuf* mbuf, PacketMeta& meta, const DomainEntry&
   return make_icmp6_error(mbuf, meta, domain.gateway_mac, from.v6(), kV6[index].type, kV6[index].code, mtu);
 }
 
-// 1,000 errors a second, bursts of 100.
-inline bool take_icmp_token(Context& ctx) noexcept {
-  const std::uint64_t per_token = ctx.tsc_hz / 1000;
-  if (per_token == 0) return true;
+// Whether an error may be sent now: 1,000 a second, bursts of 100. Who sends one takes a token off.
+inline bool has_icmp_token(Context& ctx) noexcept {
+  const std::uint64_t per_token = std::max<std::uint64_t>(1, ctx.tsc_hz / 1000);
   const std::uint64_t gained = (ctx.now_tsc - ctx.icmp.last_tsc) / per_token;
   if (gained != 0) {
     ctx.icmp.last_tsc = ctx.now_tsc;
     ctx.icmp.tokens = std::min<std::uint64_t>(100, ctx.icmp.tokens + gained);
   }
-  if (ctx.icmp.tokens == 0) return false;
-  --ctx.icmp.tokens;
-  return true;
+  return ctx.icmp.tokens != 0;
 }
 
 // The gateway address that errors come from: the first of the family that is not link-local.
@@ -133,11 +130,12 @@ inline void reject(Context& ctx, Burst& burst, std::uint16_t i, DropReason reaso
   PacketMeta back = meta;
   const auto slot =
       choose_path(*ctx.tables, find_route_for(*ctx.tables, *domain, source_of(mbuf, meta)), mbuf, back);
-  if (slot == 0 || !follow(*ctx.tables, *domain, slot, back, true) || !take_icmp_token(ctx) ||
+  if (slot == 0 || !follow(*ctx.tables, *domain, slot, back, true) || !has_icmp_token(ctx) ||
       !make_icmp_error(mbuf, back, *domain, from, kind, mtu)) {
     burst.drop(i, reason);
     return;
   }
+  --ctx.icmp.tokens;
   book_drop(*ctx.counters, meta, reason);
   book(*ctx.counters, meta, &LedgerCounters::generated);
   auto* ether = header_unchecked<EtherHeader>(mbuf, 0);

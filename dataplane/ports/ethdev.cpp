@@ -19,6 +19,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <thread>
 #include <vector>
 
@@ -101,6 +102,34 @@ std::uint64_t inode_of(int fd) {
   return ::fstat(fd, &status) == 0 ? status.st_ino : 0;
 }
 
+// The descriptors that are open now; the one that lists them is not among them.
+std::vector<int> open_descriptors() {
+  std::vector<int> open;
+  DIR* directory = ::opendir("/proc/self/fd");
+  if (directory == nullptr) return open;
+  while (const dirent* entry = ::readdir(directory)) {
+    const int fd = std::atoi(entry->d_name);
+    if (entry->d_name[0] != '.' && fd != ::dirfd(directory)) open.push_back(fd);
+  }
+  ::closedir(directory);
+  return open;
+}
+
+// "anon_inode:bpf-map map_id: 7"; empty for what is no BPF descriptor. All of them share one inode.
+std::string bpf_identity(int fd) {
+  char link[64];
+  const auto path = "/proc/self/fd/" + std::to_string(fd);
+  const auto length = ::readlink(path.c_str(), link, sizeof link);
+  std::string identity(link, static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
+  if (!identity.starts_with("anon_inode:bpf")) return {};
+  std::ifstream facts("/proc/self/fdinfo/" + std::to_string(fd));
+  for (std::string line; std::getline(facts, line);) {
+    const auto key = line.substr(0, line.find(':'));
+    if (key == "prog_id" || key == "map_id" || key == "link_id") identity += " " + line;
+  }
+  return identity;
+}
+
 std::uint16_t find_device(const std::string& name) {
   std::uint16_t id;
   if (rte_eth_dev_get_port_by_name(name.c_str(), &id) == 0) return id;
@@ -167,11 +196,19 @@ Result<std::unique_ptr<Ethdev>> Ethdev::probe(const std::string& port_name, Deva
 Ethdev::~Ethdev() {
   if (id_ == RTE_MAX_ETHPORTS) return;
   const auto device = info().device;
+  const auto bpf_before = bpf_descriptors();
   rte_eth_dev_stop(id_);
   rte_eth_dev_close(id_);
   if (device != nullptr) rte_dev_remove(device);
   for (const auto& socket : sockets_) {
     if (inode_of(socket.fd) == socket.inode) ::close(socket.fd);
+  }
+  // Closing opens one more, to look at the interface's program, often with the number of one just closed.
+  for (const auto& one : bpf_descriptors()) {
+    if (!bpf_before.contains(one)) bpf_.insert(one);
+  }
+  for (const auto& [fd, identity] : bpf_) {
+    if (bpf_identity(fd) == identity) ::close(fd);
   }
   if (!sockets_.empty()) last_socket_closed = std::chrono::steady_clock::now();
 }
@@ -193,16 +230,20 @@ std::string Ethdev::driver() const {
 
 std::set<int> packet_sockets() {
   std::set<int> found;
-  DIR* directory = ::opendir("/proc/self/fd");
-  if (directory == nullptr) return found;
-  while (const dirent* entry = ::readdir(directory)) {
-    const int fd = std::atoi(entry->d_name);
+  for (const int fd : open_descriptors()) {
     int domain = 0;
     socklen_t size = sizeof domain;
-    if (entry->d_name[0] == '.' || ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0) continue;
+    if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0) continue;
     if (domain == AF_XDP || domain == AF_PACKET) found.insert(fd);
   }
-  ::closedir(directory);
+  return found;
+}
+
+std::set<BpfDescriptor> bpf_descriptors() {
+  std::set<BpfDescriptor> found;
+  for (const int fd : open_descriptors()) {
+    if (auto identity = bpf_identity(fd); !identity.empty()) found.insert({fd, std::move(identity)});
+  }
   return found;
 }
 

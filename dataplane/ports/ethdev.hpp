@@ -7,12 +7,17 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/base/result.hpp"
 #include "dataplane/ports/devargs.hpp"
 
 namespace podwire::engine {
+
+// A descriptor, and what tells its BPF object from another that gets its number later: its kind and the
+// kernel's id of it. (All of them share one inode.)
+using BpfDescriptor = std::pair<int, std::string>;
 
 class Ethdev {
  public:
@@ -33,6 +38,9 @@ class Ethdev {
   // umem, whose socket this is, only when a second user is left), and its queue would stay busy for as long
   // as the process lives.
   void remember_socket(int fd);
+  // A BPF program or map that the driver opened and must close, likewise: it loads the XDP program anew every
+  // time and forgets it.
+  void remember_bpf(const BpfDescriptor& opened) { bpf_.insert(opened); }
   // "port NAME: DEVARGS: what: reason", with what the driver logged while `during` ran.
   template <class Step>
   Result<void> step(const char* what, Step&& run);
@@ -49,6 +57,7 @@ class Ethdev {
     std::uint64_t inode;
   };
   std::vector<Socket> sockets_;
+  std::set<BpfDescriptor> bpf_;
   std::uint16_t id_ = RTE_MAX_ETHPORTS;
 };
 
@@ -79,6 +88,9 @@ Result<void> Ethdev::step(const char* what, Step&& run) {
 
 // Descriptors of this process that are AF_XDP or AF_PACKET sockets.
 std::set<int> packet_sockets();
+
+// Descriptors of this process that are BPF programs, maps or links.
+std::set<BpfDescriptor> bpf_descriptors();
 
 // Facts about a kernel interface in this network namespace; 0 or false when it does not exist.
 unsigned interface_mtu(const std::string& name);

@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cstring>
 #include <thread>
@@ -28,6 +27,13 @@ constexpr std::uint64_t kRxOffloads = RTE_ETH_RX_OFFLOAD_CHECKSUM;
 constexpr std::uint64_t kTxChecksums =
     RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
 
+// AF_PACKET's frames, each a block of its own, in whole pages; a frame's bytes go to one mbuf, whose room
+// with its headroom is a 16-bit number.
+constexpr unsigned kPacketFrameUnit = 4096;
+constexpr unsigned kPacketLargestFrame = 15 * kPacketFrameUnit;
+constexpr unsigned kPacketFrameOverhead = 256;  // of the frame: the kernel's header, Ethernet, 802.1Q
+static_assert(kPacketLargestFrame + RTE_PKTMBUF_HEADROOM <= 65535);
+
 constexpr int kBusyAttempts = 6;  // after the first: 20, 40, 80, ... 640 ms later
 
 class Setup {
@@ -43,7 +49,8 @@ class Setup {
   Error refused(const std::string& why) const {
     return invalid("port " + config_.name + ": " + devargs_.text() + ": " + why);
   }
-  void choose_options();
+  Result<void> choose_options();
+  Result<void> choose_packet_frames();
   void choose_queues();
   Result<void> choose_mtu();
   Result<void> make_pool();
@@ -52,6 +59,7 @@ class Setup {
   Result<void> apply_mtu();
   Result<void> start();
   void find_descriptors(const std::set<int>& before);
+  Result<void> set_up(const std::set<int>& sockets_before);
 
   const api::Port& config_;
   const Pools& pools_;
@@ -65,7 +73,7 @@ class Setup {
 };
 
 // What the driver must be told before it is probed.
-void Setup::choose_options() {
+Result<void> Setup::choose_options() {
   xdp_ = devargs_.is_driver("net_af_xdp");
   packet_ = devargs_.is_driver("net_af_packet");
   const std::string interface = devargs_.option("iface").value_or("");
@@ -74,13 +82,32 @@ void Setup::choose_options() {
   if (xdp_) devargs_.set_default("queue_count", std::to_string(interface_channels(interface)));
   if (packet_) {
     devargs_.set_default("qpairs", std::to_string(std::clamp<unsigned>(config_.queues, 1, workers_)));
-    // Default frames hold 2048 bytes less some 100 of their header.
-    if (out_.mtu > 1900) {
-      const auto frame = std::to_string(std::bit_ceil(std::max(4096u, out_.mtu + 256u)));
-      devargs_.set_default("framesz", frame);
-      devargs_.set_default("blocksz", frame);
-    }
+    return choose_packet_frames();
   }
+  return {};
+}
+
+Result<void> Setup::choose_packet_frames() {
+  if (const auto given = devargs_.option("framesz")) {
+    const bool number = given->find_first_not_of("0123456789") == std::string::npos && !given->empty();
+    if (!number || given->size() > 6 || std::stoul(*given) > kPacketLargestFrame) {
+      return refused("framesz must be a number of bytes, at most " + std::to_string(kPacketLargestFrame));
+    }
+    return {};
+  }
+  // Default frames hold 2048 bytes less some 100 of their header.
+  if (out_.mtu <= 1900) return {};
+  constexpr unsigned kLargestMtu = kPacketLargestFrame - kPacketFrameOverhead;
+  if (out_.mtu > kLargestMtu) {
+    return refused("MTU " + std::to_string(out_.mtu) +
+                   " is too large for net_af_packet, which takes at most " + std::to_string(kLargestMtu) +
+                   "; set the port's mtu to that or less");
+  }
+  const unsigned bytes = out_.mtu + kPacketFrameOverhead;
+  const auto frame = std::to_string((bytes + kPacketFrameUnit - 1) / kPacketFrameUnit * kPacketFrameUnit);
+  devargs_.set_default("framesz", frame);
+  devargs_.set_default("blocksz", frame);
+  return {};
 }
 
 void Setup::choose_queues() {
@@ -217,10 +244,7 @@ void Setup::find_descriptors(const std::set<int>& before) {
   }
 }
 
-Result<PhysicalDevice> Setup::run() {
-  choose_options();
-  const auto sockets_before = packet_sockets();
-  PODWIRE_TRY(out_.ethdev, Ethdev::probe(config_.name, devargs_));
+Result<void> Setup::set_up(const std::set<int>& sockets_before) {
   devargs_ = out_.ethdev->devargs();
   info_ = out_.ethdev->info();
   choose_queues();
@@ -232,6 +256,20 @@ Result<PhysicalDevice> Setup::run() {
   PODWIRE_CHECK(apply_mtu());
   PODWIRE_CHECK(start());
   if (packet_) find_descriptors(sockets_before);
+  return {};
+}
+
+Result<PhysicalDevice> Setup::run() {
+  PODWIRE_CHECK(choose_options());
+  const auto sockets_before = packet_sockets();
+  const auto bpf_before = bpf_descriptors();
+  PODWIRE_TRY(out_.ethdev, Ethdev::probe(config_.name, devargs_));
+  const auto done = set_up(sockets_before);
+  // Also after a failure: a queue that is busy is tried again and again.
+  for (const auto& one : bpf_descriptors()) {
+    if (!bpf_before.contains(one)) out_.ethdev->remember_bpf(one);
+  }
+  PODWIRE_CHECK(done);
   return std::move(out_);
 }
 

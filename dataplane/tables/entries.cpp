@@ -1,6 +1,7 @@
 #include "dataplane/tables/entries.hpp"
 
 #include <algorithm>
+#include <string_view>
 
 namespace podwire::engine {
 namespace {
@@ -34,6 +35,76 @@ void add_sources4(PortEntry& entry) {
   }
 }
 
+// A server identifier where the domain has no IPv4 gateway. Nobody answers there; clients renew by broadcast
+// in the end, which needs nobody.
+constexpr Ipv4 kServerWithoutGateway{{169, 254, 0, 1}};
+
+void append_name(std::vector<std::uint8_t>& wire, std::string_view name) {
+  while (!name.empty()) {
+    const auto label = name.substr(0, name.find('.'));
+    if (!label.empty()) {
+      wire.push_back(static_cast<std::uint8_t>(label.size()));
+      wire.insert(wire.end(), label.begin(), label.end());
+    }
+    name.remove_prefix(std::min(name.size(), label.size() + 1));
+  }
+  wire.push_back(0);
+}
+
+// DHCPv4 gives one address, the endpoint's first, and one router: the gateway whose subnet contains it, or
+// any with a host route to it.
+void fill_ipv4(Lease& lease, const api::Domain& domain, const api::Endpoint& endpoint) {
+  const auto address = std::find_if(endpoint.addresses.begin(), endpoint.addresses.end(),
+                                    [](const IpAddr& ip) { return ip.is_v4(); });
+  lease.server4 = kServerWithoutGateway;
+  if (address == endpoint.addresses.end()) return;
+  lease.address4 = address->v4();
+  for (const auto& gateway : domain.gateways) {
+    if (!gateway.address.is_v4()) continue;
+    const bool on_link = gateway.length < 32 && gateway.contains(*address);
+    if (!on_link && !lease.router4.is_zero()) continue;
+    lease.router4 = lease.server4 = gateway.address.v4();
+    if (!on_link) continue;
+    lease.length4 = static_cast<std::uint8_t>(gateway.length);
+    return;
+  }
+}
+
+void fill_ipv6(Lease& lease, const api::Domain& domain, const api::Endpoint& endpoint) {
+  for (const auto& address : endpoint.addresses) {
+    if (address.is_v6()) lease.addresses6.push_back(address.v6());
+  }
+  for (const auto& gateway : domain.gateways) {
+    if (gateway.address.is_v4() || gateway.length == 128) continue;
+    const bool used = std::any_of(endpoint.addresses.begin(), endpoint.addresses.end(),
+                                  [&](const IpAddr& address) { return gateway.contains(address); });
+    const Lease::OnLink subnet{gateway.network().address.v6(), static_cast<std::uint8_t>(gateway.length)};
+    const bool known =
+        std::find(lease.on_link6.begin(), lease.on_link6.end(), subnet) != lease.on_link6.end();
+    if (used && !known) lease.on_link6.push_back(subnet);
+  }
+}
+
+Lease make_lease(const api::Domain& domain, const api::Endpoint& endpoint, std::uint16_t mtu) {
+  Lease lease;
+  lease.endpoint = endpoint.id;
+  lease.mac = endpoint.mac;
+  lease.gateway_mac = domain.gateway_mac;
+  lease.mtu = std::min(mtu, domain.mtu);
+  lease.hostname = endpoint.hostname;
+  fill_ipv4(lease, domain, endpoint);
+  fill_ipv6(lease, domain, endpoint);
+  for (const auto& server : domain.dns_servers) {
+    if (server.is_v4()) {
+      lease.dns4.push_back(server.v4());
+    } else {
+      lease.dns6.push_back(server.v6());
+    }
+  }
+  for (const auto& name : domain.search_domains) append_name(lease.search, name);
+  return lease;
+}
+
 }  // namespace
 
 PortEntry make_port_entry(const Intent& intent, const api::Port& port, Port* device) {
@@ -53,6 +124,13 @@ PortEntry make_port_entry(const Intent& intent, const api::Port& port, Port* dev
   });
   for (const auto id : endpoints) add_sources(entry, *intent.endpoint(id), all_without);
   add_sources4(entry);
+  entry.may_configure_hosts = endpoints.empty();
+  for (const auto id : endpoints) {
+    const auto& endpoint = *intent.endpoint(id);
+    add_sources(entry, endpoint, all_without);
+    if (!endpoint.allowed_pairs.empty()) entry.may_configure_hosts = true;
+    if (endpoint.dhcp) entry.leases.push_back(make_lease(*intent.domain(port.domain), endpoint, entry.mtu));
+  }
   return entry;
 }
 

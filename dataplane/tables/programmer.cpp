@@ -50,6 +50,7 @@ void resize_for(std::vector<std::unique_ptr<const Entry>>& entries, std::size_t 
 Programmer::State::State(ProgrammerEnvironment environment, std::uint64_t now_ms)
     : environment_(std::move(environment)),
       prober_(*environment_.injector, *environment_.counters, environment_.pool),
+      advertiser_(*environment_.injector, *environment_.counters, environment_.pool, now_ms),
       underlay_(
           intent_, [this](PortId id) { return port_entry(id); },
           [this](const NeighborKey& key, const MacAddr& mac) {
@@ -119,6 +120,9 @@ void Programmer::State::commit(const Changes& changes, Devices devices, std::uin
   environment_.publisher->synchronize();
   underlay_.tick(now_ms);
   release_settled();
+  for (const auto id : std::exchange(lease_news_, {})) {
+    if (const auto* entry = port_entry(id)) advertiser_.advertise(*entry);
+  }
 }
 
 // Counters of an id that was not in use must start before its first packet.
@@ -179,6 +183,12 @@ std::set<PortId> Programmer::State::affected_ports(const Changes& changes) const
     if (change.before && change.before->port) affected.insert(change.before->port);
     if (change.after && change.after->port) affected.insert(change.after->port);
   }
+  // What leases say of gateways, MTU and DNS.
+  for (const auto& change : changes.domains) {
+    if (!change.before || !change.after) continue;
+    const auto& ports = intent_.pod_ports(change.after->id);
+    affected.insert(ports.begin(), ports.end());
+  }
   if (roles) {
     for (const auto& [id, port] : intent_.ports()) {
       if (port.role == api::PortRole::kUplink) affected.insert(id);
@@ -206,6 +216,7 @@ void Programmer::State::rebuild(PortId id) {
   resize_for(port_entries_, id.value());
   auto& current = port_entries_[id.value()];
   if (current && *current == entry) return;
+  if (current && current->leases != entry.leases) lease_news_.insert(id);
   discard(garbage_, std::exchange(current, std::make_unique<const PortEntry>(std::move(entry))));
   publish_needed_ = true;
 }

@@ -48,6 +48,7 @@ void Programmer::State::tick(std::uint64_t now_ms) {
     forwarding_.age(now_ms);
     underlay_.drop_dynamic([this](std::uint32_t slot) { return forwarding_.learned().on_vtep(slot) != 0; },
                            now_ms);
+    advertiser_.tick(environment_.publisher->current_for_main()->ports, now_ms);
   }
   flush();
   close_devices(0);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "dataplane/tables/advertiser.hpp"
 #include "dataplane/tables/forwarding.hpp"
 #include "dataplane/tables/intent.hpp"
 #include "dataplane/tables/neighbor_prober.hpp"
@@ -94,6 +95,7 @@ class Programmer::State final : private Topology {
   Devices devices_;
   std::vector<Closing> closing_;
   NeighborProber prober_;
+  Advertiser advertiser_;
   Underlay underlay_;
   Forwarding forwarding_;
   Parking parking_;
@@ -102,6 +104,7 @@ class Programmer::State final : private Topology {
   std::vector<std::unique_ptr<const PortEntry>> port_entries_;      // by id
   std::vector<std::unique_ptr<const DomainEntry>> domain_entries_;  // by id
   std::unique_ptr<LookupTable<Key64>> vnis_ = std::make_unique<LookupTable<Key64>>();
+  std::set<PortId> lease_news_;  // ports whose leases have changed since they were last advertised
   Garbage garbage_;
   bool publish_needed_ = true;
   std::uint64_t generation_ = 0;

@@ -13,6 +13,7 @@
 #include "dataplane/api/objects.hpp"
 #include "dataplane/base/addresses.hpp"
 #include "dataplane/base/be.hpp"
+#include "dataplane/packet/lease.hpp"
 #include "dataplane/ports/port.hpp"
 #include "dataplane/tables/lookup_table.hpp"
 
@@ -71,7 +72,17 @@ struct PortEntry {
   std::vector<MacAddr> macs;
   std::vector<AllowedSource> sources;
   std::vector<AllowedSource4> sources4;
+  // Whether a pod may speak as DHCP server or router here: only where nothing guards its sources, or where it
+  // has allowed_pairs, which are given to those that stand for others.
+  bool may_configure_hosts = false;
+  std::vector<Lease> leases;  // of the endpoints with dhcp
 
+  const Lease* lease(const MacAddr& mac_of_endpoint) const noexcept {
+    for (const auto& one : leases) {
+      if (one.mac == mac_of_endpoint) return &one;
+    }
+    return nullptr;
+  }
   bool operator==(const PortEntry&) const = default;
 };
 

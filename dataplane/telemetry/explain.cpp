@@ -134,7 +134,9 @@ class StepObserver {
       decided_by_vtep(meta.vtep);
     if (meta.verdict == Verdict::kFlood || (stage == "gateway" && meta.generated))
       decided_by_domain(meta.domain);
-    if (stage == "guard" && meta.verdict == Verdict::kDrop) {
+    const bool answered = meta.generated && !packet.before.generated;
+    if ((stage == "guard" && meta.verdict == Verdict::kDrop) ||
+        (stage == "dhcp" && (meta.verdict >= Verdict::kDrop || answered))) {
       decided("port", meta.ingress.value(), names_.port(meta.ingress));
     }
   }

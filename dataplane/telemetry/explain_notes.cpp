@@ -14,6 +14,7 @@ struct Quiet {
 constexpr Quiet kQuiet[] = {
     {"decap", "not addressed to a tunnel end of ours"},
     {"host", "neither from nor for the node itself"},
+    {"dhcp", "no question that DHCP or router discovery of the engine answers"},
     {"gateway", "no question to the gateway"},
     {"forward", "decided already"},
     {"flood", "one destination: no copies"},
@@ -80,6 +81,24 @@ std::string leaving_text(const PacketMeta& meta, const ObjectNames& names) {
     default:
       return "would wait until the next hop of " + names.vtep(meta.vtep) + " is resolved";
   }
+}
+
+// Whose lease was told: the answer is for its MAC; one for everybody is taken for the port's first.
+const api::Endpoint* asker_of(const PacketView& p, const ObjectNames& names) {
+  const auto* port = names.tables.port(p.after.ingress);
+  if (port == nullptr || port->leases.empty()) return nullptr;
+  const auto* ether = p.mbuf != nullptr ? header_at<EtherHeader>(p.mbuf, 0) : nullptr;
+  const auto* lease = ether != nullptr ? port->lease(ether->destination) : nullptr;
+  return names.intent.endpoint((lease != nullptr ? *lease : port->leases.front()).endpoint);
+}
+
+std::string dhcp_text(const PacketView& p, const ObjectNames& names) {
+  const auto* endpoint = asker_of(p, names);
+  return "answered by the engine's own " +
+         std::string(p.after.ip_proto == ip_proto::kIcmpv6 ? "router advertisement" : "DHCP server") +
+         " from the data of " +
+         (endpoint != nullptr ? "endpoint " + quoted(endpoint->name) : "the endpoint") + ": " +
+         headers_text(p.mbuf, p.after);
 }
 
 // A packet that the engine made out of the one it got.
@@ -177,7 +196,8 @@ std::string headers_text(rte_mbuf* mbuf, const PacketMeta& meta) {
 
 std::string describe(std::string_view stage, const PacketView& p, const ObjectNames& names) {
   if (p.after.verdict >= Verdict::kDrop) return leaving_text(p.after, names);
-  if (p.after.generated && !p.before.generated) return generated_text(p);
+  if (p.after.generated && !p.before.generated)
+    return stage == "dhcp" ? dhcp_text(p, names) : generated_text(p);
   if (stage == "parse") return headers_text(p.mbuf, p.after);
   if (stage == "guard") return guard_text(p);
   if (p.after.from_tunnel && !p.before.from_tunnel) {

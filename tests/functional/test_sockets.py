@@ -297,7 +297,7 @@ def test_the_engines_configuration_is_checked(tmp_path, key, value, says):
     file = tmp_path / "engine.json"
     file.write_text(json.dumps({**engine_config(tmp_path), key: value}))
     done = subprocess.run([binary("podwire-engine"), "--config", file, "--check-config"], capture_output=True, text=True)
-    assert done.returncode != 0 and says in done.stderr + done.stdout
+    assert done.returncode == 2 and says in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"socket": 1}'])
@@ -305,7 +305,17 @@ def test_the_engines_configuration_file_must_be_an_object(tmp_path, text):
     file = tmp_path / "engine.json"
     file.write_text(text)
     done = subprocess.run([binary("podwire-engine"), "--config", file, "--check-config"], capture_output=True, text=True)
-    assert done.returncode != 0 and "engine.json" in done.stderr + done.stdout
+    assert done.returncode == 2 and "engine.json" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("key, value, status, says", [
+    ("cpus", [1000], 2, "1000"), ("idel", "busy", 2, "idle"), ("socket", "/nonexistent/engine.sock", 1, "/nonexistent")])
+def test_a_bad_configuration_ends_with_2_and_a_failed_start_with_1(engine, tmp_path, key, value, status, says):
+    """systemd must not start the former again and again (RestartPreventExitStatus in config/)."""
+    file = tmp_path / "engine.json"
+    file.write_text(json.dumps({**engine_config(tmp_path), key: value}))
+    done = engine.ns.run(binary("podwire-engine"), "--config", file, check=False, timeout=30)
+    assert done.returncode == status and says in done.stderr + done.stdout, done
 
 
 def test_a_good_engine_configuration_checks(tmp_path):
@@ -327,7 +337,7 @@ def test_podwireds_configuration_is_checked(node, tmp_path, change, says):
     file = tmp_path / "podwired.json"
     file.write_text(json.dumps({**node.config, **change}))
     done = node.ns.run(binary("podwired"), "--config", file, check=False, timeout=10)
-    assert done.returncode != 0 and says in done.stderr + done.stdout
+    assert done.returncode == 2 and says in done.stderr + done.stdout
 
 
 def test_sigterm_exits_0_and_leaves_nothing(directory):
@@ -358,7 +368,7 @@ def test_a_second_engine_on_the_same_socket_is_refused(engine, tmp_path):
     file = tmp_path / "engine.json"
     file.write_text(json.dumps({**engine_config(tmp_path), "socket": engine.socket}))
     done = engine.ns.run(binary("podwire-engine"), "--config", file, check=False, timeout=15)
-    assert done.returncode != 0 and engine.socket in done.stderr + done.stdout
+    assert done.returncode == 1 and engine.socket in done.stderr + done.stdout
     assert engine.call("status")
 
 

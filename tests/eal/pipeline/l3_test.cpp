@@ -212,6 +212,14 @@ TEST_F(IcmpErrors, AreLimited) {
   EXPECT_EQ(drops(DropReason::no_route), 300u);
 }
 
+TEST_F(IcmpErrors, ThatAreNotSentDoNotCountAgainstTheLimit) {
+  for (int i = 0; i < 300; ++i)
+    receive(kPod1, pod1_to({{172, 16, 0, 1}}).icmp(icmp::kUnreachable, 1).payload(28));
+  EXPECT_TRUE(sent_.empty());
+  for (int i = 0; i < 100; ++i) receive(kPod1, pod1_to({{172, 16, 0, 1}}).udp(1, 2));
+  EXPECT_EQ(sent_.size(), 100u);
+}
+
 TEST_F(Guard, DropsForeignSources) {
   receive(kPod1, Packet().eth(kGatewayMac, kPod2Mac).ipv4(kPod1Ip, kPod2Ip).udp(1, 2));
   EXPECT_EQ(drops(DropReason::spoofed_mac), 1u);

@@ -71,6 +71,9 @@ class SwitchTest : public ::testing::Test, protected EgressSink, protected Event
   void receive(PortId port, rte_mbuf* mbuf) { receive(port, std::vector<rte_mbuf*>{mbuf}); }
   void receive(PortId port, const std::vector<rte_mbuf*>& mbufs);
 
+  // What the main thread sends of its own accord leaves; receive() does it too.
+  void run_injected();
+
   std::uint64_t drops(DropReason reason) const {
     return counters_.all.front()->drops[static_cast<std::size_t>(reason)].get() + main_drops(reason);
   }
@@ -96,7 +99,6 @@ class SwitchTest : public ::testing::Test, protected EgressSink, protected Event
   std::uint64_t main_drops(DropReason reason) const {
     return counters_.all.back()->drops[static_cast<std::size_t>(reason)].get();
   }
-  void run_injected();
   void check_ledger() const;
   void take(Burst& burst) noexcept override;
   bool push(const Event& event) noexcept override;

@@ -288,6 +288,7 @@ TEST_F(Parking, IsBounded) {
   events_full_ = true;
   receive(kPod1, pod1_to_remote());
   EXPECT_EQ(drops(DropReason::neighbor_queue_full), 37u);
+  EXPECT_EQ(counters_.worker(0).events_lost.get(), 0u) << "losses are the sink's to count";
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -225,6 +226,36 @@ TEST_F(VethTest, AfPacketExchangesAndReopens) {
 
 TEST_F(VethTest, AfXdpExchangesAndReopens) {
   reopen("net_af_xdp0,iface=v0", 8);
+}
+
+TEST_F(VethTest, AfXdpReopensLeakNoDescriptor) {
+  const auto count = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}); };
+  reopen("net_af_xdp0,iface=v0", 1);  // what is opened once and kept
+  const auto before = count();
+  reopen("net_af_xdp0,iface=v0", 5);
+  EXPECT_EQ(count(), before);
+  for (const auto& [fd, identity] : bpf_descriptors()) ADD_FAILURE() << fd << " " << identity;
+}
+
+TEST_F(VethTest, AnMtuThatNoFrameHoldsIsRefusedWithItsLimit) {
+  netns_.shell("ip link set v0 mtu 65000 && ip link set v1 mtu 65000");
+  auto error = error_of(config("net_af_packet0,iface=v0"));
+  EXPECT_NE(error.find("MTU 65000"), std::string::npos) << error;
+  EXPECT_NE(error.find("at most 61184"), std::string::npos) << error;
+  error = error_of(config("net_af_packet0,iface=v0,framesz=65536,blocksz=65536"));
+  EXPECT_NE(error.find("framesz must be a number of bytes, at most 61440"), std::string::npos) << error;
+  for (const std::uint16_t mtu : std::initializer_list<std::uint16_t>{0, 3500, 9000}) {
+    error = error_of(config("net_af_xdp0,iface=v0", mtu));
+    EXPECT_NE(error.find("MTU " + std::to_string(mtu == 0 ? 65000u : mtu)), std::string::npos) << error;
+    EXPECT_NE(error.find("to 3"), std::string::npos) << error;
+  }
+}
+
+TEST_F(VethTest, AfPacketTakesLargeFrames) {
+  netns_.shell("ip link set v0 mtu 33000 && ip link set v1 mtu 33000");
+  const auto port = open(config("net_af_packet0,iface=v0"));
+  ASSERT_NE(port, nullptr);
+  exchange(*port, {100, 9000, 32000});
 }
 
 TEST_F(VethTest, AfXdpLeavesTheSharedPoolAlone) {
