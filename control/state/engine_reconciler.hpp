@@ -33,6 +33,9 @@ class EngineReconciler final : public Reconciler {
     // the session thread. kConflict: somebody still holds them, worth another try.
     std::function<Result<std::vector<UniqueFd>>(const Attachment&)> open_pod;
     OpenQueues open_host;
+    // Why the pod behind an attachment is gone; empty: it is there. Called by differences(), on any thread. A
+    // tap outlives its namespace as long as we hold its descriptors, so they do not tell. May be empty.
+    std::function<std::string(const Attachment&)> missing_pod{};
   };
 
   // `ready` are the attachments of the store in state kReady. Does nothing before set_node.
@@ -101,6 +104,7 @@ class EngineReconciler final : public Reconciler {
   void set_generation(std::uint64_t generation);
   void set_error(const std::string& message, bool refused);
   Result<std::vector<std::string>> engine_differences(EngineSession& session);
+  std::vector<std::string> missing_pods(const std::vector<Attachment>& present) const;
 
   const Options options_;
   UniqueFd wakeup_;

@@ -222,15 +222,32 @@ Result<std::vector<std::string>> EngineReconciler::differences() {
     out.push_back("the engine is not connected" + (reason.empty() ? "" : ": " + reason) +
                   "; check that podwire-engine runs (systemctl status podwire-engine)");
   }
-  const std::lock_guard lock(mutex_);
-  if (!host_problem_.empty()) out.push_back(host_problem_);
-  for (const auto& [port, held] : held_) {
-    if (!held.problem.empty()) {
-      if (state_.connected) out.push_back(held.problem);
-    } else if (any_gone(held.queues)) {
-      out.push_back(who(held.attachment) +
-                    " is gone: its namespace was deleted or the interface removed; call CNI DEL for it");
+  std::vector<Attachment> present;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!host_problem_.empty()) out.push_back(host_problem_);
+    for (const auto& [port, held] : held_) {
+      if (!held.problem.empty()) {
+        if (state_.connected) out.push_back(held.problem);
+      } else if (any_gone(held.queues)) {
+        out.push_back(who(held.attachment) +
+                      " is gone: its namespace was deleted or the interface removed; call CNI DEL for it");
+      } else if (options_.missing_pod) {
+        present.push_back(held.attachment);
+      }
     }
+  }
+  const auto missing = missing_pods(present);
+  out.insert(out.end(), missing.begin(), missing.end());
+  return out;
+}
+
+// Looks at the file system, so the mutex must not be held.
+std::vector<std::string> EngineReconciler::missing_pods(const std::vector<Attachment>& present) const {
+  std::vector<std::string> out;
+  for (const auto& attachment : present) {
+    if (const auto reason = options_.missing_pod(attachment); !reason.empty())
+      out.push_back("the pod of " + who(attachment) + " is gone (" + reason + "); call CNI DEL for it");
   }
   return out;
 }
