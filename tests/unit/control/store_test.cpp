@@ -304,7 +304,18 @@ TEST_F(StoreTest, IdsAreStableAndLowestFirst) {
 }
 
 TEST_F(StoreTest, PortsRunOut) {
-  for (int i = 1; i <= 4095; ++i) ASSERT_TRUE(store_->id_for("port", std::to_string(i)));
+  store_.reset();
+  // One transaction in place of 4,095.
+  sqlite3* raw = nullptr;
+  ASSERT_EQ(sqlite3_open(database().c_str(), &raw), SQLITE_OK);
+  const int filled =
+      sqlite3_exec(raw,
+                   "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 4095) "
+                   "INSERT INTO ids(noun, name, id) SELECT 'port', 'taken/' || id, id FROM n",
+                   nullptr, nullptr, nullptr);
+  EXPECT_EQ(filled, SQLITE_OK) << sqlite3_errmsg(raw);
+  sqlite3_close(raw);
+  open();
   expect_refused(request("c1"), ErrorCode::kExhausted, "all from 1 to 4095 are in use");
 }
 
