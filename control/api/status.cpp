@@ -58,6 +58,15 @@ Json underlay_part(Daemon& daemon, const Json& status) {
           {"link", member(uplink, "link")}};
 }
 
+// A reply is one line; whoever has more to repair begins with these.
+void shorten(std::vector<std::string>& differences) {
+  constexpr std::size_t kMost = 1000;
+  if (differences.size() <= kMost) return;
+  const auto left = differences.size() - kMost;
+  differences.resize(kMost);
+  differences.push_back("... and " + std::to_string(left) + " more differences");
+}
+
 Result<Json> differences_part(Daemon& daemon) {
   PODWIRE_TRY(auto all, daemon.reconciler.differences());
   PODWIRE_TRY(const auto node, daemon.underlay.differences());
@@ -69,6 +78,7 @@ Result<Json> differences_part(Daemon& daemon) {
                   " was left half done by an earlier run and could not be undone; call CNI DEL for it, or "
                   "restart podwired");
   }
+  shorten(all);
   return Json(all);
 }
 
@@ -81,7 +91,7 @@ Result<Json> status_view(Daemon& daemon) {
     if (auto status = daemon.reconciler.query("status", Json::object())) engine = std::move(*status);
   }
   PODWIRE_TRY(const auto attachments, daemon.store.list());
-  PODWIRE_TRY(const Json domains, domains_view(daemon));
+  PODWIRE_TRY(const Json domains, domains_view(daemon, Json::object()));
   PODWIRE_TRY(const Json differences, differences_part(daemon));
   const auto node = daemon.reconciler.node();
   const auto uptime =

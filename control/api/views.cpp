@@ -3,6 +3,7 @@
 #include <map>
 
 #include "control/api/daemon.hpp"
+#include "control/api/paging.hpp"
 
 namespace podwire::control {
 namespace {
@@ -69,8 +70,9 @@ IpAddr next_hop_of(const NodeUnderlay& underlay, const IpAddr& address) {
 
 }  // namespace
 
-Result<Json> ports_view(Daemon& daemon) {
-  PODWIRE_TRY(Json status, daemon.reconciler.query("status", Json::object()));
+Result<Json> ports_view(Daemon& daemon, const Json& params) {
+  PODWIRE_TRY(const auto page, read_page(params));
+  PODWIRE_TRY(Json status, query_all_ports(daemon.reconciler, "status"));
   PODWIRE_TRY(const auto attachments, attachments_by_port(daemon));
   const auto node = daemon.reconciler.node();
   Json ports = Json::array();
@@ -84,10 +86,11 @@ Result<Json> ports_view(Daemon& daemon) {
     }
     ports.push_back(std::move(port));
   }
-  return Json{{"ports", ports}};
+  return make_page("ports", std::move(ports), page);
 }
 
-Result<Json> domains_view(Daemon& daemon) {
+Result<Json> domains_view(Daemon& daemon, const Json& params) {
+  PODWIRE_TRY(const auto page, read_page(params));
   PODWIRE_TRY(const auto usage, daemon.store.usage());
   const auto node = daemon.reconciler.node();
   Json domains = Json::array();
@@ -109,10 +112,11 @@ Result<Json> domains_view(Daemon& daemon) {
     entry["pools"] = pools;
     domains.push_back(std::move(entry));
   }
-  return Json{{"domains", domains}};
+  return make_page("domains", std::move(domains), page);
 }
 
-Result<Json> endpoints_view(Daemon& daemon) {
+Result<Json> endpoints_view(Daemon& daemon, const Json& params) {
+  PODWIRE_TRY(const auto page, read_page(params));
   PODWIRE_TRY(const auto attachments, daemon.store.list());
   Json endpoints = Json::array();
   for (const auto& a : attachments) {
@@ -130,10 +134,11 @@ Result<Json> endpoints_view(Daemon& daemon) {
                          {"ifname", a.key.ifname},
                          {"pod", pod.empty() ? Json() : Json(pod)}});
   }
-  return Json{{"endpoints", endpoints}};
+  return make_page("endpoints", std::move(endpoints), page);
 }
 
-Result<Json> routes_view(Daemon& daemon) {
+Result<Json> routes_view(Daemon& daemon, const Json& params) {
+  PODWIRE_TRY(const auto page, read_page(params));
   const auto node = daemon.reconciler.node();
   Json routes = Json::array();
   for (const auto& route : node.objects.routes) {
@@ -155,10 +160,11 @@ Result<Json> routes_view(Daemon& daemon) {
                       {"blackhole", route.blackhole},
                       {"source", source == node.route_sources.end() ? "config" : to_text(source->second)}});
   }
-  return Json{{"routes", routes}};
+  return make_page("routes", std::move(routes), page);
 }
 
-Result<Json> peers_view(Daemon& daemon) {
+Result<Json> peers_view(Daemon& daemon, const Json& params) {
+  PODWIRE_TRY(const auto page, read_page(params));
   std::map<std::string, Json> neighbors;  // by address
   if (daemon.reconciler.state().connected) {
     PODWIRE_TRY(const Json reply, daemon.reconciler.query("neighbors", Json::object()));
@@ -186,15 +192,18 @@ Result<Json> peers_view(Daemon& daemon) {
                      {"neighbor_state", known && at->second.contains("state") ? at->second["state"] : Json()},
                      {"neighbor_mac", known && at->second.contains("mac") ? at->second["mac"] : Json()}});
   }
-  return Json{{"peers", peers}};
+  return make_page("peers", std::move(peers), page);
 }
 
 Result<Json> stats_view(Daemon& daemon, const Json& params) {
   std::optional<bool> all;
+  Page page;
   ObjectReader r(params, "params");
   r.optional("all", all);
+  read_page(r, page);
   PODWIRE_CHECK(r.finish());
-  PODWIRE_TRY(Json stats, daemon.reconciler.query("stats", all ? Json{{"all", *all}} : Json::object()));
+  PODWIRE_TRY(Json stats,
+              query_all_ports(daemon.reconciler, "stats", all ? Json{{"all", *all}} : Json::object()));
   PODWIRE_TRY(const auto attachments, attachments_by_port(daemon));
   const auto node = daemon.reconciler.node();
   const auto ports = stats.find("ports");
@@ -209,6 +218,8 @@ Result<Json> stats_view(Daemon& daemon, const Json& params) {
       *domain = domain_name(node, DomainId(domain->get<std::uint16_t>()));
     }
   }
+  // Everything beside the ports is small, and comes with every page.
+  stats.update(make_page("ports", std::move(*ports), page));
   return stats;
 }
 

@@ -61,7 +61,7 @@ Typed read_words(const std::vector<std::string>& words, const std::string& socke
 std::vector<std::string> live_names(const Typed& typed, const char* verb_name) {
   const Verb* verb = find_verb(verb_name);
   Daemon daemon(typed.socket, kTimeoutMs);
-  const auto reply = daemon.call(verb->method, Json::object());
+  const auto reply = daemon.call_whole(verb->method, Json::object(), verb->list_key);
   if (!reply) return {};  // no candidates: a shell prompt is no place for an error
   const auto names = object_names(*verb, *reply);
   return names ? *names : std::vector<std::string>{};

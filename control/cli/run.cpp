@@ -37,7 +37,7 @@ class Runner {
     const Json params = verb == "explain"                 ? command_.question
                         : verb == "stats" && command_.all ? Json{{"all", true}}
                                                           : Json::object();
-    auto reply = daemon_.call(command_.verb->method, params);
+    auto reply = daemon_.call_whole(command_.verb->method, params, command_.verb->list_key);
     if (!reply) return daemon_.unreachable() ? refuse(reply.error()) : refuse(with_suggestion(reply.error()));
     auto wanted = filtered(std::move(*reply));
     if (!wanted) {
@@ -69,7 +69,7 @@ class Runner {
     const auto* endpoint = find_verb("endpoint");
     Daemon other(command_.socket,
                  command_.timeout_ms);  // so that daemon_ still tells how the question itself went
-    const auto reply = other.call(endpoint->method, Json::object());
+    const auto reply = other.call_whole(endpoint->method, Json::object(), endpoint->list_key);
     const auto names =
         reply ? object_names(*endpoint, *reply) : Result<std::vector<std::string>>(reply.error());
     if (!names) return error;  // the first error is the one to report
@@ -186,7 +186,7 @@ class Runner {
     auto next = before_at;
     for (int shown = -1; command_.count == 0 || shown < command_.count;) {
       std::this_thread::sleep_until(next);
-      const auto reply = daemon_.call("stats", params);
+      const auto reply = daemon_.call_whole("stats", params, "ports");
       const auto now = Clock::now();
       next = std::max(next + step, now);
       if (!reply) {

@@ -139,6 +139,7 @@ Verb stats_verb() {
           "Counters since the engine started. With --watch: rates per second, counted from one look to the "
           "next.",
       .method = "stats",
+      .list_key = "ports",
       .subs =
           {{"all", "", "every section below"},
            {"ports", "", "packets and bytes of every port"},

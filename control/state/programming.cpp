@@ -278,4 +278,22 @@ Result<void> EngineReconciler::verify(const Attachment& attachment) {
   return {};
 }
 
+Result<Json> query_all_ports(Reconciler& reconciler, const std::string& verb, Json params) {
+  PODWIRE_TRY(Json whole, reconciler.query(verb, params));
+  if (!whole.is_object()) return unavailable("the engine's answer to \"" + verb + "\" is malformed");
+  for (std::int64_t after = 0; whole.contains("next_after_id");) {
+    std::int64_t next = 0;
+    PODWIRE_CHECK(read_value(whole["next_after_id"], "next_after_id", next));
+    whole.erase("next_after_id");
+    if (next <= after) return unavailable("the engine's answer to \"" + verb + "\" does not advance");
+    params["after_id"] = after = next;
+    PODWIRE_TRY(Json more, reconciler.query(verb, params));
+    if (!more.is_object() || !more.contains("ports") || !more["ports"].is_array())
+      return unavailable("the engine's answer to \"" + verb + "\" is malformed");
+    for (auto& port : more["ports"]) whole["ports"].push_back(std::move(port));
+    if (more.contains("next_after_id")) whole["next_after_id"] = more["next_after_id"];
+  }
+  return whole;
+}
+
 }  // namespace podwire::control

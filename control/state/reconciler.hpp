@@ -44,4 +44,7 @@ class Reconciler {
   virtual Result<std::vector<std::string>> differences() = 0;
 };
 
+// query() of `status` or `stats` with the ports of all their pages in one reply.
+Result<Json> query_all_ports(Reconciler& reconciler, const std::string& verb, Json params = Json::object());
+
 }  // namespace podwire::control

@@ -75,6 +75,30 @@ TEST(Run, JsonIsTheReplyAsItIs) {
   EXPECT_EQ((*parse_json(one.out, "output"))["ports"].size(), 1u);
 }
 
+TEST(Run, EveryPageOfAListIsFetched) {
+  FakeDaemon daemon([](const RpcRequest& request) -> Result<Json> {
+    Json reply = ports_reply();
+    auto& ports = reply["ports"];
+    const bool first = !request.params.contains("after");
+    ports.erase(first ? 1 : 0);
+    if (first) reply["next_after"] = ports[0]["id"];
+    return reply;
+  });
+  EXPECT_EQ(typed({"port", "--names"}, daemon.socket()).out, "uplink\nweb-0\n");
+  EXPECT_EQ(*parse_json(typed({"port", "--json"}, daemon.socket()).out, "output"), ports_reply());
+}
+
+TEST(Run, PagesThatDoNotAdvanceAreRefused) {
+  FakeDaemon daemon([](const RpcRequest&) -> Result<Json> {
+    Json reply = ports_reply();
+    reply["next_after"] = 1;
+    return reply;
+  });
+  const auto outcome = typed({"port"}, daemon.socket());
+  EXPECT_EQ(outcome.status, kExitRefused);
+  EXPECT_TRUE(contains(outcome.err, "do not advance")) << outcome.err;
+}
+
 TEST(Run, ShowOfSomethingUnknownExitsWith1) {
   FakeDaemon daemon(recorded);
   const auto outcome = typed({"port", "show", "wbe-0"}, daemon.socket());
