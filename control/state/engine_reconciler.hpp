@@ -55,6 +55,7 @@ class EngineReconciler final : public Reconciler {
   Result<void> shutdown_engine();
 
   Result<void> attach(const Attachment& attachment, std::vector<UniqueFd> queues) override;
+  Result<void> update(const Attachment& attachment) override;
   Result<void> detach(const Attachment& attachment) override;
   Result<void> verify(const Attachment& attachment) override;
   EngineState state() const override;
@@ -68,7 +69,7 @@ class EngineReconciler final : public Reconciler {
     std::vector<UniqueFd> queues;
     std::string problem;  // why the engine does not have it; empty: it does
   };
-  enum class Action { kAttach, kDetach, kCall };
+  enum class Action { kAttach, kUpdate, kDetach, kCall };
   struct Change {
     Action action = Action::kCall;
     Attachment attachment;
@@ -100,6 +101,7 @@ class EngineReconciler final : public Reconciler {
   void apply(EngineSession& session, Batch batch);
   void finish_without_engine(Change change);
   void finish(Change change);
+  bool only_loses_endpoints(const Attachment& after) const;
   bool add_to_patch(const Change& change, api::ObjectSet& put, api::IdSet& remove, PortQueues& queues) const;
   void set_generation(std::uint64_t generation);
   void set_error(const std::string& message, bool refused);

@@ -18,12 +18,18 @@ constexpr auto kReopenPatience = std::chrono::milliseconds(1000);
 constexpr auto kReopenPause = std::chrono::milliseconds(20);
 
 std::string who(const Attachment& a) {
+  if (a.key.is_named_port()) return "port " + a.key.container_id;
   return "interface " + a.key.ifname + " of container " + a.key.container_id;
 }
 
+// What to do about an attachment that cannot be brought back.
+std::string renewal(const Attachment& a) {
+  if (!a.key.is_named_port()) return "; delete the pod (CNI DEL) and create it anew";
+  return "; put that right and type: podwirectl reconcile; or: podwirectl port del " + a.key.container_id;
+}
+
 bool is_same_port(const api::Port& known, const Attachment& attachment) {
-  return known.kind == api::PortKind::kTap && known.name == port_name(attachment) &&
-         known.mac == attachment.mac;
+  return known.kind == attachment.kind && known.name == port_name(attachment) && known.mac == attachment.mac;
 }
 
 // Calls `open` until it succeeds, fails for good, or `deadline` passes.
@@ -54,8 +60,9 @@ void EngineReconciler::gather_pod_queues(EngineSession& session, Held& held,
   std::string problem;
   if (!node_.domains.contains(a.domain)) {
     problem = who(a) + " is in domain \"" + a.domain +
-              "\", which is not in podwired.json; put the domain back or delete the pod";
-  } else if (held.queues.empty()) {
+              "\", which is not in podwired.json; put the domain back or delete " +
+              (a.key.is_named_port() ? "the port" : "the pod");
+  } else if (held.queues.empty() && a.kind == api::PortKind::kTap) {
     const auto at = known.find(a.port);
     const bool engine_has_it = at != known.end() && is_same_port(at->second, a);
     Result<std::vector<UniqueFd>> fds = engine_has_it
@@ -64,8 +71,7 @@ void EngineReconciler::gather_pod_queues(EngineSession& session, Held& held,
     if (fds) {
       fresh = std::move(*fds);
     } else {
-      problem = who(a) + " could not be opened again: " + fds.error().message +
-                "; delete the pod (CNI DEL) and create it anew";
+      problem = who(a) + " could not be opened again: " + fds.error().message + renewal(a);
     }
   }
   const auto& queues = fresh.empty() ? held.queues : fresh;
@@ -131,7 +137,8 @@ api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Por
     if (!held.problem.empty()) continue;
     const auto domain = node_.domains.at(held.attachment.domain);
     set.ports.push_back(port_of(held.attachment, domain));
-    set.endpoints.push_back(endpoint_of(held.attachment, domain));
+    const auto endpoints = endpoints_of(held.attachment, domain);
+    set.endpoints.insert(set.endpoints.end(), endpoints.begin(), endpoints.end());
     const auto at = known.find(id);
     if (at == known.end() || !is_same_port(at->second, held.attachment)) send(id, held.queues);
   }
@@ -182,7 +189,7 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
     api::ObjectSet put;
     const auto domain = node_.domains.at(held.attachment.domain);
     put.ports.push_back(port_of(held.attachment, domain));
-    put.endpoints.push_back(endpoint_of(held.attachment, domain));
+    put.endpoints = endpoints_of(held.attachment, domain);
     auto patched = session.patch(put, {}, {{id, queues[id]}});
     if (!session.ok()) return unavailable("the connection to the engine broke");
     if (patched) {
@@ -191,7 +198,7 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
     }
     const std::lock_guard lock(mutex_);
     held.problem = "the engine refused " + who(held.attachment) + ": " + patched.error().message +
-                   "; delete the pod (CNI DEL) and create it anew";
+                   renewal(held.attachment);
     spdlog::warn("{}", held.problem);
   }
   return {};

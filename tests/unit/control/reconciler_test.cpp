@@ -205,6 +205,23 @@ TEST_F(ReconcilerTest, RestartedDaemonAsksALiveEngineForDescriptors) {
   EXPECT_EQ(reopened_, 0);
 }
 
+TEST_F(ReconcilerTest, SocketsAreRestoredWithoutDescriptors) {
+  auto socket = attachment(10);
+  socket.kind = api::PortKind::kMemif;
+  socket.socket.path = "/run/podwire/pods/container10/net1.sock";
+  ASSERT_TRUE(reconciler_->attach(socket, {}));
+  EXPECT_TRUE(differences().empty());
+  EXPECT_TRUE(reconciler_->verify(socket));
+  engine_.stop();
+  engine_.start();
+  ASSERT_TRUE(eventually([&] { return engine_.ports() == std::set<unsigned>{10}; }));
+  restart({socket});
+  EXPECT_EQ(engine_.ports(), std::set<unsigned>{10});
+  EXPECT_EQ(engine_.queues_of(10), 0u);
+  EXPECT_EQ(reopened_, 0);
+  EXPECT_TRUE(differences().empty());
+}
+
 TEST_F(ReconcilerTest, RestartedDaemonDropsWhatItsStoreDoesNotHave) {
   attach(10);
   attach(11);
