@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "control/api/named_ports.hpp"
 #include "control/cni/cni.hpp"
 #include "control/config.hpp"
 #include "control/node/engine_process.hpp"
@@ -29,6 +30,7 @@ struct Daemon {
   std::vector<AttachmentKey> leftovers{};
   std::mutex leave_mutex{};
   bool leaving = false;
+  NamedPorts named_ports{config, store, reconciler};
 };
 
 // Answers one request of the control socket; runs on a pool thread and may block.

@@ -74,9 +74,11 @@ Result<Json> differences_part(Daemon& daemon) {
   for (const auto& key : daemon.leftovers) {
     PODWIRE_TRY(const auto attachment, daemon.store.find(key));
     if (!attachment || attachment->state == AttachmentState::kReady) continue;
-    all.push_back("interface " + key.ifname + " of container " + key.container_id +
-                  " was left half done by an earlier run and could not be undone; call CNI DEL for it, or "
-                  "restart podwired");
+    const bool named = key.is_named_port();
+    all.push_back((named ? "port " : "interface " + key.ifname + " of container ") + key.container_id +
+                  " was left half done by an earlier run and could not be undone; " +
+                  (named ? "type: podwirectl port del " + key.container_id : "call CNI DEL for it") +
+                  ", or restart podwired");
   }
   shorten(all);
   return Json(all);
@@ -100,6 +102,8 @@ Result<Json> status_view(Daemon& daemon) {
       static_cast<std::size_t>(std::count_if(attachments.begin(), attachments.end(), [](const auto& a) {
         return a.state == AttachmentState::kReady;
       }));
+  std::size_t endpoints = ready;
+  for (const auto& a : attachments) endpoints += a.extra_endpoints.size();
   return Json{{"node", daemon.config.node},
               {"version", PODWIRE_VERSION},
               {"pid", ::getpid()},
@@ -109,7 +113,7 @@ Result<Json> status_view(Daemon& daemon) {
               {"domains", domains.at("domains")},
               {"counts",
                {{"ports", node.objects.ports.size() + ready},
-                {"endpoints", ready},
+                {"endpoints", endpoints},
                 {"routes", node.objects.routes.size()},
                 {"peers", daemon.config.peers.size()},
                 {"attachments", attachments.size()}}},

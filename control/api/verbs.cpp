@@ -27,6 +27,11 @@ Result<Json> with_params(Daemon& daemon, RpcRequest& request) {
   return View(daemon, request.params);
 }
 
+template <Result<Json> (NamedPorts::*Change)(const Json&)>
+Result<Json> change(Daemon& daemon, RpcRequest& request) {
+  return (daemon.named_ports.*Change)(request.params);
+}
+
 Result<Json> reconcile(Daemon& daemon) {
   PODWIRE_TRY(const auto changed, daemon.reconciler.reconcile());
   return Json{{"generation", daemon.reconciler.state().generation}, {"changed", changed}};
@@ -50,6 +55,10 @@ constexpr std::array kVerbs{
     Verb{"peers", with_params<peers_view>},
     Verb{"stats", with_params<stats_view>},
     Verb{"explain", with_params<explain>},
+    Verb{"port_add", change<&NamedPorts::add_port>},
+    Verb{"port_del", change<&NamedPorts::delete_port>},
+    Verb{"endpoint_add", change<&NamedPorts::add_endpoint>},
+    Verb{"endpoint_del", change<&NamedPorts::delete_endpoint>},
     Verb{"reconcile", plain<reconcile>},
     Verb{"leave", plain<leave>},
     Verb{"cni", cni},

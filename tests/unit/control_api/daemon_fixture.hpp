@@ -19,6 +19,7 @@ class DaemonTest : public ::testing::Test {
     domain.prefixes = {*parse_prefix("10.244.0.0/16"), *parse_prefix("fd00:10:244::/64")};
     domain.gateways = {*parse_ip("10.244.0.1"), *parse_ip("fd00:10:244::1")};
     config.domains = {domain};
+    config.pod_sockets.directory = directory.path() + "/pods";
     open_store();
   }
   void open_store() {
