@@ -14,6 +14,7 @@
 #include <iostream>
 
 #include "dataplane/options.hpp"
+#include "dataplane/ports/fault_guard.hpp"
 #include "dataplane/server/eal_plan.hpp"
 #include "dataplane/server/engine.hpp"
 #include "dataplane/server/logging.hpp"
@@ -123,6 +124,7 @@ Result<void> run_engine(const CommandLine& line, char** argv) {
     begin_anew_without_hugepages(argv);
   }
   if (!eal) return eal.error();
+  install_fault_guard();
   log.show_warnings();
   remove_stale_directories();
   spdlog::info("memory: {} MiB in {}, of which {} MiB are for {} packet buffers and {} jumbo buffers",

@@ -1,0 +1,191 @@
+#include "dataplane/ports/memif_bursts.hpp"
+
+#include <rte_memcpy.h>
+#include <rte_prefetch.h>
+
+#include <algorithm>
+
+namespace podwire::engine::memif {
+namespace {
+
+// As many as can be had, up to `wanted`.
+unsigned allocate(rte_mempool* pool, rte_mbuf** out, unsigned wanted) noexcept {
+  while (wanted != 0 && rte_pktmbuf_alloc_bulk(pool, out, wanted) != 0) wanted /= 2;
+  return wanted;
+}
+
+// Bytes appended to a packet, in its first mbuf and then in one of the jumbo pool.
+class Filler {
+ public:
+  Filler(rte_mbuf* packet, rte_mempool* jumbo) : packet_(packet), at_(packet), jumbo_(jumbo) {}
+  bool append(const std::byte* data, std::uint32_t bytes) noexcept {
+    while (bytes != 0) {
+      const std::uint32_t room = rte_pktmbuf_tailroom(at_);
+      if (room == 0) {
+        if (at_ != packet_ || !extend()) return false;
+        continue;
+      }
+      const auto part = std::min(room, bytes);
+      rte_memcpy(rte_pktmbuf_mtod_offset(at_, std::byte*, at_->data_len), data, part);
+      at_->data_len = static_cast<std::uint16_t>(at_->data_len + part);
+      packet_->pkt_len += part;
+      data += part;
+      bytes -= part;
+    }
+    return true;
+  }
+
+ private:
+  bool extend() noexcept {
+    rte_mbuf* more = rte_pktmbuf_alloc(jumbo_);
+    if (more == nullptr) return false;
+    more->data_off = 0;
+    packet_->next = more;
+    packet_->nb_segs = 2;
+    at_ = more;
+    return true;
+  }
+  rte_mbuf *packet_, *at_;
+  rte_mempool* jumbo_;
+};
+
+bool copy_chain(const Batch& batch, const Frame& frame, rte_mbuf* packet, rte_mempool* jumbo) noexcept {
+  Filler filler(packet, jumbo);
+  for (unsigned i = 0; i < frame.pieces; ++i) {
+    const Piece& piece = batch.pieces[frame.first_piece + i];
+    if (!filler.append(piece.data, piece.bytes)) return false;
+  }
+  return true;
+}
+
+// The rooms for one burst, read ahead so that they come into the cache while others are filled.
+class Rooms {
+ public:
+  Rooms(OutgoingRing& ring, std::uint16_t free, std::size_t packets) noexcept
+      : ring_(ring),
+        free_(free),
+        ahead_(static_cast<std::uint16_t>(std::min<std::size_t>({free, packets, rooms_.size()}))) {
+    for (std::uint16_t i = 0; i < ahead_; ++i) {
+      rooms_[i] = ring_.room(i);
+      rte_prefetch0_write(rooms_[i].data);
+    }
+  }
+  std::uint16_t used() const { return used_; }
+  std::uint32_t first_bytes() const { return ahead_ == 0 ? 0 : rooms_[0].bytes; }
+  void restart_at(std::uint16_t used) { used_ = used; }
+  bool any() const { return used_ != free_; }
+  OutgoingRing::Room current() const noexcept { return used_ < ahead_ ? rooms_[used_] : ring_.room(used_); }
+  void fill(const OutgoingRing::Room& room, std::uint32_t length, bool more) noexcept {
+    ring_.fill(used_++, room, length, more);
+  }
+
+ private:
+  OutgoingRing& ring_;
+  const std::uint16_t free_, ahead_;
+  std::uint16_t used_ = 0;
+  std::array<OutgoingRing::Room, kBatch> rooms_;
+};
+
+enum class Placed { kYes, kFull, kFault };
+
+// A packet over several mbufs, buffers, or both.
+Placed place_chain(Rooms& rooms, const rte_mbuf* packet) noexcept {
+  const std::uint16_t begin = rooms.used();
+  const auto full = [&] {
+    rooms.restart_at(begin);
+    return Placed::kFull;
+  };
+  std::uint32_t left = packet->pkt_len;
+  const rte_mbuf* segment = packet;
+  std::uint32_t taken = 0;  // of the segment
+  while (left != 0) {
+    if (!rooms.any() || rooms.used() - begin == kMaxChain) return full();
+    const auto room = rooms.current();
+    if (room.data == nullptr || room.bytes == 0) return Placed::kFault;
+    std::uint32_t filled = 0;
+    while (filled < room.bytes && left != 0) {
+      const std::uint32_t part = std::min({room.bytes - filled, segment->data_len - taken, left});
+      rte_memcpy(room.data + filled, rte_pktmbuf_mtod_offset(segment, const std::byte*, taken), part);
+      filled += part;
+      taken += part;
+      left -= part;
+      if (taken == segment->data_len && left != 0) {
+        segment = segment->next;
+        taken = 0;
+      }
+    }
+    rooms.fill(room, filled, left != 0);
+  }
+  return Placed::kYes;
+}
+
+Placed place(Rooms& rooms, const rte_mbuf* packet) noexcept {
+  if (!rooms.any()) return Placed::kFull;
+  const auto room = rooms.current();
+  if (room.data == nullptr || room.bytes == 0) return Placed::kFault;
+  if (packet->nb_segs != 1 || packet->pkt_len > room.bytes) return place_chain(rooms, packet);
+  rte_memcpy(room.data, rte_pktmbuf_mtod(packet, const std::byte*), packet->pkt_len);
+  rooms.fill(room, packet->pkt_len, false);
+  return Placed::kYes;
+}
+
+}  // namespace
+
+Received receive(IncomingRing& ring, const Pools& pools, std::uint32_t max_bytes,
+                 std::span<rte_mbuf*> out) noexcept {
+  Received result;
+  Batch batch;
+  result.fault = ring.collect(static_cast<unsigned>(std::min<std::size_t>(out.size(), kBatch)), batch);
+  std::array<rte_mbuf*, kBatch> fresh;
+  const unsigned available = allocate(pools.packets, fresh.data(), batch.count);
+  result.no_buffers = available < batch.count;
+  unsigned done = 0;
+  std::uint16_t slots = 0;
+  for (; done < available; ++done) {
+    const Frame& frame = batch.frames[done];
+    rte_mbuf* packet = fresh[done];
+    if (frame.bytes > max_bytes) [[unlikely]] {
+      ++result.oversized;
+      rte_mbuf_raw_free(packet);
+    } else if (frame.pieces == 1 && frame.bytes <= rte_pktmbuf_tailroom(packet)) [[likely]] {
+      rte_memcpy(rte_pktmbuf_mtod(packet, std::byte*), batch.pieces[frame.first_piece].data, frame.bytes);
+      packet->data_len = static_cast<std::uint16_t>(frame.bytes);
+      packet->pkt_len = frame.bytes;
+      result.bytes += frame.bytes;
+      out[result.packets++] = packet;
+    } else if (copy_chain(batch, frame, packet, pools.jumbo)) {
+      result.bytes += frame.bytes;
+      out[result.packets++] = packet;
+    } else {
+      result.no_buffers = true;
+      break;
+    }
+    slots = static_cast<std::uint16_t>(slots + frame.slots);
+  }
+  if (done < available) rte_pktmbuf_free_bulk(fresh.data() + done, available - done);
+  ring.consume(slots);
+  ring.give_back(false);
+  return result;
+}
+
+Sent transmit(OutgoingRing& ring, std::span<rte_mbuf* const> in) noexcept {
+  Sent result;
+  std::uint16_t free = 0;
+  result.fault = ring.free_slots(free);
+  if (result.fault != RingFault::kNone || free == 0) return result;
+  Rooms rooms(ring, free, in.size());
+  result.buffer_bytes = rooms.first_bytes();
+  for (const rte_mbuf* packet : in) {
+    const auto placed = place(rooms, packet);
+    if (placed != Placed::kYes) {
+      if (placed == Placed::kFault) result.fault = RingFault::kNoRoom;
+      break;
+    }
+    ++result.packets;
+    result.bytes += packet->pkt_len;
+  }
+  if (result.fault == RingFault::kNone && rooms.used() != 0) ring.publish(rooms.used());
+  return result;
+}
+
+}  // namespace podwire::engine::memif

@@ -1,0 +1,54 @@
+// The UNIX socket of a memif connection: SOCK_SEQPACKET, one message a packet. Nothing in here waits. Main
+// thread only. No DPDK in here.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/result.hpp"
+#include "dataplane/base/unique_fd.hpp"
+#include "dataplane/ports/memif_protocol.hpp"
+
+namespace podwire::engine::memif {
+
+// A socket file that listens. Its end removes the file, unless another one has taken the path since.
+class Listener {
+ public:
+  // Replaces a socket file that nobody listens on any more; one that somebody does is left alone and an
+  // error. Nobody can connect before group and permissions are set.
+  static Result<Listener> open(const std::string& path, unsigned group, unsigned permissions);
+  Listener() = default;
+  Listener(Listener&& other) noexcept { swap(other); }
+  Listener& operator=(Listener&& other) noexcept {
+    Listener(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~Listener();
+
+  int fd() const { return fd_.get(); }
+  // The next connection, if one waits. An error: none can be taken at the moment (descriptors have run out).
+  Result<std::optional<UniqueFd>> accept() const;
+
+ private:
+  void swap(Listener& other) noexcept;
+  std::string path_;
+  UniqueFd fd_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+};
+
+Result<UniqueFd> connect_socket(const std::string& path);
+
+struct ReceivedMessage {
+  Message message;
+  std::vector<UniqueFd> descriptors;
+};
+// Empty: nothing is there now. kUnavailable: the peer has closed; kInvalid: what came is no message.
+Result<std::optional<ReceivedMessage>> receive_message(int socket);
+// kUnavailable when the peer does not take it.
+Result<void> send_message(int socket, const Message& message, int descriptor = -1);
+
+}  // namespace podwire::engine::memif
