@@ -1,8 +1,10 @@
 #include "control/config.hpp"
 
+#include <grp.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace podwire::control {
 
@@ -103,6 +105,68 @@ Result<void> read_vxlan(const Json& value, const std::string& path, VxlanConfig&
   return {};
 }
 
+// A group's name or number.
+Result<std::uint32_t> read_group(const Json& value, const std::string& path) {
+  if (value.is_number()) {
+    PODWIRE_TRY(const auto number, read_integer(value, path, 0, 0xfffffffe));
+    return static_cast<std::uint32_t>(number);
+  }
+  std::string name;
+  if (!value.is_string())
+    return invalid(path + " must be a group's name or number, not " + json_type_name(value));
+  PODWIRE_CHECK(podwire::read_value(value, path, name));
+  group entry{};
+  group* found = nullptr;
+  std::vector<char> buffer(65536);
+  ::getgrnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found);
+  if (found != nullptr) return found->gr_gid;
+  return invalid(path + " is \"" + name.substr(0, 64) +
+                 "\", which is no group of this machine; make it (groupadd " +
+                 "--system NAME) or give its number");
+}
+
+// Octal, as chmod takes it.
+Result<std::uint16_t> read_mode(const Json& value, const std::string& path) {
+  std::string text;
+  PODWIRE_CHECK(podwire::read_value(value, path, text));
+  std::uint16_t mode = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
+  if (error == std::errc{} && end == text.data() + text.size() && mode <= 0777 && text.size() <= 4)
+    return mode;
+  return invalid(path + " is \"" + text.substr(0, 64) +
+                 "\", must be an octal mode from \"0000\" to \"0777\"");
+}
+
+Result<void> read_pod_sockets(const Json& value, const std::string& path, PodSocketsConfig& out) {
+  ObjectReader r(value, path);
+  r.optional("directory", out.directory);
+  const Json* group = r.find("group");
+  const Json* mode = r.find("mode");
+  PODWIRE_CHECK(r.finish());
+  if (group != nullptr && !group->is_null()) {
+    PODWIRE_TRY(out.group, read_group(*group, r.child("group")));
+  }
+  if (mode != nullptr) {
+    PODWIRE_TRY(out.mode, read_mode(*mode, r.child("mode")));
+  }
+  PODWIRE_CHECK(check_absolute(path + ".directory", out.directory));
+  while (out.directory.size() > 1 && out.directory.back() == '/') out.directory.pop_back();
+  // A socket's path has 107 usable characters; below the directory are a short id and an interface's name.
+  constexpr std::size_t kLongest = 70;
+  if (out.directory.size() <= kLongest && out.directory != "/") return {};
+  return invalid(path + ".directory is \"" + out.directory.substr(0, 120) + "\" with " +
+                 std::to_string(out.directory.size()) + " characters, must be 2 to " +
+                 std::to_string(kLongest) +
+                 ": a socket's path has 107 and the pod's part of it needs the rest");
+}
+
+Result<void> read_dns(const Json& value, const std::string& path, DomainConfig& out) {
+  ObjectReader r(value, path);
+  r.optional("servers", out.dns_servers);
+  r.optional("search", out.search_domains);
+  return r.finish();
+}
+
 std::string default_node_name() {
   char name[256] = {};
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
@@ -171,6 +235,8 @@ Result<void> read_value(const Json& value, const std::string& path, DomainConfig
   r.optional("learning", out.learning);
   r.optional("flood_peers", out.flood_peers);
   r.optional("host_access", out.host_access);
+  if (const Json* dns = r.find("dns"); dns != nullptr && !dns->is_null())
+    r.keep(read_dns(*dns, r.child("dns"), out));
   PODWIRE_CHECK(r.finish());
   PODWIRE_CHECK(check_name(path + ".name", out.name));
   for (const auto& prefix : out.prefixes) {
@@ -244,6 +310,8 @@ Result<Config> parse_config(const Json& document, const std::string& what) {
         "underlay is missing; say which device the engine gets: \"underlay\": {\"device\": \"eth0\"}"));
   }
   if (const Json* vxlan = r.find("vxlan")) r.keep(read_vxlan(*vxlan, "vxlan", config.vxlan));
+  if (const Json* sockets = r.find("pod_sockets"))
+    r.keep(read_pod_sockets(*sockets, "pod_sockets", config.pod_sockets));
   r.required("domains", config.domains);
   std::size_t cluster = 0;
   r.choice("cluster", cluster, {"local"});

@@ -59,6 +59,16 @@ struct DomainConfig {
   bool learning = false;
   bool flood_peers = true;
   bool host_access = false;
+  // What DHCP and router advertisements tell.
+  std::vector<IpAddr> dns_servers;
+  std::vector<std::string> search_domains;
+};
+
+// Where the sockets of memif and vhost-user pods lie, and whose they are.
+struct PodSocketsConfig {
+  std::string directory = "/run/podwire/pods";  // a directory a pod in there
+  std::uint32_t group = 0;                      // of directories and sockets
+  std::uint16_t mode = 0660;                    // of the sockets that the engine makes
 };
 
 struct PeerConfig {
@@ -77,6 +87,7 @@ struct Config {
   EngineConfig engine;
   UnderlayConfig underlay;
   VxlanConfig vxlan;
+  PodSocketsConfig pod_sockets;
   std::vector<DomainConfig> domains;
   std::vector<PeerConfig> peers;
 

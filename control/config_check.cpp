@@ -97,6 +97,21 @@ Result<void> check_pools(const DomainConfig& d, const std::string& path) {
   return {};
 }
 
+// The engine's own rules for a domain's DNS, told in the words of this file.
+Result<void> check_dns(const DomainConfig& d, const std::string& path) {
+  api::Domain domain;
+  domain.id = DomainId(2);
+  domain.name = "domain";
+  domain.gateway_mac = kGatewayMac;
+  domain.dns_servers = d.dns_servers;
+  domain.search_domains = d.search_domains;
+  api::Domain read;
+  auto checked = api::read_value(to_json(domain), path, read);
+  if (checked) return {};
+  return invalid(path + ".dns: " + checked.error().message +
+                 "; servers takes up to 8 addresses, search up to 8 domain names");
+}
+
 Result<void> check_domains(const Config& config) {
   if (config.domains.empty()) return invalid("domains is empty; a node needs at least one");
   if (config.domains.size() > 8190)
@@ -116,6 +131,7 @@ Result<void> check_domains(const Config& config) {
     }
     PODWIRE_CHECK(check_prefixes(d, path));
     PODWIRE_CHECK(check_pools(d, path));
+    PODWIRE_CHECK(check_dns(d, path));
     if (d.mode == api::DomainMode::kL3 && d.learning)
       return invalid(path + ".learning is for mode \"l2\"; this domain is \"l3\"");
     if (!d.host_access) continue;

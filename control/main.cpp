@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <boost/program_options.hpp>
+#include <cerrno>
 #include <csignal>
 #include <filesystem>
 #include <iostream>
@@ -71,6 +72,19 @@ Result<std::vector<UniqueFd>> open_pod_queues(const Attachment& attachment) {
   }
   PODWIRE_TRY(const auto inside, NetnsGuard::enter(netns.get()));
   return open_tap_queues(attachment.key.ifname, attachment.queues);
+}
+
+// The path may be gone, an ordinary file that was the namespace's mount point, or another namespace's by now.
+std::string missing_pod(const Attachment& attachment) {
+  const auto& path = attachment.netns_path;
+  if (path.empty()) return {};
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) {
+    // Only what is known to be gone: /proc of another process may just be closed to us.
+    return errno == ENOENT || errno == ENOTDIR ? path + " does not exist" : std::string();
+  }
+  if (status.st_dev == attachment.netns_device && status.st_ino == attachment.netns_inode) return {};
+  return path + " is no longer its network namespace";
 }
 
 std::vector<Attachment> ready_ones(std::vector<Attachment> attachments) {
@@ -248,6 +262,7 @@ Result<void> run(const Config& config, const StopSignal& stop) {
   options.socket = config.engine.socket;
   options.epoch = store->epoch();
   options.open_pod = open_pod_queues;
+  options.missing_pod = missing_pod;
   if (config.underlay.host_interface) {
     options.open_host = [name = *config.underlay.host_interface] { return open_tap_queues(name, 1); };
   }

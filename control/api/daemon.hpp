@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "control/api/named_ports.hpp"
 #include "control/cni/cni.hpp"
 #include "control/config.hpp"
 #include "control/node/engine_process.hpp"
@@ -29,18 +30,19 @@ struct Daemon {
   std::vector<AttachmentKey> leftovers{};
   std::mutex leave_mutex{};
   bool leaving = false;
+  NamedPorts named_ports{config, store, reconciler};
 };
 
 // Answers one request of the control socket; runs on a pool thread and may block.
 Result<Json> answer(Daemon& daemon, RpcRequest request);
 
-// The verbs, each in the file of its name or in views.cpp.
+// The verbs, each in the file of its name or in views.cpp. Those with lists answer in pages (paging.hpp).
 Result<Json> status_view(Daemon& daemon);
-Result<Json> ports_view(Daemon& daemon);
-Result<Json> domains_view(Daemon& daemon);
-Result<Json> endpoints_view(Daemon& daemon);
-Result<Json> routes_view(Daemon& daemon);
-Result<Json> peers_view(Daemon& daemon);
+Result<Json> ports_view(Daemon& daemon, const Json& params);
+Result<Json> domains_view(Daemon& daemon, const Json& params);
+Result<Json> endpoints_view(Daemon& daemon, const Json& params);
+Result<Json> routes_view(Daemon& daemon, const Json& params);
+Result<Json> peers_view(Daemon& daemon, const Json& params);
 Result<Json> stats_view(Daemon& daemon, const Json& params);
 Result<Json> explain(Daemon& daemon, const Json& params);
 Result<Json> leave(Daemon& daemon);

@@ -1,5 +1,5 @@
-// Blocking threads for requests, grown on demand up to a limit and kept. submit() is for the main thread; the work
-// runs on a pool thread.
+// Blocking threads for requests, grown on demand up to a limit and kept. submit() is for the main thread; the
+// work runs on a pool thread.
 #pragma once
 
 #include <condition_variable>

@@ -58,6 +58,15 @@ Json underlay_part(Daemon& daemon, const Json& status) {
           {"link", member(uplink, "link")}};
 }
 
+// A reply is one line; whoever has more to repair begins with these.
+void shorten(std::vector<std::string>& differences) {
+  constexpr std::size_t kMost = 1000;
+  if (differences.size() <= kMost) return;
+  const auto left = differences.size() - kMost;
+  differences.resize(kMost);
+  differences.push_back("... and " + std::to_string(left) + " more differences");
+}
+
 Result<Json> differences_part(Daemon& daemon) {
   PODWIRE_TRY(auto all, daemon.reconciler.differences());
   PODWIRE_TRY(const auto node, daemon.underlay.differences());
@@ -65,10 +74,13 @@ Result<Json> differences_part(Daemon& daemon) {
   for (const auto& key : daemon.leftovers) {
     PODWIRE_TRY(const auto attachment, daemon.store.find(key));
     if (!attachment || attachment->state == AttachmentState::kReady) continue;
-    all.push_back("interface " + key.ifname + " of container " + key.container_id +
-                  " was left half done by an earlier run and could not be undone; call CNI DEL for it, or "
-                  "restart podwired");
+    const bool named = key.is_named_port();
+    all.push_back((named ? "port " : "interface " + key.ifname + " of container ") + key.container_id +
+                  " was left half done by an earlier run and could not be undone; " +
+                  (named ? "type: podwirectl port del " + key.container_id : "call CNI DEL for it") +
+                  ", or restart podwired");
   }
+  shorten(all);
   return Json(all);
 }
 
@@ -81,7 +93,7 @@ Result<Json> status_view(Daemon& daemon) {
     if (auto status = daemon.reconciler.query("status", Json::object())) engine = std::move(*status);
   }
   PODWIRE_TRY(const auto attachments, daemon.store.list());
-  PODWIRE_TRY(const Json domains, domains_view(daemon));
+  PODWIRE_TRY(const Json domains, domains_view(daemon, Json::object()));
   PODWIRE_TRY(const Json differences, differences_part(daemon));
   const auto node = daemon.reconciler.node();
   const auto uptime =
@@ -90,6 +102,8 @@ Result<Json> status_view(Daemon& daemon) {
       static_cast<std::size_t>(std::count_if(attachments.begin(), attachments.end(), [](const auto& a) {
         return a.state == AttachmentState::kReady;
       }));
+  std::size_t endpoints = ready;
+  for (const auto& a : attachments) endpoints += a.extra_endpoints.size();
   return Json{{"node", daemon.config.node},
               {"version", PODWIRE_VERSION},
               {"pid", ::getpid()},
@@ -99,7 +113,7 @@ Result<Json> status_view(Daemon& daemon) {
               {"domains", domains.at("domains")},
               {"counts",
                {{"ports", node.objects.ports.size() + ready},
-                {"endpoints", ready},
+                {"endpoints", endpoints},
                 {"routes", node.objects.routes.size()},
                 {"peers", daemon.config.peers.size()},
                 {"attachments", attachments.size()}}},

@@ -22,6 +22,16 @@ Result<Json> plain(Daemon& daemon, RpcRequest& request) {
   return View(daemon);
 }
 
+template <Result<Json> (*View)(Daemon&, const Json&)>
+Result<Json> with_params(Daemon& daemon, RpcRequest& request) {
+  return View(daemon, request.params);
+}
+
+template <Result<Json> (NamedPorts::*Change)(const Json&)>
+Result<Json> change(Daemon& daemon, RpcRequest& request) {
+  return (daemon.named_ports.*Change)(request.params);
+}
+
 Result<Json> reconcile(Daemon& daemon) {
   PODWIRE_TRY(const auto changed, daemon.reconciler.reconcile());
   return Json{{"generation", daemon.reconciler.state().generation}, {"changed", changed}};
@@ -32,26 +42,23 @@ Result<Json> cni(Daemon& daemon, RpcRequest& request) {
   return to_json(daemon.cni.handle(std::move(call)));
 }
 
-Result<Json> stats(Daemon& daemon, RpcRequest& request) {
-  return stats_view(daemon, request.params);
-}
-Result<Json> explain_verb(Daemon& daemon, RpcRequest& request) {
-  return explain(daemon, request.params);
-}
-
 struct Verb {
   const char* name;
   Handler handler;
 };
 constexpr std::array kVerbs{
     Verb{"status", plain<status_view>},
-    Verb{"ports", plain<ports_view>},
-    Verb{"domains", plain<domains_view>},
-    Verb{"endpoints", plain<endpoints_view>},
-    Verb{"routes", plain<routes_view>},
-    Verb{"peers", plain<peers_view>},
-    Verb{"stats", stats},
-    Verb{"explain", explain_verb},
+    Verb{"ports", with_params<ports_view>},
+    Verb{"domains", with_params<domains_view>},
+    Verb{"endpoints", with_params<endpoints_view>},
+    Verb{"routes", with_params<routes_view>},
+    Verb{"peers", with_params<peers_view>},
+    Verb{"stats", with_params<stats_view>},
+    Verb{"explain", with_params<explain>},
+    Verb{"port_add", change<&NamedPorts::add_port>},
+    Verb{"port_del", change<&NamedPorts::delete_port>},
+    Verb{"endpoint_add", change<&NamedPorts::add_endpoint>},
+    Verb{"endpoint_del", change<&NamedPorts::delete_endpoint>},
     Verb{"reconcile", plain<reconcile>},
     Verb{"leave", plain<leave>},
     Verb{"cni", cni},

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "control/api/daemon.hpp"
+#include "control/api/paging.hpp"
 
 namespace podwire::control {
 namespace {
@@ -13,7 +14,9 @@ Json texts(const auto& values) {
   return array;
 }
 
+// Null for a named port, which no container has.
 Json attachment_json(const Attachment& a) {
+  if (a.key.is_named_port()) return nullptr;
   return {{"container_id", a.key.container_id}, {"ifname", a.key.ifname}, {"network", a.key.network},
           {"pod_namespace", a.pod_namespace},   {"pod_name", a.pod_name}, {"netns", a.netns_path}};
 }
@@ -23,6 +26,49 @@ Result<std::map<std::uint32_t, Attachment>> attachments_by_port(Daemon& daemon) 
   std::map<std::uint32_t, Attachment> by_port;
   for (auto& a : all) by_port[a.port.value()] = std::move(a);
   return by_port;
+}
+
+// A port that should be in the engine and is not.
+Json missing_port(const Attachment& a) {
+  Json port = to_json(a);
+  port.erase("addresses");
+  port.erase("gateways");
+  port.update({{"role", "pod"},
+               {"link", "down"},
+               {"last_error", "the engine does not have it; why is in: podwirectl status"}});
+  return port;
+}
+
+// What the engine does not know of its port, or shows among the device's facts.
+void add_intent(const Attachment& a, Json& port) {
+  port["attachment"] = attachment_json(a);
+  if (a.kind == api::PortKind::kTap) return;
+  port["socket"] = a.socket.path;
+  port["socket_mode"] = api::kSocketModeNames[static_cast<std::size_t>(a.socket.mode)];
+}
+
+Json endpoint_json(const Attachment& a, EndpointId id, const std::string& name, const MacAddr& mac,
+                   const std::vector<IpPrefix>& addresses, const EndpointOptions& options) {
+  Json plain = Json::array();
+  for (const auto& address : addresses) plain.push_back(to_string(address.address));
+  const bool named = a.key.is_named_port();
+  const auto pod = pod_of(a);
+  Json endpoint{{"id", id.value()},
+                {"name", name},
+                {"domain", a.domain},
+                {"where", "port " + port_name(a)},
+                {"mac", to_string(mac)},
+                {"addresses", plain},
+                {"container_id", named ? Json() : Json(a.key.container_id)},
+                {"ifname", named ? Json() : Json(a.key.ifname)},
+                {"pod", pod.empty() ? Json() : Json(pod)}};
+  if (options.dhcp) endpoint["dhcp"] = true;
+  if (!options.hostname.empty()) endpoint["hostname"] = options.hostname;
+  for (const auto& pair : options.allowed_pairs) {
+    endpoint["allowed_pairs"].push_back(to_string(pair.address) +
+                                        (pair.mac.is_zero() ? "" : " with " + to_string(pair.mac)));
+  }
+  return endpoint;
 }
 
 std::uint32_t id_of(const Json& object) {
@@ -69,25 +115,35 @@ IpAddr next_hop_of(const NodeUnderlay& underlay, const IpAddr& address) {
 
 }  // namespace
 
-Result<Json> ports_view(Daemon& daemon) {
-  PODWIRE_TRY(Json status, daemon.reconciler.query("status", Json::object()));
-  PODWIRE_TRY(const auto attachments, attachments_by_port(daemon));
+Result<Json> ports_view(Daemon& daemon, const Json& params) {
+  PODWIRE_TRY(const auto page, read_page(params));
+  PODWIRE_TRY(Json status, query_all_ports(daemon.reconciler, "status"));
+  PODWIRE_TRY(auto attachments, attachments_by_port(daemon));
   const auto node = daemon.reconciler.node();
   Json ports = Json::array();
   for (auto& port : status["ports"]) {
     if (!port.is_object()) continue;
-    const auto at = attachments.find(id_of(port));
-    port["attachment"] = at == attachments.end() ? Json() : attachment_json(at->second);
+    port["attachment"] = nullptr;
+    if (const auto at = attachments.find(id_of(port)); at != attachments.end()) {
+      add_intent(at->second, port);
+      attachments.erase(at);
+    }
     // People know domains by name.
     if (const auto domain = port.find("domain"); domain != port.end() && domain->is_number_unsigned()) {
       *domain = domain_name(node, DomainId(domain->get<std::uint16_t>()));
     }
     ports.push_back(std::move(port));
   }
-  return Json{{"ports", ports}};
+  for (const auto& [id, attachment] : attachments) {
+    if (attachment.state != AttachmentState::kReady) continue;
+    ports.push_back(missing_port(attachment));
+    add_intent(attachment, ports.back());
+  }
+  return make_page("ports", std::move(ports), page);
 }
 
-Result<Json> domains_view(Daemon& daemon) {
+Result<Json> domains_view(Daemon& daemon, const Json& params) {
+  PODWIRE_TRY(const auto page, read_page(params));
   PODWIRE_TRY(const auto usage, daemon.store.usage());
   const auto node = daemon.reconciler.node();
   Json domains = Json::array();
@@ -109,31 +165,24 @@ Result<Json> domains_view(Daemon& daemon) {
     entry["pools"] = pools;
     domains.push_back(std::move(entry));
   }
-  return Json{{"domains", domains}};
+  return make_page("domains", std::move(domains), page);
 }
 
-Result<Json> endpoints_view(Daemon& daemon) {
+Result<Json> endpoints_view(Daemon& daemon, const Json& params) {
+  PODWIRE_TRY(const auto page, read_page(params));
   PODWIRE_TRY(const auto attachments, daemon.store.list());
   Json endpoints = Json::array();
   for (const auto& a : attachments) {
     if (a.state != AttachmentState::kReady) continue;
-    Json addresses = Json::array();
-    for (const auto& address : a.addresses) addresses.push_back(to_string(address.address));
-    const auto pod = pod_of(a);
-    endpoints.push_back({{"id", a.endpoint.value()},
-                         {"name", endpoint_name(a)},
-                         {"domain", a.domain},
-                         {"where", "port " + port_name(a)},
-                         {"mac", to_string(a.mac)},
-                         {"addresses", addresses},
-                         {"container_id", a.key.container_id},
-                         {"ifname", a.key.ifname},
-                         {"pod", pod.empty() ? Json() : Json(pod)}});
+    endpoints.push_back(endpoint_json(a, a.endpoint, endpoint_name(a), a.mac, a.addresses, a.options));
+    for (const auto& e : a.extra_endpoints)
+      endpoints.push_back(endpoint_json(a, e.id, e.name, e.mac, e.addresses, e.options));
   }
-  return Json{{"endpoints", endpoints}};
+  return make_page("endpoints", std::move(endpoints), page);
 }
 
-Result<Json> routes_view(Daemon& daemon) {
+Result<Json> routes_view(Daemon& daemon, const Json& params) {
+  PODWIRE_TRY(const auto page, read_page(params));
   const auto node = daemon.reconciler.node();
   Json routes = Json::array();
   for (const auto& route : node.objects.routes) {
@@ -155,10 +204,11 @@ Result<Json> routes_view(Daemon& daemon) {
                       {"blackhole", route.blackhole},
                       {"source", source == node.route_sources.end() ? "config" : to_text(source->second)}});
   }
-  return Json{{"routes", routes}};
+  return make_page("routes", std::move(routes), page);
 }
 
-Result<Json> peers_view(Daemon& daemon) {
+Result<Json> peers_view(Daemon& daemon, const Json& params) {
+  PODWIRE_TRY(const auto page, read_page(params));
   std::map<std::string, Json> neighbors;  // by address
   if (daemon.reconciler.state().connected) {
     PODWIRE_TRY(const Json reply, daemon.reconciler.query("neighbors", Json::object()));
@@ -186,15 +236,18 @@ Result<Json> peers_view(Daemon& daemon) {
                      {"neighbor_state", known && at->second.contains("state") ? at->second["state"] : Json()},
                      {"neighbor_mac", known && at->second.contains("mac") ? at->second["mac"] : Json()}});
   }
-  return Json{{"peers", peers}};
+  return make_page("peers", std::move(peers), page);
 }
 
 Result<Json> stats_view(Daemon& daemon, const Json& params) {
   std::optional<bool> all;
+  Page page;
   ObjectReader r(params, "params");
   r.optional("all", all);
+  read_page(r, page);
   PODWIRE_CHECK(r.finish());
-  PODWIRE_TRY(Json stats, daemon.reconciler.query("stats", all ? Json{{"all", *all}} : Json::object()));
+  PODWIRE_TRY(Json stats,
+              query_all_ports(daemon.reconciler, "stats", all ? Json{{"all", *all}} : Json::object()));
   PODWIRE_TRY(const auto attachments, attachments_by_port(daemon));
   const auto node = daemon.reconciler.node();
   const auto ports = stats.find("ports");
@@ -204,11 +257,14 @@ Result<Json> stats_view(Daemon& daemon, const Json& params) {
     const auto at = attachments.find(id_of(port));
     const auto pod = at == attachments.end() ? std::string() : pod_of(at->second);
     port["pod"] = pod.empty() ? Json() : Json(pod);
-    if (at != attachments.end()) port["container_id"] = at->second.key.container_id;
+    if (at != attachments.end() && !at->second.key.is_named_port())
+      port["container_id"] = at->second.key.container_id;
     if (const auto domain = port.find("domain"); domain != port.end() && domain->is_number_unsigned()) {
       *domain = domain_name(node, DomainId(domain->get<std::uint16_t>()));
     }
   }
+  // Everything beside the ports is small, and comes with every page.
+  stats.update(make_page("ports", std::move(*ports), page));
   return stats;
 }
 

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "control/cli/changes.hpp"
 #include "control/cli/text.hpp"
 #include "dataplane/base/addresses.hpp"
 
@@ -178,6 +179,30 @@ Result<void> take_question(const Values& values, Command& command) {
   return {};
 }
 
+// Options that belong to another sub-verb, and the parameters of one that changes something. `socket` is then
+// the port's: podwired's stands before the verb.
+Result<void> take_change(const po::variables_map& given, Command& command) {
+  const auto& verb = *command.verb;
+  std::map<std::string, std::vector<std::string>> typed;
+  for (const auto& option : verb.options) {
+    const auto it = given.find(option.name);
+    if (it == given.end()) continue;
+    if (!option.fits(command.sub->name)) {
+      return invalid("--" + option.name + " belongs to: podwirectl " + verb.name + " " + option.subs.front() +
+                     "; see: podwirectl " + verb.name + " --help");
+    }
+    auto& values = typed[option.name];
+    if (option.repeats) {
+      values = it->second.as<std::vector<std::string>>();
+    } else if (!option.value.empty()) {
+      values = {it->second.as<std::string>()};
+    }
+  }
+  if (command.sub->method.empty()) return {};
+  PODWIRE_TRY(command.question, change_parameters(verb, *command.sub, command.argument, typed));
+  return {};
+}
+
 Result<void> take_options(const po::variables_map& given, Command& command) {
   const Values values(given);
   command.json = values.flag("json");
@@ -185,9 +210,15 @@ Result<void> take_options(const po::variables_map& given, Command& command) {
   command.names = values.flag("names");
   command.all = values.flag("all");
   command.yes = values.flag("yes");
-  values.text("domain", command.domain);
-  if (values.text("socket", command.socket) && command.socket.empty())
+  std::string ports_own;
+  const bool adds_port = command.sub != nullptr && command.sub->method == "port_add";
+  if (values.text("socket", adds_port ? ports_own : command.socket) && command.socket.empty())
     return invalid("--socket needs a path");
+  if (command.verb->name == "port" || command.verb->name == "endpoint") {
+    PODWIRE_CHECK(take_change(given, command));
+  } else {
+    values.text("domain", command.domain);
+  }
   double timeout_s = command.timeout_ms / 1000.0;
   PODWIRE_CHECK(values.seconds("timeout", timeout_s));
   command.timeout_ms = static_cast<int>(std::lround(timeout_s * 1000));
@@ -200,10 +231,34 @@ Result<void> take_options(const po::variables_map& given, Command& command) {
   return {};
 }
 
+// podwired's socket from before the verb, which is at `at`; taken out of `args`, so that the verb may have a
+// --socket of its own.
+Result<void> take_leading_socket(std::vector<std::string>& args, std::size_t& at, Command& command) {
+  constexpr std::string_view kOption = "--socket";
+  for (std::size_t i = 0; i < at; ++i) {
+    const bool joined = args[i].starts_with(std::string(kOption) + "=");
+    if (args[i] != kOption && !joined) continue;
+    const std::size_t words = joined ? 1 : 2;
+    command.socket = joined ? args[i].substr(kOption.size() + 1) : args[i + 1];
+    if (command.socket.empty()) return invalid("--socket needs a path");
+    const auto first = args.begin() + static_cast<std::ptrdiff_t>(i);
+    args.erase(first, first + static_cast<std::ptrdiff_t>(words));
+    at -= words;
+    return {};
+  }
+  return {};
+}
+
 po::options_description describe(const Verb& verb) {
   po::options_description description;
   for (const auto* list : {&global_options(), &verb.options}) {
     for (const auto& option : *list) {
+      const bool shadows = list == &verb.options && find_option(global_options(), option.name) != nullptr;
+      if (shadows) continue;
+      if (option.repeats) {
+        description.add_options()(option.name.c_str(), po::value<std::vector<std::string>>(), "");
+        continue;
+      }
       const auto name = option.name == "help" ? "help,h" : option.name;
       if (option.value.empty()) {
         description.add_options()(name.c_str(), "");
@@ -251,7 +306,11 @@ Result<Command> parse_arguments(const std::vector<std::string>& args, const std:
     return command;
   }
   std::vector<std::string> rest = args;
-  if (at < args.size()) rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(at));
+  std::size_t verb_at = at;
+  if (at < args.size()) {
+    PODWIRE_CHECK(take_leading_socket(rest, verb_at, command));
+    rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(verb_at));
+  }
   if (at == args.size()) {
     const auto version = std::find(rest.begin(), rest.end(), "--version");
     if (version == rest.end()) return invalid("a verb is missing; podwirectl --help lists them");

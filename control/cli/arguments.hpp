@@ -26,7 +26,7 @@ struct Command {
   double watch_s = 0;  // 0: once
   int count = 0;       // 0: for ever
   std::string domain;
-  Json question = Json::object();  // explain's parameters
+  Json question = Json::object();  // parameters of explain and of what changes something
 };
 
 // `args` without the program's name; `socket_variable` is $PODWIRE_SOCKET, empty when not set. Every error is

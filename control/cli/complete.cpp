@@ -61,7 +61,7 @@ Typed read_words(const std::vector<std::string>& words, const std::string& socke
 std::vector<std::string> live_names(const Typed& typed, const char* verb_name) {
   const Verb* verb = find_verb(verb_name);
   Daemon daemon(typed.socket, kTimeoutMs);
-  const auto reply = daemon.call(verb->method, Json::object());
+  const auto reply = daemon.call_whole(verb->method, Json::object(), verb->list_key);
   if (!reply) return {};  // no candidates: a shell prompt is no place for an error
   const auto names = object_names(*verb, *reply);
   return names ? *names : std::vector<std::string>{};
@@ -75,6 +75,9 @@ std::vector<std::string> option_values(const Typed& typed) {
     names.insert(names.end(), {"uplink", "host"});
     return names;
   }
+  if (name == "kind") return {"vhost", "memif"};
+  if (name == "socket-mode") return {"server", "client"};
+  if (name == "port") return live_names(typed, "port");
   if (name == "domain") return live_names(typed, "domain");
   return {};
 }
@@ -85,7 +88,11 @@ std::vector<std::string> candidates(const Typed& typed, const std::string& curre
   if (current.starts_with("-")) {
     for (const auto& option : global_options()) out.push_back("--" + option.name);
     if (!typed.verb) return out;
-    for (const auto& option : typed.verb->options) out.push_back("--" + option.name);
+    const auto sub = typed.words.empty() ? std::string() : typed.words[0];
+    for (const auto& option : typed.verb->options) {
+      const bool known = std::find(out.begin(), out.end(), "--" + option.name) != out.end();
+      if (option.fits(sub) && !known) out.push_back("--" + option.name);
+    }
     return out;
   }
   if (!typed.verb) {
@@ -98,7 +105,8 @@ std::vector<std::string> candidates(const Typed& typed, const std::string& curre
     return out;
   }
   const auto* sub = find_sub(*typed.verb, typed.words[0]);
-  if (sub && !sub->argument.empty() && typed.words.size() == 1)
+  const bool is_new = sub && sub->name == "add";  // whatever is added has a name that is not there yet
+  if (sub && !is_new && !sub->argument.empty() && typed.words.size() == 1)
     return live_names(typed, typed.verb->name.c_str());
   return out;
 }

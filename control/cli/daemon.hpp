@@ -15,6 +15,8 @@ class Daemon {
   // One verb. An error of the daemon's comes as it is; when there was no answer at all, unreachable() is true
   // and the message says what to try.
   Result<Json> call(const std::string& method, const Json& params);
+  // A verb whose list under `list_key` may come in pages, as one reply. Without a key the same as call().
+  Result<Json> call_whole(const std::string& method, Json params, const std::string& list_key);
   bool unreachable() const { return unreachable_; }
 
  private:

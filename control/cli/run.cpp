@@ -34,10 +34,11 @@ class Runner {
     if (verb == "version") return version();
     if (verb == "leave") return leave();
     if (verb == "stats" && command_.watch_s > 0) return watch();
+    if (command_.sub != nullptr && !command_.sub->method.empty()) return change();
     const Json params = verb == "explain"                 ? command_.question
                         : verb == "stats" && command_.all ? Json{{"all", true}}
                                                           : Json::object();
-    auto reply = daemon_.call(command_.verb->method, params);
+    auto reply = daemon_.call_whole(command_.verb->method, params, command_.verb->list_key);
     if (!reply) return daemon_.unreachable() ? refuse(reply.error()) : refuse(with_suggestion(reply.error()));
     auto wanted = filtered(std::move(*reply));
     if (!wanted) {
@@ -69,7 +70,7 @@ class Runner {
     const auto* endpoint = find_verb("endpoint");
     Daemon other(command_.socket,
                  command_.timeout_ms);  // so that daemon_ still tells how the question itself went
-    const auto reply = other.call(endpoint->method, Json::object());
+    const auto reply = other.call_whole(endpoint->method, Json::object(), endpoint->list_key);
     const auto names =
         reply ? object_names(*endpoint, *reply) : Result<std::vector<std::string>>(reply.error());
     if (!names) return error;  // the first error is the one to report
@@ -87,12 +88,21 @@ class Runner {
     return kExitRefused;
   }
 
-  Result<Json> filtered(Json reply) const {
+  // Null when the engine gives none; what else is known is shown all the same.
+  Json counters() {
+    const auto stats = daemon_.call_whole("stats", Json::object(), "ports");
+    return stats ? *stats : Json();
+  }
+
+  Result<Json> filtered(Json reply) {
     const Verb& verb = *command_.verb;
     if (!command_.domain.empty()) {
       PODWIRE_TRY(reply, select_domain(verb, reply, command_.domain));
     }
-    if (!command_.argument.empty()) return select_named(verb, reply, command_.argument);
+    if (!command_.argument.empty()) {
+      PODWIRE_TRY(auto chosen, select_named(verb, reply, command_.argument));
+      return verb.name == "port" ? with_counters(std::move(chosen), counters()) : chosen;
+    }
     if (verb.name == "stats") return filter_stats(reply, command_.sub->name);
     return reply;
   }
@@ -113,6 +123,7 @@ class Runner {
 
   Result<std::string> page(const Json& reply) const {
     const Verb& verb = *command_.verb;
+    if (verb.name == "port" && command_.sub->name == "show") return port_view(reply, style_);
     if (command_.sub && command_.sub->name == "show")
       return details_view(reply, verb.list_key.c_str(), style_);
     if (verb.name == "status") return status_view(reply, style_);
@@ -131,6 +142,15 @@ class Runner {
     const auto names = object_names(*command_.verb, reply);
     if (!names) return not_understood(names.error());
     for (const auto& name : *names) terminal_.out << printable(name) << "\n";
+    return kExitDone;
+  }
+
+  int change() {
+    const auto reply = daemon_.call(command_.sub->method, command_.question);
+    if (!reply) return refuse(reply.error());
+    terminal_.out << (command_.json
+                          ? json_text(*reply, 2)
+                          : change_view(command_.verb->name, command_.sub->name, command_.argument, *reply));
     return kExitDone;
   }
 
@@ -186,7 +206,7 @@ class Runner {
     auto next = before_at;
     for (int shown = -1; command_.count == 0 || shown < command_.count;) {
       std::this_thread::sleep_until(next);
-      const auto reply = daemon_.call("stats", params);
+      const auto reply = daemon_.call_whole("stats", params, "ports");
       const auto now = Clock::now();
       next = std::max(next + step, now);
       if (!reply) {

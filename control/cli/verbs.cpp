@@ -28,25 +28,73 @@ Verb status_verb() {
   };
 }
 
+// Of `port add` and `endpoint add` alike.
+std::vector<OptionSpec> endpoint_options() {
+  const std::vector<std::string> add{"add"};
+  return {
+      {"mac", "MAC", "add: its MAC address (default: from its first address)", add},
+      {"address", "ADDRESS", "add: an address of the domain; may be repeated (default: one of every prefix)",
+       add, true},
+      {"hostname", "NAME", "add: what DHCP tells as host name (default: its name)", add},
+      {"dhcp", "", "add: answer its DHCP questions and router solicitations (default of vhost ports)", add},
+      {"no-dhcp", "", "add: leave those to somebody else (default of memif ports)", add},
+      {"allowed-pair", "PREFIX[,MAC]", "add: also let these sources pass the guard; may be repeated", add,
+       true}};
+}
+
+std::vector<OptionSpec> port_options() {
+  const std::vector<std::string> add{"add"};
+  std::vector<OptionSpec> options{
+      kNames,
+      {"kind", "KIND", "add: vhost (vhost-user: QEMU, virtio-user) or memif", add},
+      {"socket", "PATH", "podwired's control socket, as everywhere; after add: the port's own socket"},
+      {"socket-mode", "MODE",
+       "add: server: the engine makes the socket; client: the peer does (default of vhost)", add},
+      {"domain", "NAME", "add: the domain that it joins (default: the node's first)", add},
+      {"mtu", "BYTES", "add: largest IP packet (default: the domain's)", add},
+      {"queues", "N", "add: queue pairs or rings each way at most, 1 to 16 (default 1)", add},
+      {"ring-size", "N", "add, memif: descriptors a ring, a power of two (default 1024)", add},
+      {"buffer-size", "BYTES", "add, memif: bytes a buffer as a client (default 2048)", add},
+      {"secret", "TEXT", "add, memif: what both sides must know, at most 24 characters", add},
+      {"memif-id", "N", "add, memif: interface id, the same on both sides (default 0)", add},
+      {"iommu", "", "add, vhost: offer VIRTIO_F_IOMMU_PLATFORM", add}};
+  const auto more = endpoint_options();
+  options.insert(options.end(), more.begin(), more.end());
+  return options;
+}
+
 Verb port_verb() {
   return {
       .name = "port",
       .summary = "the engine's ports: pods' interfaces, the underlay, the host's own interface",
       .about =
-          "Lists every port of the engine with the pod behind it, or shows one in full (devices, queues, "
-          "last error).",
+          "Lists every port of the engine with the pod behind it, or shows one in full: link, peer, rings, "
+          "counters.\n"
+          "Attaches VMs and programs that no container runtime attaches, and detaches them. What was added "
+          "stays until\n"
+          "it is deleted, over restarts of daemon, engine and machine.",
       .method = "ports",
       .list_key = "ports",
       .subs = {{"list", "", "every port"},
-               {"show", "NAME", "one port in full, by name, id, container id or pod"}},
-      .options = {kNames},
+               {"show", "NAME", "one port in full, by name, id, container id or pod"},
+               {"add", "NAME", "a vhost-user or memif port of this name, with an endpoint", "port_add"},
+               {"del", "NAME", "remove a port that was added; no error when there is none", "port_del"}},
+      .options = port_options(),
       .columns = {{"ID", "the engine's number for the port, as in `explain` and captures"},
-                  {"KIND", "tap: eth0 of an ordinary pod or of the host; physical: a NIC or any DPDK device"},
+                  {"KIND",
+                   "tap: eth0 of an ordinary pod or of the host; physical: a NIC or any DPDK device; "
+                   "memif, vhost: shared memory with a pod or VM"},
                   {"ROLE",
                    "pod: guarded, in one domain; uplink: carries VXLAN; host: the node's own traffic"},
                   {"LINK", "up or down as the engine sees the device"},
                   {"POD", "namespace/name, or the container id when the runtime gave no pod"}},
-      .examples = {{"podwirectl port", "every port"}, {"podwirectl port show eth0", "one port in full"}},
+      .examples =
+          {{"podwirectl port", "every port"},
+           {"podwirectl port show eth0", "one port in full"},
+           {"podwirectl port add vm1 --kind vhost --socket /run/vms/vm1.sock",
+            "a VM whose QEMU makes the socket (server=on)"},
+           {"podwirectl port add vpp --kind memif --socket /run/vpp/podwire.sock --address 10.244.1.50",
+            "a memif that the engine makes, with this address"}},
   };
 }
 
@@ -69,23 +117,36 @@ Verb domain_verb() {
   };
 }
 
+std::vector<OptionSpec> further_endpoint_options() {
+  std::vector<OptionSpec> options{kNames, {"port", "PORT", "add: the port that it is behind", {"add"}}};
+  const auto more = endpoint_options();
+  options.insert(options.end(), more.begin(), more.end());
+  return options;
+}
+
 Verb endpoint_verb() {
   return {
       .name = "endpoint",
       .summary = "who has which address, and behind which port or node",
       .about =
           "Lists the endpoints (one a pod interface), local ones behind a port and remote ones behind a "
-          "peer.",
+          "peer.\n"
+          "Adds further ones to a port, such as the second address of a VM, and deletes them.",
       .method = "endpoints",
       .list_key = "endpoints",
       .subs = {{"list", "", "every endpoint"},
-               {"show", "NAME", "one endpoint in full, by name, id, address, MAC, container id or pod"}},
-      .options = {kNames},
+               {"show", "NAME", "one endpoint in full, by name, id, address, MAC, container id or pod"},
+               {"add", "NAME", "one more endpoint of this name on a port", "endpoint_add"},
+               {"del", "NAME", "remove an endpoint that was added; no error when there is none",
+                "endpoint_del"}},
+      .options = further_endpoint_options(),
       .columns = {{"WHERE", "port NAME: here, behind this port; peer NAME: on that node"},
                   {"MAC", "of the pod's interface; other sources are dropped by the guard"},
                   {"ADDRESSES", "of the pod's interface; other sources are dropped by the guard"},
                   {"CONTAINER", "first twelve digits of the container id, and the interface's name in it"}},
-      .examples = {{"podwirectl endpoint show 10.244.1.10", "who has this address"}},
+      .examples = {{"podwirectl endpoint show 10.244.1.10", "who has this address"},
+                   {"podwirectl endpoint add vm1-vip --port vm1 --address 10.244.1.60",
+                    "one more address for a VM, with a MAC of its own"}},
   };
 }
 
@@ -139,6 +200,7 @@ Verb stats_verb() {
           "Counters since the engine started. With --watch: rates per second, counted from one look to the "
           "next.",
       .method = "stats",
+      .list_key = "ports",
       .subs =
           {{"all", "", "every section below"},
            {"ports", "", "packets and bytes of every port"},
@@ -254,6 +316,10 @@ const std::vector<OptionSpec>& global_options() {
 const Verb* find_verb(std::string_view name) {
   const auto it = std::find_if(verbs().begin(), verbs().end(), [&](const Verb& v) { return v.name == name; });
   return it == verbs().end() ? nullptr : &*it;
+}
+
+bool OptionSpec::fits(const std::string& sub) const {
+  return subs.empty() || std::find(subs.begin(), subs.end(), sub) != subs.end();
 }
 
 const SubVerb* find_sub(const Verb& verb, std::string_view name) {

@@ -12,12 +12,20 @@ struct OptionSpec {
   std::string name;
   std::string value;  // what its value is called in help; empty: a flag
   std::string help;
+  // The sub-verbs that it is for; none: all of them.
+  std::vector<std::string> subs{};
+  bool repeats = false;  // may be given several times
+
+  bool fits(const std::string& sub) const;
 };
 
 struct SubVerb {
   std::string name;
   std::string argument;  // its one argument's name in help; empty: takes none
   std::string help;
+  // The daemon's verb, of a sub-verb that changes something: its argument is the parameter "name", its
+  // options are the others. Empty: it looks, by the verb's own method.
+  std::string method{};
 };
 
 struct Explained {

@@ -23,6 +23,15 @@ Result<std::string> peers_view(const Json& reply, const Style& style);
 // Every field of each object in the array `key`, one a line, objects apart by an empty line.
 Result<std::string> details_view(const Json& reply, const char* key, const Style& style);
 
+// One port in full, as `port show` has it: facts, and tables of what it has several of.
+Result<std::string> port_view(const Json& reply, const Style& style);
+// The reply to `ports` with each port's counters out of the reply to `stats`.
+Json with_counters(Json reply, const Json& stats);
+
+// What `add` or `del` of `name` did.
+std::string change_view(const std::string& verb, const std::string& sub, const std::string& name,
+                        const Json& reply);
+
 // `question` is what was asked (from, to, protocol, ...).
 Result<std::string> explain_view(const Json& reply, const Json& question, const Style& style);
 

@@ -1,11 +1,14 @@
-// ADD: address and ids, interface, engine, in this order; a failure or a DEL that overtakes undoes it in
-// reverse.
+// ADD: address and ids, interface (or the directory of its socket), engine, in this order; a failure or a DEL
+// that overtakes undoes it in reverse.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cctype>
 
+#include "control/cni/device_info.hpp"
 #include "control/cni/netns.hpp"
 #include "control/cni/pod_interface.hpp"
+#include "control/cni/pod_socket.hpp"
 #include "control/cni/service.hpp"
 #include "control/state/desired.hpp"
 
@@ -16,6 +19,14 @@ const IpAddr* gateway_for(const std::vector<IpAddr>& gateways, bool v4) {
   const auto it =
       std::find_if(gateways.begin(), gateways.end(), [v4](const IpAddr& g) { return g.is_v4() == v4; });
   return it == gateways.end() ? nullptr : &*it;
+}
+
+// Pods' names may be longer than a host's, and CNI_ARGS may give any text.
+bool is_host_label(const std::string& text) {
+  constexpr std::size_t kLongestLabel = 63;
+  const auto allowed = [](unsigned char c) { return std::isalnum(c) != 0 || c == '-'; };
+  return !text.empty() && text.size() <= kLongestLabel && std::all_of(text.begin(), text.end(), allowed) &&
+         text.front() != '-' && text.back() != '-';
 }
 
 // The gateway of an address that an IPAM plugin gave: its word, or else the domain's.
@@ -41,7 +52,10 @@ class AddJob {
   CniResult<void> check_not_overtaken() const;
   CniResult<void> ask_ipam(const DomainConfig& domain, AttachmentRequest& request);
   CniResult<AttachmentRequest> make_request(const DomainConfig& domain);
+  void set_socket(AttachmentRequest& request) const;
   CniResult<void> check_requested_ips() const;
+  CniResult<std::vector<UniqueFd>> make_interface(PodRoutes& routes);
+  CniResult<void> attach(std::vector<UniqueFd> queues);
   Json result(const std::vector<ResultRoute>& routes) const;
 
   CniService::Impl& service_;
@@ -103,6 +117,7 @@ CniResult<AttachmentRequest> AddJob::make_request(const DomainConfig& domain) {
   request.pod_namespace = config.pod_namespace;
   request.pod_name = config.pod_name;
   request.pod_uid = config.pod_uid;
+  if (config.kind != api::PortKind::kTap) set_socket(request);
   routes_ = config.routes;
   if (!config.ipam_type.empty()) {
     PODWIRE_CHECK(ask_ipam(domain, request));
@@ -111,6 +126,20 @@ CniResult<AttachmentRequest> AddJob::make_request(const DomainConfig& domain) {
   }
   if (config.dns.is_object()) dns_ = config.dns;
   return request;
+}
+
+void AddJob::set_socket(AttachmentRequest& request) const {
+  const auto& config = call_.config;
+  const auto& sockets = service_.context.config.pod_sockets;
+  request.kind = config.kind;
+  request.socket = config.socket;
+  request.socket.group = sockets.group;
+  request.socket.permissions = sockets.mode;
+  request.pods_directory = sockets.directory;
+  request.device_info = config.device_info;
+  request.options.dhcp = config.dhcp;
+  const auto label = config.pod_name.substr(0, config.pod_name.find('.'));
+  if (config.dhcp && is_host_label(label)) request.options.hostname = label;
 }
 
 // The built-in IPAM gives what was asked for or fails, but it decides the prefix length; a plugin decides
@@ -144,20 +173,37 @@ CniResult<Json> AddJob::run(const DomainConfig& domain) {
   PODWIRE_CHECK(check_not_overtaken());
 
   auto routes = pod_routes(attachment_, routes_);
-  PODWIRE_TRY(auto queues, create_pod_interface(call_.netns, attachment_, routes));
-  interface_made_ = true;
+  PODWIRE_TRY(auto queues, make_interface(routes));
   PODWIRE_CHECK(check_not_overtaken());
-
-  attach_tried_ = true;
-  if (auto attached = service_.context.reconciler.attach(attachment_, std::move(queues)); !attached) {
-    CniError error(attached.error());
-    // What we programmed is our own making, not the caller's configuration.
-    if (error.code == CniCode::kInvalidConfig) error.code = CniCode::kInternal;
-    return error;
-  }
+  PODWIRE_CHECK(attach(std::move(queues)));
+  PODWIRE_CHECK(write_device_info(attachment_));
   PODWIRE_CHECK(check_not_overtaken());
   PODWIRE_CHECK(service_.context.store.mark_ready(attachment_.key));
   return result(routes.routes);
+}
+
+CniResult<std::vector<UniqueFd>> AddJob::make_interface(PodRoutes& routes) {
+  PODWIRE_CHECK(check_mtu(attachment_));
+  if (attachment_.kind == api::PortKind::kTap) {
+    PODWIRE_TRY(auto queues, create_pod_interface(call_.netns, attachment_, routes));
+    interface_made_ = true;
+    return queues;
+  }
+  // There is no kernel interface for default routes to go through; the gateways are in the result's ips.
+  if (routes.implied) routes.routes.clear();
+  PODWIRE_CHECK(make_pod_directory(attachment_));
+  interface_made_ = true;
+  return std::vector<UniqueFd>();
+}
+
+CniResult<void> AddJob::attach(std::vector<UniqueFd> queues) {
+  attach_tried_ = true;
+  auto attached = service_.context.reconciler.attach(attachment_, std::move(queues));
+  if (attached) return {};
+  CniError error(attached.error());
+  // What we programmed is our own making, not the caller's configuration.
+  if (error.code == CniCode::kInvalidConfig) error.code = CniCode::kInternal;
+  return error;
 }
 
 Json AddJob::result(const std::vector<ResultRoute>& routes) const {
@@ -167,6 +213,7 @@ Json AddJob::result(const std::vector<ResultRoute>& routes) const {
   added.netns = call_.environment.netns;
   added.mac = attachment_.mac;
   added.mtu = attachment_.mtu;
+  added.socket_path = attachment_.socket.path;
   for (const auto& address : attachment_.addresses) {
     ResultIp ip;
     ip.address = address;
@@ -188,7 +235,7 @@ std::string AddJob::undo() {
   };
   bool clean = true;
   if (attach_tried_) clean = keep(service_.context.reconciler.detach(attachment_)) && clean;
-  if (interface_made_) clean = keep(remove_pod_interface(call_.netns, attachment_, true)) && clean;
+  if (interface_made_) clean = keep(service_.remove_interface(attachment_, call_.netns, true)) && clean;
   // The runtime's DEL asks the plugin again, whether we have a record or not.
   if (ipam_called_) keep(service_.ipam.del(ipam_call(call_)));
   // With something left the record stays, so that DEL or the next start of the daemon finds it.

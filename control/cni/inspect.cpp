@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "control/cni/pod_interface.hpp"
+#include "control/cni/pod_socket.hpp"
 #include "control/cni/service.hpp"
 
 namespace podwire::control {
@@ -45,6 +46,28 @@ CniResult<void> check_addresses_left(Store& store, const DomainConfig& domain) {
   return {};
 }
 
+// An interface that is a socket: what the result says, directory and socket.
+CniResult<void> check_socket_interface(const Attachment& attachment, const Chained& expected) {
+  PODWIRE_TRY(const auto* ours, find_own_interface(attachment, expected));
+  const auto differs = [&](const char* what, const std::string& is, const std::string& wanted) {
+    return CniError(CniCode::kDiffers, "interface " + attachment.key.ifname + " has " + what + " " + is +
+                                           ", not " + wanted + " as in prevResult");
+  };
+  if (!ours->socket_path.empty() && ours->socket_path != attachment.socket.path)
+    return differs("the socket", attachment.socket.path, ours->socket_path);
+  const auto mac = parse_mac(ours->mac);
+  if (mac && *mac != attachment.mac) return differs("MAC", to_string(attachment.mac), ours->mac);
+  for (const auto& ip : expected.ips) {
+    if (!ip.interface || &expected.interfaces[*ip.interface] != ours) continue;
+    const auto& own = attachment.addresses;
+    if (std::find(own.begin(), own.end(), ip.address) == own.end()) {
+      return CniError(CniCode::kDiffers, "interface " + attachment.key.ifname + " has no address " +
+                                             to_string(ip.address) + ", which prevResult gives it");
+    }
+  }
+  return check_pod_socket(attachment);
+}
+
 }  // namespace
 
 CniResult<void> CniService::Impl::check(const CniCall& call) {
@@ -63,7 +86,9 @@ CniResult<void> CniService::Impl::check(const CniCall& call) {
     return CniError(CniCode::kDiffers, who + ": CNI_NETNS " + call.environment.netns +
                                            " is another namespace than the one of the ADD");
   }
-  PODWIRE_CHECK(check_pod_interface(call.netns, *attachment, expected));
+  PODWIRE_CHECK(attachment->kind == api::PortKind::kTap
+                    ? check_pod_interface(call.netns, *attachment, expected)
+                    : check_socket_interface(*attachment, expected));
   if (auto verified = context.reconciler.verify(*attachment); !verified) {
     if (verified.error().code == ErrorCode::kUnavailable) return verified.error();
     return CniError(CniCode::kDiffers, verified.error().message);

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <set>
 
+#include "control/cni/device_info.hpp"
 #include "control/cni/tap.hpp"
 #include "control/cni/version.hpp"
 
@@ -116,10 +117,15 @@ CniResult<void> apply_runtime_config(const Json& value, NetworkConfig& out) {
       if (!entry.is_string())
         return wrong("runtimeConfig.mac must be a string, not " + json_type_name(entry));
       PODWIRE_TRY(out.mac, read_mac(entry.get<std::string>(), "runtimeConfig.mac"));
+    } else if (key == "CNIDeviceInfoFile") {
+      PODWIRE_CHECK(read_value(entry, "runtimeConfig.CNIDeviceInfoFile", out.device_info));
+      if (auto checked = check_device_info_path(out.device_info); !checked)
+        return wrong("runtimeConfig.CNIDeviceInfoFile: " + checked.error().message);
     } else {
-      return unsupported("runtimeConfig." + key.substr(0, 64) + " is " + short_dump(entry) +
-                         ", which podwire does not support; supported are ips and mac. Take \"" +
-                         key.substr(0, 64) + "\" out of the plugin's \"capabilities\"");
+      return unsupported(
+          "runtimeConfig." + key.substr(0, 64) + " is " + short_dump(entry) +
+          ", which podwire does not support; supported are ips, mac and CNIDeviceInfoFile. Take \"" +
+          key.substr(0, 64) + "\" out of the plugin's \"capabilities\"");
     }
   }
   return {};
@@ -201,6 +207,53 @@ CniResult<void> read_identity(const Json& document, NetworkConfig& config) {
   return check_name(config.name);
 }
 
+const std::vector<std::string> kInterfaceNames{"tap", "memif", "vhostuser"};
+constexpr api::PortKind kInterfaceKinds[] = {api::PortKind::kTap, api::PortKind::kMemif,
+                                             api::PortKind::kVhost};
+
+// The keys of interfaces that are a socket. The name of one that the chosen interface does not have is
+// returned.
+std::string read_interface_keys(ObjectReader& r, NetworkConfig& config) {
+  std::size_t interface = 0;
+  r.choice("interface", interface, kInterfaceNames);
+  config.kind = kInterfaceKinds[interface];
+  const bool memif = config.kind == api::PortKind::kMemif;
+  const bool vhost = config.kind == api::PortKind::kVhost;
+  std::string stray;
+  const auto note = [&stray](bool given, bool fits, const char* key) {
+    if (given && !fits) stray = key;
+  };
+  auto& socket = config.socket;
+  note(r.optional_in("ringSize", socket.ring_size, 2, 16384), memif, "ringSize");
+  note(r.optional_in("bufferSize", socket.buffer_size, 128, 65536), memif, "bufferSize");
+  note(r.optional("secret", socket.secret), memif, "secret");
+  note(r.optional("iommu", socket.iommu), vhost, "iommu");
+  note(r.choice("socketMode", socket.mode, api::kSocketModeNames), memif || vhost, "socketMode");
+  note(r.optional("dhcp", config.dhcp), memif || vhost, "dhcp");
+  return stray;
+}
+
+CniResult<void> check_interface_keys(const NetworkConfig& config, const std::string& stray) {
+  const auto at = std::find(std::begin(kInterfaceKinds), std::end(kInterfaceKinds), config.kind);
+  const auto& interface = kInterfaceNames[static_cast<std::size_t>(at - std::begin(kInterfaceKinds))];
+  if (!stray.empty()) {
+    const bool memif_only = stray == "ringSize" || stray == "bufferSize" || stray == "secret";
+    return wrong(stray + " is for interface " +
+                 (memif_only         ? "\"memif\""
+                  : stray == "iommu" ? "\"vhostuser\""
+                                     : "\"memif\" or \"vhostuser\"") +
+                 "; this one is \"" + interface + "\": leave it out");
+  }
+  const auto size = config.socket.ring_size;
+  if ((size & (size - 1)) != 0)
+    return wrong("ringSize is " + std::to_string(size) + ", must be a power of two from 2 to 16384");
+  if (config.socket.secret.size() > 24) {
+    return wrong("secret has " + std::to_string(config.socket.secret.size()) +
+                 " characters; memif has room for 24");
+  }
+  return {};
+}
+
 CniResult<void> read_strictly(NetworkConfig& config) {
   Json shaped = Json::object();
   for (const auto& [key, value] : config.document.items()) {
@@ -220,7 +273,9 @@ CniResult<void> read_strictly(NetworkConfig& config) {
   r.optional("args", args);
   r.optional("capabilities", capabilities);
   r.optional("ipMasq", ip_masquerade);
+  const auto stray = read_interface_keys(r, config);
   PODWIRE_CHECK(r.finish());
+  PODWIRE_CHECK(check_interface_keys(config, stray));
   if (!is_unset(args) && !args.is_object())
     return wrong("args must be an object, not " + json_type_name(args));
   if (!is_unset(ip_masquerade)) {

@@ -7,6 +7,7 @@
 
 #include "control/cni/environment.hpp"
 #include "control/cni/result.hpp"
+#include "control/state/store.hpp"
 
 namespace podwire::control {
 
@@ -27,7 +28,11 @@ struct NetworkConfig {
   std::string domain;     // empty: the node's default
   std::uint16_t mtu = 0;  // 0: the domain's
   std::uint16_t queues = 1;
-  std::string ipam_type;                         // empty: built in
+  api::PortKind kind = api::PortKind::kTap;
+  SocketSpec socket;        // of memif and vhostuser; path, group and permissions are the node's to set
+  bool dhcp = false;        // of memif and vhostuser
+  std::string device_info;  // runtimeConfig.CNIDeviceInfoFile
+  std::string ipam_type;    // empty: built in
   std::vector<ResultRoute> routes;               // of the built-in IPAM: instead of a default route
   std::vector<RequestedIp> ips;                  // runtimeConfig, else args.cni, else CNI_ARGS
   std::optional<MacAddr> mac;                    // likewise

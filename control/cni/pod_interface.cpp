@@ -155,12 +155,14 @@ PodRoutes pod_routes(const Attachment& attachment, const std::vector<ResultRoute
   return result;
 }
 
+Result<void> check_mtu(const Attachment& attachment) {
+  if (!has_ipv6(attachment) || attachment.mtu >= kMinIpv6Mtu) return {};
+  return invalid("mtu is " + std::to_string(attachment.mtu) + ", but IPv6 needs at least " +
+                 std::to_string(kMinIpv6Mtu));
+}
+
 Result<std::vector<UniqueFd>> create_pod_interface(int netns, const Attachment& attachment,
                                                    PodRoutes& routes) {
-  if (has_ipv6(attachment) && attachment.mtu < kMinIpv6Mtu) {
-    return invalid("mtu is " + std::to_string(attachment.mtu) + ", but IPv6 needs at least " +
-                   std::to_string(kMinIpv6Mtu));
-  }
   std::vector<UniqueFd> queues;
   {
     PODWIRE_TRY(const auto guard, NetnsGuard::enter(netns));
@@ -211,15 +213,18 @@ Result<UniqueFd> open_attachment_netns(const Attachment& attachment, int given) 
   return opened;
 }
 
-CniResult<void> check_pod_interface(int netns, const Attachment& attachment, const Chained& expected) {
+CniResult<const ResultInterface*> find_own_interface(const Attachment& attachment, const Chained& expected) {
   const auto& ifname = attachment.key.ifname;
   const auto ours =
       std::find_if(expected.interfaces.begin(), expected.interfaces.end(),
                    [&](const ResultInterface& i) { return i.name == ifname && !i.sandbox.empty(); });
-  if (ours == expected.interfaces.end()) {
-    return CniError(CniCode::kInvalidConfig,
-                    "prevResult.interfaces has no \"" + ifname + "\" with a sandbox");
-  }
+  if (ours != expected.interfaces.end()) return &*ours;
+  return CniError(CniCode::kInvalidConfig, "prevResult.interfaces has no \"" + ifname + "\" with a sandbox");
+}
+
+CniResult<void> check_pod_interface(int netns, const Attachment& attachment, const Chained& expected) {
+  const auto& ifname = attachment.key.ifname;
+  PODWIRE_TRY(const auto* ours, find_own_interface(attachment, expected));
   PODWIRE_TRY(const auto guard, NetnsGuard::enter(netns));
   PODWIRE_TRY(auto kernel, netlink::Netlink::open());
   PODWIRE_TRY(const auto link, kernel.find_link(ifname));
@@ -227,7 +232,7 @@ CniResult<void> check_pod_interface(int netns, const Attachment& attachment, con
   PODWIRE_CHECK(check_link(*link, attachment, *ours));
   PODWIRE_TRY(const auto addresses, kernel.addresses(link->index));
   PODWIRE_CHECK(check_addresses(addresses, ifname,
-                                static_cast<std::size_t>(ours - expected.interfaces.begin()), expected));
+                                static_cast<std::size_t>(ours - expected.interfaces.data()), expected));
   PODWIRE_TRY(const auto routes, kernel.routes(0, 0));
   return check_routes(routes, expected);
 }

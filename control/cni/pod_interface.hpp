@@ -34,6 +34,12 @@ Result<void> remove_pod_interface(int netns, const Attachment& attachment, bool 
 // recorded path, provided it is still the same namespace. Empty when it is gone.
 Result<UniqueFd> open_attachment_netns(const Attachment& attachment, int given);
 
+// An IPv6 address needs an MTU that carries it. kInvalid.
+Result<void> check_mtu(const Attachment& attachment);
+
+// The entry of our interface in the chain's result, or why there is none.
+CniResult<const ResultInterface*> find_own_interface(const Attachment& attachment, const Chained& expected);
+
 // Compares the kernel with what the chain's result says; the error names the first difference.
 CniResult<void> check_pod_interface(int netns, const Attachment& attachment, const Chained& expected);
 

@@ -4,13 +4,16 @@
 #include <algorithm>
 #include <fstream>
 
+#include "control/cni/device_info.hpp"
 #include "control/cni/pod_interface.hpp"
+#include "control/cni/pod_socket.hpp"
 #include "control/cni/service.hpp"
 
 namespace podwire::control {
 namespace {
 
 std::string name_of(const AttachmentKey& key) {
+  if (key.is_named_port()) return "port " + key.container_id;
   return key.network + "/" + key.container_id + "/" + key.ifname;
 }
 
@@ -39,18 +42,31 @@ Result<void> note_boot(Store& store) {
 
 CniResult<void> CniService::Impl::release(const Attachment& attachment, int netns) {
   PODWIRE_CHECK(context.reconciler.detach(attachment));
-  PODWIRE_TRY(const auto opened, open_attachment_netns(attachment, netns));
+  UniqueFd opened;
+  if (attachment.kind == api::PortKind::kTap) {
+    PODWIRE_TRY(opened, open_attachment_netns(attachment, netns));
+  }
   // Only what has been ready is known to be ours by its name; an ADD that failed on a name that was taken is
   // not.
-  if (opened) {
-    PODWIRE_CHECK(
-        remove_pod_interface(opened.get(), attachment, attachment.state == AttachmentState::kReady));
-  }
+  const bool ours_by_name = attachment.state == AttachmentState::kReady;
+  PODWIRE_CHECK(remove_interface(attachment, opened.get(), ours_by_name));
   if (!attachment.ipam_type.empty()) {
     PODWIRE_TRY(const auto call, remembered_ipam_call(attachment));
     PODWIRE_CHECK(ipam.del(call));
   }
   return context.store.finish_delete(attachment.key);
+}
+
+Result<void> CniService::Impl::remove_interface(const Attachment& attachment, int netns, bool ours_by_name) {
+  if (attachment.kind == api::PortKind::kTap)
+    return netns < 0 ? Result<void>() : remove_pod_interface(netns, attachment, ours_by_name);
+  PODWIRE_CHECK(remove_device_info(attachment));
+  PODWIRE_TRY(const auto all, context.store.list());
+  // The gate lets one call of a container run at a time, so nobody joins or leaves the directory meanwhile.
+  const bool shared = std::any_of(all.begin(), all.end(), [&](const Attachment& other) {
+    return other.pod_directory == attachment.pod_directory && other.port != attachment.port;
+  });
+  return remove_pod_socket(attachment, shared);
 }
 
 CniResult<void> CniService::Impl::del(const CniCall& call) {
@@ -98,16 +114,21 @@ std::vector<std::string> CniService::recover() {
   if (!rebooted || !attachments) return {rebooted ? attachments.error().message : rebooted.error().message};
   std::vector<std::string> failures;
   for (const auto& attachment : *attachments) {
-    if (attachment.state == AttachmentState::kReady && !*rebooted) continue;
+    // Named ports are kept until somebody deletes them.
+    const bool kept = !*rebooted || attachment.key.is_named_port();
+    if (attachment.state == AttachmentState::kReady && kept) continue;
     const auto pass = impl_->gate.enter(attachment.key, ContainerGate::For::kOther);
     const auto released = impl_->release(attachment, -1);
     if (released) {
       spdlog::info("{}: {}", name_of(attachment.key),
-                   *rebooted ? "freed, the machine was rebooted since its ADD"
-                             : "its unfinished ADD or DEL is undone");
+                   *rebooted && attachment.state == AttachmentState::kReady
+                       ? "freed, the machine was rebooted since its ADD"
+                       : "its unfinished ADD or DEL is undone");
     } else {
-      failures.push_back(name_of(attachment.key) + " is half done and cannot be undone: " +
-                         released.error().message + "; the container runtime's DEL will try again");
+      failures.push_back(
+          name_of(attachment.key) + " is half done and cannot be undone: " + released.error().message +
+          (attachment.key.is_named_port() ? "; type: podwirectl port del " + attachment.key.container_id
+                                          : "; the container runtime's DEL will try again"));
     }
   }
   if (!failures.empty()) return failures;

@@ -39,6 +39,7 @@ Result<ResultInterface> read_interface(const Json& value, const std::string& pat
   r.optional("mac", interface.mac);
   r.optional("mtu", interface.mtu);
   r.optional("sandbox", interface.sandbox);
+  r.optional("socketPath", interface.socket_path);
   PODWIRE_CHECK(r.finish());
   return interface;
 }
@@ -202,6 +203,8 @@ Json make_add_result(const std::string& version, const Json& previous, const Add
   Json pod{{"name", added.ifname}, {"mac", to_string(added.mac)}};
   if (has_feature(version, CniFeature::kLinkMtu)) pod["mtu"] = added.mtu;
   pod["sandbox"] = added.netns;
+  if (has_feature(version, CniFeature::kLinkMtu) && !added.socket_path.empty())
+    pod["socketPath"] = added.socket_path;
   interfaces.push_back(std::move(pod));
 
   auto& ips = list_in(result, "ips");

@@ -16,6 +16,7 @@ struct ResultInterface {
   std::string mac;        // as text: other plugins' interfaces need not be Ethernet
   std::uint32_t mtu = 0;  // 0: unsaid
   std::string sandbox;    // empty: on the host
+  std::string socket_path;
 };
 
 struct ResultIp {
@@ -54,6 +55,7 @@ struct AddedInterface {
   std::string netns;
   MacAddr mac;
   std::uint16_t mtu = 0;
+  std::string socket_path;  // of memif and vhost-user; empty: a tap
   std::vector<ResultIp> ips;
   std::vector<ResultRoute> routes;
   Json dns;

@@ -40,6 +40,8 @@ struct CniService::Impl {
   // Takes down everything an attachment has and forgets it. `netns` as in open_attachment_netns. Holds no
   // gate.
   CniResult<void> release(const Attachment& attachment, int netns);
+  // The pod's end of it: the tap in `netns` (-1: none), or socket, directory and device-info file.
+  Result<void> remove_interface(const Attachment& attachment, int netns, bool ours_by_name);
 };
 
 // Calls the IPAM plugin of this very request.

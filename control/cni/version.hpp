@@ -16,7 +16,7 @@ enum class CniFeature {
   kIpVersionField,  // ips[].version, before 1.0.0
   kCheck,           // from 0.4.0
   kGcAndStatus,     // from 1.1.0
-  kLinkMtu,         // interfaces[].mtu and more fields of a route, from 1.1.0
+  kLinkMtu,         // interfaces[].mtu and socketPath, more fields of a route, from 1.1.0
 };
 
 // `version` must be one of kSupportedVersions.

@@ -87,6 +87,13 @@ Result<IpAddr> next_address(Database& database, const DomainPools& domain, const
   return *address;
 }
 
+Error outside(const DomainPools& domain, const IpAddr& address, const char* or_else) {
+  std::string prefixes;
+  for (const auto& pool : domain.pools) prefixes += (prefixes.empty() ? "" : ", ") + to_string(pool.prefix());
+  return invalid("requested address " + to_string(address) + " is outside the prefixes of domain \"" +
+                 domain.name + "\" (" + prefixes + ")" + or_else);
+}
+
 Result<void> take_fixed(Database& database, const DomainPools& domain, const AttachmentRequest& request,
                         Attachment& attachment) {
   for (const auto& fixed : request.fixed_addresses) {
@@ -109,11 +116,55 @@ Result<void> take_fixed(Database& database, const DomainPools& domain, const Att
   return {};
 }
 
+// Those and no others; several of one prefix may be asked for.
+Result<void> take_exact(Database& database, const DomainPools& domain, const AttachmentRequest& request,
+                        Attachment& attachment) {
+  for (const auto& address : request.requested_ips) {
+    const auto pool = std::find_if(domain.pools.begin(), domain.pools.end(),
+                                   [&](const AddressPool& p) { return p.prefix().contains(address); });
+    if (pool == domain.pools.end()) return outside(domain, address, "");
+    auto checked = pool->check_requested(address);
+    if (!checked)
+      return invalid("requested address " + checked.error().message + " (domain \"" + domain.name + "\")");
+    for (const auto& other : attachment.addresses) {
+      if (other.address == address) return invalid("address " + to_string(address) + " is asked for twice");
+    }
+    PODWIRE_CHECK(check_unheld(database, domain.name, address));
+    attachment.addresses.push_back({address, pool->prefix().length});
+    auto& gateways = attachment.gateways;
+    if (std::find(gateways.begin(), gateways.end(), pool->gateway()) == gateways.end())
+      gateways.push_back(pool->gateway());
+  }
+  return {};
+}
+
+// What the directory of a container in `parent` may be called: the beginning of its id, as runtimes print it.
+// Whoever looks for it finds it, and its sockets' paths stay short.
+std::string directory_candidate(const std::string& parent, const std::string& container_id, int attempt) {
+  constexpr std::size_t kShortId = 12;
+  const auto name = parent + "/" + container_id.substr(0, kShortId);
+  return attempt == 1 ? name : name + "-" + std::to_string(attempt);
+}
+
+Result<std::string> pod_directory_of(Database& database, const AttachmentRequest& request) {
+  Query own(database, "SELECT pod_directory FROM attachment WHERE container_id = ? AND pod_directory <> ''");
+  PODWIRE_TRY(const bool has_one, own.bind(request.key.container_id).step());
+  if (has_one) return own.text(0);
+  for (int attempt = 1;; ++attempt) {
+    auto candidate = directory_candidate(request.pods_directory, request.key.container_id, attempt);
+    Query taken(database, "SELECT 1 FROM attachment WHERE pod_directory = ?");
+    PODWIRE_TRY(const bool found, taken.bind(candidate).step());
+    if (!found) return candidate;
+  }
+}
+
 }  // namespace
 
 Result<void> allot_addresses(Database& database, const DomainPools& domain, const AttachmentRequest& request,
                              Attachment& attachment) {
   if (!request.fixed_addresses.empty()) return take_fixed(database, domain, request, attachment);
+  if (request.exact && !request.requested_ips.empty())
+    return take_exact(database, domain, request, attachment);
   auto wanted = request.requested_ips;
   for (const auto& pool : domain.pools) {
     const auto mine = std::find_if(wanted.begin(), wanted.end(),
@@ -133,11 +184,8 @@ Result<void> allot_addresses(Database& database, const DomainPools& domain, cons
     attachment.gateways.push_back(pool.gateway());
   }
   if (wanted.empty()) return {};
-  std::string prefixes;
-  for (const auto& pool : domain.pools) prefixes += (prefixes.empty() ? "" : ", ") + to_string(pool.prefix());
-  return invalid("requested address " + to_string(wanted.front()) + " is outside the prefixes of domain \"" +
-                 domain.name + "\" (" + prefixes +
-                 "), or the second of one prefix; an interface gets one address a prefix");
+  return outside(domain, wanted.front(),
+                 ", or the second of one prefix; an interface gets one address a prefix");
 }
 
 // The same for the same address: neighbours remember an address's holder for a minute, and when it goes on to
@@ -152,10 +200,14 @@ MacAddr mac_of(const IpAddr& address) {
 
 Result<void> allot_mac(Database& database, const AttachmentRequest& request, Attachment& attachment) {
   const auto used = [&](const MacAddr& mac) -> Result<std::string> {
+    const auto text = to_string(mac);
     Query query(database,
                 "SELECT network, container_id, ifname FROM attachment WHERE domain = ? AND mac = ?");
-    PODWIRE_TRY(const bool found, query.bind(attachment.domain).bind(to_string(mac)).step());
-    return found ? describe({query.text(0), query.text(1), query.text(2)}) : std::string();
+    PODWIRE_TRY(const bool found, query.bind(attachment.domain).bind(text).step());
+    if (found) return describe({query.text(0), query.text(1), query.text(2)});
+    Query extra(database, "SELECT name FROM extra_endpoint WHERE domain = ? AND mac = ?");
+    PODWIRE_TRY(const bool also, extra.bind(attachment.domain).bind(text).step());
+    return also ? "endpoint " + extra.text(0) : std::string();
   };
   if (request.mac) {
     const auto& mac = *request.mac;
@@ -196,6 +248,36 @@ Result<void> allot_ids(Database& database, Attachment& attachment) {
   attachment.port = PortId(static_cast<std::uint16_t>(port));
   attachment.endpoint = EndpointId(endpoint);
   return {};
+}
+
+Result<void> allot_socket(Database& database, const AttachmentRequest& request, Attachment& attachment) {
+  const auto& key = request.key;
+  Query twin(database, "SELECT network FROM attachment WHERE container_id = ? AND ifname = ?");
+  PODWIRE_TRY(const bool found, twin.bind(key.container_id).bind(key.ifname).step());
+  if (found) {
+    return conflict("container " + key.container_id + " has " + key.ifname + " in network " + twin.text(0) +
+                    " already; give this interface another name");
+  }
+  PODWIRE_TRY(attachment.pod_directory, pod_directory_of(database, request));
+  attachment.socket.path = attachment.pod_directory + "/" + key.ifname + ".sock";
+  constexpr std::size_t kLongestPath = 107;  // sun_path of unix(7) has 108 bytes with its end
+  if (attachment.socket.path.size() <= kLongestPath) return {};
+  return invalid("the socket's path " + attachment.socket.path + " has " +
+                 std::to_string(attachment.socket.path.size()) + " characters, at most " +
+                 std::to_string(kLongestPath) +
+                 " are usable; shorten pod_sockets.directory in podwired.json");
+}
+
+Result<void> check_unnamed(Database& database, const std::string& name) {
+  Query port(database, "SELECT 1 FROM attachment WHERE network = '' AND container_id = ?");
+  PODWIRE_TRY(const bool is_port, port.bind(name).step());
+  if (is_port)
+    return conflict("there is already a port " + name + "; podwirectl port del " + name + " removes it");
+  Query extra(database, "SELECT 1 FROM extra_endpoint WHERE name = ?");
+  PODWIRE_TRY(const bool is_endpoint, extra.bind(name).step());
+  if (!is_endpoint) return {};
+  return conflict("there is already an endpoint " + name + "; podwirectl endpoint del " + name +
+                  " removes it");
 }
 
 Result<std::vector<PoolUsage>> pool_usage(Database& database, const DomainPools& domain) {

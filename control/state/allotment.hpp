@@ -12,6 +12,10 @@ Result<void> allot_addresses(Database& database, const DomainPools& domain, cons
                              Attachment& attachment);
 Result<void> allot_mac(Database& database, const AttachmentRequest& request, Attachment& attachment);
 Result<void> allot_ids(Database& database, Attachment& attachment);
+// The container's directory and the socket's path in it. For requests with a pods_directory.
+Result<void> allot_socket(Database& database, const AttachmentRequest& request, Attachment& attachment);
+// kConflict when a port or endpoint has the name.
+Result<void> check_unnamed(Database& database, const std::string& name);
 
 Result<std::vector<PoolUsage>> pool_usage(Database& database, const DomainPools& domain);
 

@@ -15,11 +15,116 @@ constexpr std::int64_t kFormerAddresses = 16384;
 constexpr const char* kSelect =
     "SELECT port, endpoint, network, container_id, ifname, state, netns_path, netns_device, netns_inode, "
     "domain, mac,"
-    " gateways, mtu, queues, ipam_type, config_json, pod_namespace, pod_name, pod_uid FROM attachment ";
+    " gateways, mtu, queues, ipam_type, config_json, pod_namespace, pod_name, pod_uid, kind, socket, "
+    "pod_directory,"
+    " options FROM attachment ";
 
 Error damaged(const std::string& what) {
-  return {ErrorCode::kInternal, "state database: attachment " + what +
-                                    " is unreadable; move the database away and re-create the node's pods"};
+  return {ErrorCode::kInternal,
+          "state database: " + what + " is unreadable; move the database away and re-create the node's pods"};
+}
+
+Json to_json(const EndpointOptions& options) {
+  Json json = Json::object();
+  if (options.dhcp) json["dhcp"] = true;
+  if (!options.hostname.empty()) json["hostname"] = options.hostname;
+  for (const auto& pair : options.allowed_pairs) {
+    Json entry{{"address", to_string(pair.address)}};
+    if (!pair.mac.is_zero()) entry["mac"] = to_string(pair.mac);
+    json["allowed_pairs"].push_back(entry);
+  }
+  return json;
+}
+
+void read_options(ObjectReader& r, EndpointOptions& out) {
+  r.optional("dhcp", out.dhcp);
+  r.optional("hostname", out.hostname);
+  r.optional("allowed_pairs", out.allowed_pairs);
+}
+
+// What is in the column `options` of an attachment: the paths have columns of their own.
+Json options_json(const Attachment& a) {
+  Json json = to_json(a.options);
+  if (!a.device_info.empty()) json["device_info"] = a.device_info;
+  if (a.kind == api::PortKind::kTap) return json;
+  const auto& s = a.socket;
+  json["socket_mode"] = api::kSocketModeNames[static_cast<std::size_t>(s.mode)];
+  json["socket_group"] = s.group;
+  json["socket_permissions"] = s.permissions;
+  json["memif_id"] = s.memif_id;
+  json["secret"] = s.secret;
+  json["ring_size"] = s.ring_size;
+  json["buffer_size"] = s.buffer_size;
+  json["iommu"] = s.iommu;
+  return json;
+}
+
+Result<void> read_options(const std::string& text, Attachment& a) {
+  PODWIRE_TRY(const Json json, parse_json(text, "options"));
+  ObjectReader r(json, "options");
+  read_options(r, a.options);
+  r.optional("device_info", a.device_info);
+  r.choice("socket_mode", a.socket.mode, api::kSocketModeNames);
+  r.optional("socket_group", a.socket.group);
+  r.optional("socket_permissions", a.socket.permissions);
+  r.optional("memif_id", a.socket.memif_id);
+  r.optional("secret", a.socket.secret);
+  r.optional("ring_size", a.socket.ring_size);
+  r.optional("buffer_size", a.socket.buffer_size);
+  r.optional("iommu", a.socket.iommu);
+  return r.finish();
+}
+
+// Those of the attachment's own endpoint have the endpoint 0.
+Result<std::vector<IpPrefix>> read_addresses(Database& database, const Attachment& a, EndpointId endpoint) {
+  Query query(database,
+              "SELECT address, length FROM address WHERE port = ? AND endpoint = ? ORDER BY position");
+  query.bind(a.port.value()).bind(endpoint.value());
+  std::vector<IpPrefix> addresses;
+  for (;;) {
+    PODWIRE_TRY(const bool more, query.step());
+    if (!more) return addresses;
+    auto address = parse_ip(query.text(0));
+    if (!address) return damaged(describe(a.key));
+    addresses.push_back({*address, static_cast<int>(query.integer(1))});
+  }
+}
+
+Result<void> insert_addresses(Database& database, const Attachment& a, EndpointId endpoint,
+                              const std::vector<IpPrefix>& addresses) {
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    Query address(
+        database,
+        "INSERT INTO address(domain, address, length, port, position, endpoint) VALUES(?,?,?,?,?,?)");
+    address.bind(a.domain).bind(to_string(addresses[i].address)).bind(addresses[i].length);
+    address.bind(a.port.value()).bind(static_cast<std::int64_t>(i)).bind(endpoint.value());
+    PODWIRE_CHECK(address.run());
+  }
+  return {};
+}
+
+Result<void> read_extra_endpoints(Database& database, Attachment& a) {
+  Query query(database, "SELECT id, name, mac, options FROM extra_endpoint WHERE port = ? ORDER BY id");
+  query.bind(a.port.value());
+  for (;;) {
+    PODWIRE_TRY(const bool more, query.step());
+    if (!more) break;
+    ExtraEndpoint e;
+    e.id = EndpointId(static_cast<std::uint32_t>(query.integer(0)));
+    e.name = query.text(1);
+    const auto mac = parse_mac(query.text(2));
+    const auto options = parse_json(query.text(3), "options");
+    if (!mac || !options) return damaged("endpoint " + e.name);
+    e.mac = *mac;
+    ObjectReader r(*options, "options");
+    read_options(r, e.options);
+    if (!r.finish()) return damaged("endpoint " + e.name);
+    a.extra_endpoints.push_back(std::move(e));
+  }
+  for (auto& e : a.extra_endpoints) {
+    PODWIRE_TRY(e.addresses, read_addresses(database, a, e.id));
+  }
+  return {};
 }
 
 Result<Attachment> read_row(Database& database, const Query& row) {
@@ -44,15 +149,19 @@ Result<Attachment> read_row(Database& database, const Query& row) {
   a.pod_namespace = row.text(16);
   a.pod_name = row.text(17);
   a.pod_uid = row.text(18);
-  Query addresses(database, "SELECT address, length FROM address WHERE port = ? ORDER BY position");
-  addresses.bind(a.port.value());
-  for (;;) {
-    PODWIRE_TRY(const bool more, addresses.step());
-    if (!more) return a;
-    auto address = parse_ip(addresses.text(0));
-    if (!address) return damaged(describe(a.key));
-    a.addresses.push_back({*address, static_cast<int>(addresses.integer(1))});
-  }
+  const auto& kinds = api::kPortKindNames;
+  a.kind = static_cast<api::PortKind>(std::find(kinds.begin(), kinds.end(), row.text(19)) - kinds.begin());
+  a.socket.path = row.text(20);
+  a.pod_directory = row.text(21);
+  if (!read_options(row.text(22), a)) return damaged(describe(a.key));
+  PODWIRE_TRY(a.addresses, read_addresses(database, a, EndpointId()));
+  PODWIRE_CHECK(read_extra_endpoints(database, a));
+  return a;
+}
+
+// The name under which an extra endpoint's id is recorded.
+std::string id_name(const ExtraEndpoint& endpoint) {
+  return "extra/" + endpoint.name;
 }
 
 }  // namespace
@@ -67,7 +176,12 @@ std::string id_name(const AttachmentKey& key) {
 }
 
 std::string describe(const AttachmentKey& key) {
+  if (key.is_named_port()) return "port " + key.container_id;
   return "interface " + key.ifname + " of container " + key.container_id + " (network " + key.network + ")";
+}
+
+std::string deletion_of(const AttachmentKey& key) {
+  return key.is_named_port() ? "podwirectl port del " + key.container_id : "CNI DEL";
 }
 
 Result<std::optional<Attachment>> load_attachment(Database& database, const AttachmentKey& key) {
@@ -96,7 +210,7 @@ Result<std::vector<Attachment>> load_attachments(Database& database) {
 Result<void> insert_attachment(Database& database, const Attachment& a) {
   Json gateways = Json::array();
   for (const auto& g : a.gateways) gateways.push_back(to_string(g));
-  Query insert(database, "INSERT INTO attachment VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+  Query insert(database, "INSERT INTO attachment VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
   insert.bind(a.port.value())
       .bind(a.endpoint.value())
       .bind(a.key.network)
@@ -111,14 +225,28 @@ Result<void> insert_attachment(Database& database, const Attachment& a) {
       .bind(a.queues)
       .bind(a.ipam_type);
   insert.bind(a.config_json).bind(a.pod_namespace).bind(a.pod_name).bind(a.pod_uid);
+  insert.bind(api::kPortKindNames[static_cast<std::size_t>(a.kind)]).bind(a.socket.path);
+  insert.bind(a.pod_directory).bind(options_json(a).dump());
   PODWIRE_CHECK(insert.run());
-  for (std::size_t i = 0; i < a.addresses.size(); ++i) {
-    Query address(database, "INSERT INTO address(domain, address, length, port, position) VALUES(?,?,?,?,?)");
-    address.bind(a.domain).bind(to_string(a.addresses[i].address)).bind(a.addresses[i].length);
-    address.bind(a.port.value()).bind(static_cast<std::int64_t>(i));
-    PODWIRE_CHECK(address.run());
-  }
-  return {};
+  return insert_addresses(database, a, EndpointId(), a.addresses);
+}
+
+Result<void> insert_endpoint(Database& database, const Attachment& attachment,
+                             const ExtraEndpoint& endpoint) {
+  PODWIRE_TRY(const auto id, allot_id(database, "endpoint", id_name(endpoint), 1, 0x7fffffff));
+  Query insert(database,
+               "INSERT INTO extra_endpoint(id, port, name, domain, mac, options) VALUES(?,?,?,?,?,?)");
+  insert.bind(id).bind(attachment.port.value()).bind(endpoint.name).bind(attachment.domain);
+  PODWIRE_CHECK(insert.bind(to_string(endpoint.mac)).bind(to_json(endpoint.options).dump()).run());
+  return insert_addresses(database, attachment, EndpointId(id), endpoint.addresses);
+}
+
+Result<void> remove_endpoint_rows(Database& database, const ExtraEndpoint& endpoint) {
+  PODWIRE_CHECK(Query(database, "DELETE FROM address WHERE endpoint = ?").bind(endpoint.id.value()).run());
+  PODWIRE_CHECK(Query(database, "DELETE FROM extra_endpoint WHERE id = ?").bind(endpoint.id.value()).run());
+  return Query(database, "DELETE FROM ids WHERE noun = 'endpoint' AND name = ?")
+      .bind(id_name(endpoint))
+      .run();
 }
 
 Result<void> set_attachment_state(Database& database, const AttachmentKey& key, AttachmentState state) {
@@ -129,6 +257,7 @@ Result<void> set_attachment_state(Database& database, const AttachmentKey& key, 
 }
 
 Result<void> remove_attachment(Database& database, const Attachment& a) {
+  for (const auto& endpoint : a.extra_endpoints) PODWIRE_CHECK(remove_endpoint_rows(database, endpoint));
   for (const auto& address : a.addresses) {
     if (!a.ipam_type.empty()) break;  // a delegated plugin remembers its own
     Query remember(database,

@@ -13,6 +13,9 @@ Result<std::optional<Attachment>> load_attachment(Database& database, const Atta
 Result<std::vector<Attachment>> load_attachments(Database& database);  // by port
 Result<void> insert_attachment(Database& database, const Attachment& attachment);
 Result<void> set_attachment_state(Database& database, const AttachmentKey& key, AttachmentState state);
+Result<void> insert_endpoint(Database& database, const Attachment& attachment, const ExtraEndpoint& endpoint);
+// Its rows and its id.
+Result<void> remove_endpoint_rows(Database& database, const ExtraEndpoint& endpoint);
 // Removes the rows, frees the ids, and remembers the addresses for the container's return.
 Result<void> remove_attachment(Database& database, const Attachment& attachment);
 
@@ -22,7 +25,8 @@ Result<std::uint32_t> allot_id(Database& database, const std::string& noun, cons
 
 // The name under which an attachment's port and endpoint ids are recorded.
 std::string id_name(const AttachmentKey& key);
-std::string describe(const AttachmentKey& key);  // "interface eth0 of container X (network N)"
+std::string describe(const AttachmentKey& key);     // "interface eth0 of container X (network N)", "port vm1"
+std::string deletion_of(const AttachmentKey& key);  // who removes it: "CNI DEL", "podwirectl port del vm1"
 const char* to_text(AttachmentState state);
 
 }  // namespace podwire::control

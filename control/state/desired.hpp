@@ -51,6 +51,7 @@ Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& under
 std::string port_name(const Attachment& attachment);      // unique
 std::string endpoint_name(const Attachment& attachment);  // for people; the pod's name where it is known
 api::Port port_of(const Attachment& attachment, DomainId domain);
-api::Endpoint endpoint_of(const Attachment& attachment, DomainId domain);
+api::Endpoint endpoint_of(const Attachment& attachment, DomainId domain);                // its own
+std::vector<api::Endpoint> endpoints_of(const Attachment& attachment, DomainId domain);  // all of it
 
 }  // namespace podwire::control

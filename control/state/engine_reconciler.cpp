@@ -20,13 +20,6 @@ constexpr auto kFirstBackoff = std::chrono::milliseconds(50);
 constexpr auto kLongestBackoff = std::chrono::milliseconds(1000);
 // An engine that is being restarted must find us soon, so the pauses grow only after this long.
 constexpr auto kEagerTime = std::chrono::seconds(10);
-constexpr std::size_t kBatchMembers = 256;
-
-std::vector<int> borrow(const std::vector<UniqueFd>& fds) {
-  std::vector<int> out;
-  for (const auto& fd : fds) out.push_back(fd.get());
-  return out;
-}
 
 }  // namespace
 
@@ -113,6 +106,13 @@ Result<void> EngineReconciler::attach(const Attachment& attachment, std::vector<
   change.action = Action::kAttach;
   change.attachment = attachment;
   change.queues = std::move(queues);
+  return submit(std::move(change));
+}
+
+Result<void> EngineReconciler::update(const Attachment& attachment) {
+  Change change;
+  change.action = Action::kUpdate;
+  change.attachment = attachment;
   return submit(std::move(change));
 }
 
@@ -244,129 +244,6 @@ Result<void> EngineReconciler::serve() {
     if (n >= 0) return unavailable("the engine closed the connection; it has stopped or crashed");
     if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
       return unavailable("the connection to the engine broke");
-  }
-}
-
-EngineReconciler::Batch EngineReconciler::take_batch(std::deque<Change>& changes) const {
-  Batch batch;
-  std::set<PortId> ports;
-  std::size_t fds = 0;
-  while (!changes.empty() && batch.size() < kBatchMembers) {
-    auto& next = changes.front();
-    // A patch deletes before it puts, so two changes of one port cannot share one.
-    const bool fits = next.action != Action::kCall && !ports.contains(next.attachment.port) &&
-                      fds + next.queues.size() <= kMaxLineFds;
-    if (!fits && !batch.empty()) break;
-    ports.insert(next.attachment.port);
-    fds += next.queues.size();
-    batch.push_back(std::move(next));
-    changes.pop_front();
-    if (!fits) break;  // a call, alone
-  }
-  return batch;
-}
-
-void EngineReconciler::process(EngineSession* session) {
-  std::deque<Change> changes;
-  {
-    const std::lock_guard lock(mutex_);
-    changes.swap(changes_);
-  }
-  while (!changes.empty()) {
-    auto batch = take_batch(changes);
-    if (session == nullptr || !session->ok()) {
-      for (auto& change : batch) finish_without_engine(std::move(change));
-    } else if (batch.front().action == Action::kCall) {
-      batch.front().done.set_value(batch.front().call(*session));
-    } else {
-      apply(*session, std::move(batch));
-    }
-  }
-}
-
-void EngineReconciler::finish_without_engine(Change change) {
-  if (change.action == Action::kDetach) {
-    finish(std::move(change));  // the next full replace leaves it out
-    return;
-  }
-  const auto reason = state().last_error;
-  change.done.set_value(unavailable("the engine is not connected" +
-                                    (reason.empty() ? "" : " (" + reason + ")") +
-                                    "; check that podwire-engine runs, then try again"));
-}
-
-void EngineReconciler::finish(Change change) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (change.action == Action::kAttach) {
-      held_[change.attachment.port] = {std::move(change.attachment), std::move(change.queues), ""};
-    } else {
-      held_.erase(change.attachment.port);
-    }
-  }
-  change.done.set_value({});
-}
-
-bool EngineReconciler::add_to_patch(const Change& change, api::ObjectSet& put, api::IdSet& remove,
-                                    PortQueues& queues) const {
-  const auto& a = change.attachment;
-  if (change.action == Action::kDetach) {
-    const auto held = held_.find(a.port);
-    if (held == held_.end() || !held->second.problem.empty()) return true;  // the engine does not have it
-    remove.ports.push_back(a.port);
-    remove.endpoints.push_back(a.endpoint);
-    return true;
-  }
-  const auto domain = node_.domains.find(a.domain);
-  if (domain == node_.domains.end()) return false;
-  put.ports.push_back(port_of(a, domain->second));
-  put.endpoints.push_back(endpoint_of(a, domain->second));
-  queues[a.port] = borrow(change.queues);
-  return true;
-}
-
-void EngineReconciler::apply(EngineSession& session, Batch batch) {
-  api::ObjectSet put;
-  api::IdSet remove;
-  PortQueues queues;
-  Batch sent;
-  {
-    const std::lock_guard lock(mutex_);
-    for (auto& change : batch) {
-      if (add_to_patch(change, put, remove, queues)) {
-        sent.push_back(std::move(change));
-      } else {
-        change.done.set_value(
-            not_found("domain \"" + change.attachment.domain + "\" is not configured on this node"));
-      }
-    }
-  }
-  const bool needed = !put.empty() || !remove.ports.empty();
-  auto patched = needed ? session.patch(put, remove, queues) : Result<std::uint64_t>(state().generation);
-  if (patched) {
-    set_generation(*patched);
-    for (auto& change : sent) finish(std::move(change));
-    return;
-  }
-  if (!session.ok()) {
-    set_error(patched.error().message, false);
-    for (auto& change : sent) finish_without_engine(std::move(change));
-    return;
-  }
-  if (sent.size() == 1) {
-    spdlog::warn("engine refused {}: {}", port_name(sent.front().attachment), patched.error().message);
-    sent.front().done.set_value(patched.error());
-    return;
-  }
-  // One bad member must not fail its neighbours.
-  for (auto& change : sent) {
-    Batch single;
-    single.push_back(std::move(change));
-    if (session.ok()) {
-      apply(session, std::move(single));
-    } else {
-      finish_without_engine(std::move(single.front()));
-    }
   }
 }
 

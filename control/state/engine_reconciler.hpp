@@ -33,6 +33,9 @@ class EngineReconciler final : public Reconciler {
     // the session thread. kConflict: somebody still holds them, worth another try.
     std::function<Result<std::vector<UniqueFd>>(const Attachment&)> open_pod;
     OpenQueues open_host;
+    // Why the pod behind an attachment is gone; empty: it is there. Called by differences(), on any thread. A
+    // tap outlives its namespace as long as we hold its descriptors, so they do not tell. May be empty.
+    std::function<std::string(const Attachment&)> missing_pod{};
   };
 
   // `ready` are the attachments of the store in state kReady. Does nothing before set_node.
@@ -52,6 +55,7 @@ class EngineReconciler final : public Reconciler {
   Result<void> shutdown_engine();
 
   Result<void> attach(const Attachment& attachment, std::vector<UniqueFd> queues) override;
+  Result<void> update(const Attachment& attachment) override;
   Result<void> detach(const Attachment& attachment) override;
   Result<void> verify(const Attachment& attachment) override;
   EngineState state() const override;
@@ -65,7 +69,7 @@ class EngineReconciler final : public Reconciler {
     std::vector<UniqueFd> queues;
     std::string problem;  // why the engine does not have it; empty: it does
   };
-  enum class Action { kAttach, kDetach, kCall };
+  enum class Action { kAttach, kUpdate, kDetach, kCall };
   struct Change {
     Action action = Action::kCall;
     Attachment attachment;
@@ -97,10 +101,12 @@ class EngineReconciler final : public Reconciler {
   void apply(EngineSession& session, Batch batch);
   void finish_without_engine(Change change);
   void finish(Change change);
+  bool only_loses_endpoints(const Attachment& after) const;
   bool add_to_patch(const Change& change, api::ObjectSet& put, api::IdSet& remove, PortQueues& queues) const;
   void set_generation(std::uint64_t generation);
   void set_error(const std::string& message, bool refused);
   Result<std::vector<std::string>> engine_differences(EngineSession& session);
+  std::vector<std::string> missing_pods(const std::vector<Attachment>& present) const;
 
   const Options options_;
   UniqueFd wakeup_;

@@ -18,12 +18,18 @@ constexpr auto kReopenPatience = std::chrono::milliseconds(1000);
 constexpr auto kReopenPause = std::chrono::milliseconds(20);
 
 std::string who(const Attachment& a) {
+  if (a.key.is_named_port()) return "port " + a.key.container_id;
   return "interface " + a.key.ifname + " of container " + a.key.container_id;
 }
 
+// What to do about an attachment that cannot be brought back.
+std::string renewal(const Attachment& a) {
+  if (!a.key.is_named_port()) return "; delete the pod (CNI DEL) and create it anew";
+  return "; put that right and type: podwirectl reconcile; or: podwirectl port del " + a.key.container_id;
+}
+
 bool is_same_port(const api::Port& known, const Attachment& attachment) {
-  return known.kind == api::PortKind::kTap && known.name == port_name(attachment) &&
-         known.mac == attachment.mac;
+  return known.kind == attachment.kind && known.name == port_name(attachment) && known.mac == attachment.mac;
 }
 
 // Calls `open` until it succeeds, fails for good, or `deadline` passes.
@@ -54,8 +60,9 @@ void EngineReconciler::gather_pod_queues(EngineSession& session, Held& held,
   std::string problem;
   if (!node_.domains.contains(a.domain)) {
     problem = who(a) + " is in domain \"" + a.domain +
-              "\", which is not in podwired.json; put the domain back or delete the pod";
-  } else if (held.queues.empty()) {
+              "\", which is not in podwired.json; put the domain back or delete " +
+              (a.key.is_named_port() ? "the port" : "the pod");
+  } else if (held.queues.empty() && a.kind == api::PortKind::kTap) {
     const auto at = known.find(a.port);
     const bool engine_has_it = at != known.end() && is_same_port(at->second, a);
     Result<std::vector<UniqueFd>> fds = engine_has_it
@@ -64,8 +71,7 @@ void EngineReconciler::gather_pod_queues(EngineSession& session, Held& held,
     if (fds) {
       fresh = std::move(*fds);
     } else {
-      problem = who(a) + " could not be opened again: " + fds.error().message +
-                "; delete the pod (CNI DEL) and create it anew";
+      problem = who(a) + " could not be opened again: " + fds.error().message + renewal(a);
     }
   }
   const auto& queues = fresh.empty() ? held.queues : fresh;
@@ -131,7 +137,8 @@ api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Por
     if (!held.problem.empty()) continue;
     const auto domain = node_.domains.at(held.attachment.domain);
     set.ports.push_back(port_of(held.attachment, domain));
-    set.endpoints.push_back(endpoint_of(held.attachment, domain));
+    const auto endpoints = endpoints_of(held.attachment, domain);
+    set.endpoints.insert(set.endpoints.end(), endpoints.begin(), endpoints.end());
     const auto at = known.find(id);
     if (at == known.end() || !is_same_port(at->second, held.attachment)) send(id, held.queues);
   }
@@ -182,7 +189,7 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
     api::ObjectSet put;
     const auto domain = node_.domains.at(held.attachment.domain);
     put.ports.push_back(port_of(held.attachment, domain));
-    put.endpoints.push_back(endpoint_of(held.attachment, domain));
+    put.endpoints = endpoints_of(held.attachment, domain);
     auto patched = session.patch(put, {}, {{id, queues[id]}});
     if (!session.ok()) return unavailable("the connection to the engine broke");
     if (patched) {
@@ -191,7 +198,7 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
     }
     const std::lock_guard lock(mutex_);
     held.problem = "the engine refused " + who(held.attachment) + ": " + patched.error().message +
-                   "; delete the pod (CNI DEL) and create it anew";
+                   renewal(held.attachment);
     spdlog::warn("{}", held.problem);
   }
   return {};
@@ -222,15 +229,32 @@ Result<std::vector<std::string>> EngineReconciler::differences() {
     out.push_back("the engine is not connected" + (reason.empty() ? "" : ": " + reason) +
                   "; check that podwire-engine runs (systemctl status podwire-engine)");
   }
-  const std::lock_guard lock(mutex_);
-  if (!host_problem_.empty()) out.push_back(host_problem_);
-  for (const auto& [port, held] : held_) {
-    if (!held.problem.empty()) {
-      if (state_.connected) out.push_back(held.problem);
-    } else if (any_gone(held.queues)) {
-      out.push_back(who(held.attachment) +
-                    " is gone: its namespace was deleted or the interface removed; call CNI DEL for it");
+  std::vector<Attachment> present;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!host_problem_.empty()) out.push_back(host_problem_);
+    for (const auto& [port, held] : held_) {
+      if (!held.problem.empty()) {
+        if (state_.connected) out.push_back(held.problem);
+      } else if (any_gone(held.queues)) {
+        out.push_back(who(held.attachment) +
+                      " is gone: its namespace was deleted or the interface removed; call CNI DEL for it");
+      } else if (options_.missing_pod) {
+        present.push_back(held.attachment);
+      }
     }
+  }
+  const auto missing = missing_pods(present);
+  out.insert(out.end(), missing.begin(), missing.end());
+  return out;
+}
+
+// Looks at the file system, so the mutex must not be held.
+std::vector<std::string> EngineReconciler::missing_pods(const std::vector<Attachment>& present) const {
+  std::vector<std::string> out;
+  for (const auto& attachment : present) {
+    if (const auto reason = options_.missing_pod(attachment); !reason.empty())
+      out.push_back("the pod of " + who(attachment) + " is gone (" + reason + "); call CNI DEL for it");
   }
   return out;
 }
@@ -259,6 +283,24 @@ Result<void> EngineReconciler::verify(const Attachment& attachment) {
                      "; type: podwirectl reconcile");
   }
   return {};
+}
+
+Result<Json> query_all_ports(Reconciler& reconciler, const std::string& verb, Json params) {
+  PODWIRE_TRY(Json whole, reconciler.query(verb, params));
+  if (!whole.is_object()) return unavailable("the engine's answer to \"" + verb + "\" is malformed");
+  for (std::int64_t after = 0; whole.contains("next_after_id");) {
+    std::int64_t next = 0;
+    PODWIRE_CHECK(read_value(whole["next_after_id"], "next_after_id", next));
+    whole.erase("next_after_id");
+    if (next <= after) return unavailable("the engine's answer to \"" + verb + "\" does not advance");
+    params["after_id"] = after = next;
+    PODWIRE_TRY(Json more, reconciler.query(verb, params));
+    if (!more.is_object() || !more.contains("ports") || !more["ports"].is_array())
+      return unavailable("the engine's answer to \"" + verb + "\" is malformed");
+    for (auto& port : more["ports"]) whole["ports"].push_back(std::move(port));
+    if (more.contains("next_after_id")) whole["next_after_id"] = more["next_after_id"];
+  }
+  return whole;
 }
 
 }  // namespace podwire::control

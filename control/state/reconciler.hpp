@@ -27,9 +27,12 @@ class Reconciler {
  public:
   virtual ~Reconciler() = default;
 
-  // Programs the attachment's port and endpoint; `queues` are its tap descriptors. Returns once every worker
+  // Programs the attachment's port and endpoints; `queues` are a tap's descriptors. Returns once every worker
   // of the engine has seen it. kUnavailable when the engine is not connected (nothing is kept then).
   virtual Result<void> attach(const Attachment& attachment, std::vector<UniqueFd> queues) = 0;
+  // Programs the endpoints of an attachment that is attached; its port stays as it is. kUnavailable when the
+  // engine is not connected, unless endpoints only went (the next full replace leaves them out).
+  virtual Result<void> update(const Attachment& attachment) = 0;
   // Removes them; succeeds also while the engine is away (the next full replace leaves them out).
   virtual Result<void> detach(const Attachment& attachment) = 0;
   // Whether the engine has this attachment's port with a live device (asked of the engine now).
@@ -43,5 +46,8 @@ class Reconciler {
   // What differs between desired state and engine, one sentence each; empty when they agree.
   virtual Result<std::vector<std::string>> differences() = 0;
 };
+
+// query() of `status` or `stats` with the ports of all their pages in one reply.
+Result<Json> query_all_ports(Reconciler& reconciler, const std::string& verb, Json params = Json::object());
 
 }  // namespace podwire::control

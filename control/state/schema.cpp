@@ -36,6 +36,20 @@ CREATE TABLE former_address(
 CREATE TABLE cursor(domain TEXT NOT NULL, prefix TEXT NOT NULL, address TEXT NOT NULL,
   PRIMARY KEY(domain, prefix)) STRICT, WITHOUT ROWID;
 CREATE TABLE fact(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+)sql",
+    R"sql(
+ALTER TABLE attachment ADD COLUMN kind TEXT NOT NULL DEFAULT 'tap' CHECK(kind IN ('tap', 'memif', 'vhost'));
+ALTER TABLE attachment ADD COLUMN socket TEXT NOT NULL DEFAULT '';
+ALTER TABLE attachment ADD COLUMN pod_directory TEXT NOT NULL DEFAULT '';
+ALTER TABLE attachment ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
+CREATE UNIQUE INDEX attachment_by_socket ON attachment(socket) WHERE socket <> '';
+CREATE INDEX attachment_by_container ON attachment(container_id);
+CREATE INDEX attachment_by_directory ON attachment(pod_directory) WHERE pod_directory <> '';
+CREATE TABLE extra_endpoint(
+  id INTEGER PRIMARY KEY, port INTEGER NOT NULL REFERENCES attachment(port), name TEXT NOT NULL UNIQUE,
+  domain TEXT NOT NULL, mac TEXT NOT NULL, options TEXT NOT NULL, UNIQUE(domain, mac)) STRICT;
+CREATE INDEX extra_endpoint_by_port ON extra_endpoint(port);
+ALTER TABLE address ADD COLUMN endpoint INTEGER NOT NULL DEFAULT 0;
 )sql"};
 
 Result<std::int64_t> pragma(Database& database, const char* name) {

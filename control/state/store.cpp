@@ -30,6 +30,8 @@ class SqliteStore final : public Store {
   Result<void> finish_delete(const AttachmentKey& key) override;
   Result<std::optional<Attachment>> find(const AttachmentKey& key) override;
   Result<std::vector<Attachment>> list() override;
+  Result<Attachment> add_endpoint(const EndpointRequest& request) override;
+  Result<Attachment> remove_endpoint(const AttachmentKey& port, const std::string& name) override;
   Result<std::optional<std::string>> get_fact(const std::string& name) override;
   Result<void> set_fact(const std::string& name, const std::optional<std::string>& value) override;
   Result<std::uint32_t> id_for(const std::string& noun, const std::string& name) override;
@@ -87,30 +89,55 @@ Result<std::vector<PoolUsage>> SqliteStore::usage() {
   });
 }
 
+// The request's part of an attachment; the allotted part is left out.
+Attachment attachment_of(const AttachmentRequest& request, const DomainPools& domain) {
+  Attachment a;
+  a.key = request.key;
+  a.netns_path = request.netns_path;
+  a.netns_device = request.netns_device;
+  a.netns_inode = request.netns_inode;
+  a.domain = request.domain;
+  a.mtu = request.mtu == 0 ? domain.mtu : request.mtu;
+  a.queues = request.queues;
+  a.ipam_type = request.ipam_type;
+  a.config_json = request.config_json;
+  a.pod_namespace = request.pod_namespace;
+  a.pod_name = request.pod_name;
+  a.pod_uid = request.pod_uid;
+  a.kind = request.kind;
+  a.socket = request.socket;
+  a.device_info = request.device_info;
+  a.options = request.options;
+  return a;
+}
+
+// Of a socket that a person named; those of pods are distinct by their making.
+Result<void> check_socket_unused(Database& database, const std::string& path) {
+  Query query(database, "SELECT network, container_id, ifname FROM attachment WHERE socket = ?");
+  PODWIRE_TRY(const bool found, query.bind(path).step());
+  if (!found) return {};
+  return conflict("socket " + path + " is that of " +
+                  describe({query.text(0), query.text(1), query.text(2)}) + "; every port needs its own");
+}
+
 Result<Attachment> SqliteStore::begin_add(const AttachmentRequest& request) {
   return queue_.run<Attachment>([&](Database& database) -> Result<Attachment> {
     PODWIRE_TRY(const auto existing, load_attachment(database, request.key));
     if (existing) {
       const char* const remedy = existing->state == AttachmentState::kReady
-                                     ? "; delete it first (CNI DEL)"
-                                     : "; wait for that call to end, or call DEL";
+                                     ? "; delete it first ("
+                                     : "; wait for that call to end, or delete it (";
       return conflict(describe(request.key) + " exists already in state \"" + to_text(existing->state) +
-                      "\"" + remedy);
+                      "\"" + remedy + deletion_of(request.key) + ")");
     }
+    if (request.key.is_named_port()) PODWIRE_CHECK(check_unnamed(database, request.key.container_id));
     PODWIRE_TRY(const auto* const domain, find_pools(request.domain));
-    Attachment a;
-    a.key = request.key;
-    a.netns_path = request.netns_path;
-    a.netns_device = request.netns_device;
-    a.netns_inode = request.netns_inode;
-    a.domain = request.domain;
-    a.mtu = request.mtu == 0 ? domain->mtu : request.mtu;
-    a.queues = request.queues;
-    a.ipam_type = request.ipam_type;
-    a.config_json = request.config_json;
-    a.pod_namespace = request.pod_namespace;
-    a.pod_name = request.pod_name;
-    a.pod_uid = request.pod_uid;
+    auto a = attachment_of(request, *domain);
+    if (!request.pods_directory.empty()) {
+      PODWIRE_CHECK(allot_socket(database, request, a));
+    } else if (!a.socket.path.empty()) {
+      PODWIRE_CHECK(check_socket_unused(database, a.socket.path));
+    }
     PODWIRE_CHECK(allot_addresses(database, *domain, request, a));
     PODWIRE_CHECK(allot_mac(database, request, a));
     PODWIRE_CHECK(allot_ids(database, a));
@@ -150,6 +177,42 @@ Result<std::optional<Attachment>> SqliteStore::find(const AttachmentKey& key) {
 
 Result<std::vector<Attachment>> SqliteStore::list() {
   return queue_.run<std::vector<Attachment>>([](Database& database) { return load_attachments(database); });
+}
+
+Result<Attachment> SqliteStore::add_endpoint(const EndpointRequest& request) {
+  return queue_.run<Attachment>([&](Database& database) -> Result<Attachment> {
+    PODWIRE_TRY(const auto port, load_attachment(database, request.port));
+    if (!port || port->state != AttachmentState::kReady)
+      return not_found("there is no " + describe(request.port) + "; see: podwirectl port");
+    PODWIRE_CHECK(check_unnamed(database, request.name));
+    PODWIRE_TRY(const auto* const domain, find_pools(port->domain));
+    // Addresses and MAC are allotted as for an attachment of this name.
+    AttachmentRequest wanted;
+    wanted.key = {"", request.name, ""};
+    wanted.mac = request.mac;
+    wanted.requested_ips = request.requested_ips;
+    wanted.exact = true;
+    Attachment allotted;
+    allotted.domain = port->domain;
+    PODWIRE_CHECK(allot_addresses(database, *domain, wanted, allotted));
+    PODWIRE_CHECK(allot_mac(database, wanted, allotted));
+    PODWIRE_CHECK(insert_endpoint(database, *port,
+                                  {{}, request.name, allotted.mac, allotted.addresses, request.options}));
+    PODWIRE_TRY(auto after, load_attachment(database, request.port));
+    return std::move(*after);
+  });
+}
+
+Result<Attachment> SqliteStore::remove_endpoint(const AttachmentKey& port, const std::string& name) {
+  return queue_.run<Attachment>([&](Database& database) -> Result<Attachment> {
+    PODWIRE_TRY(auto attachment, load_attachment(database, port));
+    if (!attachment) return not_found("there is no " + describe(port) + "; see: podwirectl port");
+    for (const auto& endpoint : attachment->extra_endpoints) {
+      if (endpoint.name == name) PODWIRE_CHECK(remove_endpoint_rows(database, endpoint));
+    }
+    std::erase_if(attachment->extra_endpoints, [&](const ExtraEndpoint& e) { return e.name == name; });
+    return std::move(*attachment);
+  });
 }
 
 Result<std::optional<std::string>> SqliteStore::get_fact(const std::string& name) {

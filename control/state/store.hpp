@@ -11,22 +11,57 @@
 #include <vector>
 
 #include "control/state/ipam.hpp"
+#include "dataplane/api/objects.hpp"
 #include "dataplane/base/addresses.hpp"
 #include "dataplane/base/ids.hpp"
 #include "dataplane/base/result.hpp"
 
 namespace podwire::control {
 
+// A container's interface, or a port that a person added by name, which no CNI network and no container has:
+// then `network` and `ifname` are empty and `container_id` is the name.
 struct AttachmentKey {
   std::string network;  // the CNI network's name
   std::string container_id;
   std::string ifname;
+  bool is_named_port() const { return network.empty(); }
   auto operator<=>(const AttachmentKey&) const = default;
+};
+
+// How the peer of a memif or vhost port is met.
+struct SocketSpec {
+  std::string path;
+  api::SocketMode mode = api::SocketMode::kServer;
+  std::uint32_t group = 0;  // of the socket, when the engine makes it
+  std::uint16_t permissions = 0600;
+  std::uint32_t memif_id = 0;
+  std::string secret;
+  std::uint16_t ring_size = 1024;
+  std::uint32_t buffer_size = 2048;
+  bool iommu = false;
+  bool operator==(const SocketSpec&) const = default;
+};
+
+// What an endpoint has beside MAC and addresses.
+struct EndpointOptions {
+  bool dhcp = false;     // the engine answers its DHCP questions and router solicitations
+  std::string hostname;  // told by DHCP
+  std::vector<api::AddressPair> allowed_pairs;
+  bool operator==(const EndpointOptions&) const = default;
+};
+
+// An endpoint beside the one that every attachment has.
+struct ExtraEndpoint {
+  EndpointId id;
+  std::string name;  // unique among these and the named ports
+  MacAddr mac;
+  std::vector<IpPrefix> addresses;
+  EndpointOptions options;
 };
 
 enum class AttachmentState { kAdding, kReady, kDeleting };
 
-// One interface of one container, from before it exists until after it is gone.
+// One interface of one container, or one named port, from before it exists until after it is gone.
 struct Attachment {
   AttachmentKey key;
   AttachmentState state = AttachmentState::kAdding;
@@ -45,6 +80,13 @@ struct Attachment {
   std::string ipam_type;    // empty: built in; else the delegated plugin
   std::string config_json;  // control/cni's own: what a delegated DEL needs of the ADD
   std::string pod_namespace, pod_name, pod_uid;
+  api::PortKind kind = api::PortKind::kTap;
+  SocketSpec socket;  // memif and vhost only
+  std::string
+      pod_directory;  // where its socket lies, shared by the container's interfaces; a named port has none
+  std::string device_info;                     // the CNIDeviceInfoFile that was asked for; may be empty
+  EndpointOptions options;                     // of its own endpoint
+  std::vector<ExtraEndpoint> extra_endpoints;  // by id
 };
 
 // What begin_add is asked for.
@@ -63,6 +105,21 @@ struct AttachmentRequest {
   std::string ipam_type;
   std::string config_json;
   std::string pod_namespace, pod_name, pod_uid;
+  bool exact = false;  // requested_ips are all that it gets; else every prefix gives one
+  api::PortKind kind = api::PortKind::kTap;
+  SocketSpec socket;
+  // Of the pods' directories: the container gets one in there and its socket's path is made from that.
+  std::string pods_directory;
+  std::string device_info;
+  EndpointOptions options;
+};
+
+struct EndpointRequest {
+  AttachmentKey port;
+  std::string name;
+  std::optional<MacAddr> mac;         // default: from the first address
+  std::vector<IpAddr> requested_ips;  // none: one of every prefix
+  EndpointOptions options;
 };
 
 // Where begin_add takes a domain's addresses from.
@@ -105,7 +162,12 @@ class Store {
   // Forgets the attachment and frees its ids and addresses. No error when there is none.
   virtual Result<void> finish_delete(const AttachmentKey& key) = 0;
   virtual Result<std::optional<Attachment>> find(const AttachmentKey& key) = 0;
-  virtual Result<std::vector<Attachment>> list() = 0;
+  virtual Result<std::vector<Attachment>> list() = 0;  // by port
+
+  // Both return the attachment as it is afterwards. kNotFound: there is no such attachment; kConflict: the
+  // name, MAC or an address is taken.
+  virtual Result<Attachment> add_endpoint(const EndpointRequest& request) = 0;
+  virtual Result<Attachment> remove_endpoint(const AttachmentKey& port, const std::string& name) = 0;
 
   // Small facts of the node itself (what was moved from the NIC, ...), as JSON text.
   virtual Result<std::optional<std::string>> get_fact(const std::string& name) = 0;

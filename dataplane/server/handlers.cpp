@@ -25,6 +25,26 @@ Result<void> check_descriptors(const api::ObjectSet& put, std::size_t came) {
                  std::to_string(came) + " came with the request");
 }
 
+// Thousands of ports do not fit a line: keeps those with ids above `after` that do, in the reply's order by
+// id, and says in next_after_id from where to go on.
+void page_ports(Json& reply, std::uint32_t after) {
+  constexpr std::size_t kMaxPortsBytes = 512u << 10;  // what else a reply holds is far below the other half
+  const auto ports = reply.find("ports");
+  if (ports == reply.end()) return;
+  Json kept = Json::array();
+  std::size_t bytes = 0;
+  for (auto& port : *ports) {
+    if (port.at("id") <= after) continue;
+    bytes += port.dump(-1, ' ', false, Json::error_handler_t::replace).size() + 1;
+    if (bytes > kMaxPortsBytes && !kept.empty()) {
+      reply["next_after_id"] = kept.back().at("id");
+      break;
+    }
+    kept.push_back(std::move(port));
+  }
+  *reply.find("ports") = std::move(kept);
+}
+
 }  // namespace
 
 Result<Json> VerbServer::hello(Call& call) {
@@ -97,8 +117,12 @@ Result<Json> VerbServer::shutdown(Call& call) {
 }
 
 Result<Json> VerbServer::status(Call& call) {
-  PODWIRE_CHECK(expect_none(call.params));
+  std::uint32_t after = 0;
+  ObjectReader r(call.params, "params");
+  r.optional("after_id", after);
+  PODWIRE_CHECK(r.finish());
   Json reply = backend_.status();
+  page_ports(reply, after);
   reply["epoch"] = epoch_ ? Json(*epoch_) : Json(nullptr);
   return reply;
 }
@@ -106,9 +130,13 @@ Result<Json> VerbServer::status(Call& call) {
 Result<Json> VerbServer::stats(Call& call) {
   bool all = false;
   ObjectReader r(call.params, "params");
+  std::uint32_t after = 0;
   r.optional("all", all);
+  r.optional("after_id", after);
   PODWIRE_CHECK(r.finish());
-  return backend_.stats(all);
+  Json reply = backend_.stats(all);
+  page_ports(reply, after);
+  return reply;
 }
 
 Result<Json> VerbServer::dump(Call& call) {

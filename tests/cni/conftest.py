@@ -47,7 +47,7 @@ class CniNode(Node):
 
 @pytest.fixture(scope="module")
 def node(fabric, directory):
-    node = CniNode(fabric, "cni", 1, directory)
+    node = CniNode(fabric, "cni", 1, directory, pod_sockets={"directory": f"{directory}/pods", "group": 107})
     node.start()
     yield node
     node.close()

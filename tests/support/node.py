@@ -43,6 +43,7 @@ class Node:
                  "ranges": [{"start": f"10.245.0.{number * 16}", "end": f"10.245.0.{number * 16 + 15}"},
                             {"start": f"fd00:10:245::{number:x}0", "end": f"fd00:10:245::{number:x}f"}]},
             ],
+            "pod_sockets": {"directory": f"{self.directory}/pods"},
             "cluster": "local",
             "peers": list(peers),
             **keys,

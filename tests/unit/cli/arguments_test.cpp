@@ -53,6 +53,72 @@ TEST(Arguments, ShowWithoutNameSaysWhatToType) {
   EXPECT_TRUE(contains(refused({"port", "show", ""}), "needs a NAME"));
 }
 
+TEST(Arguments, AddCollectsItsParameters) {
+  const auto command = accepted({"--socket",
+                                 "/c",
+                                 "port",
+                                 "add",
+                                 "vm1",
+                                 "--kind",
+                                 "memif",
+                                 "--socket",
+                                 "/p",
+                                 "--socket-mode",
+                                 "client",
+                                 "--mac",
+                                 "02:00:00:00:00:01",
+                                 "--mtu",
+                                 "1400",
+                                 "--queues",
+                                 "2",
+                                 "--address",
+                                 "10.0.0.1",
+                                 "--address=fd00::1",
+                                 "--hostname",
+                                 "vm",
+                                 "--no-dhcp",
+                                 "--allowed-pair",
+                                 "10.9.0.0/24,02:00:00:00:00:02",
+                                 "--allowed-pair",
+                                 "10.8.0.1",
+                                 "--domain",
+                                 "blue",
+                                 "--ring-size",
+                                 "512",
+                                 "--json"});
+  EXPECT_EQ(command.socket, "/c");
+  EXPECT_EQ(command.sub->method, "port_add");
+  EXPECT_TRUE(command.json);
+  EXPECT_EQ(command.question,
+            Json::parse(R"({"name":"vm1","kind":"memif","socket":"/p","socket_mode":"client",
+      "domain":"blue","mac":"02:00:00:00:00:01","mtu":1400,"queues":2,"addresses":["10.0.0.1","fd00::1"],
+      "hostname":"vm","dhcp":false,"allowed_pairs":[{"address":"10.9.0.0/24","mac":"02:00:00:00:00:02"},
+      {"address":"10.8.0.1/32"}],"ring_size":512})"));
+  EXPECT_EQ(accepted({"port", "add", "vm1", "--kind", "vhost", "--socket", "/p"}, "/v").socket, "/v");
+  EXPECT_EQ(accepted({"port", "del", "vm1", "--socket", "/c"}).socket, "/c") << "podwired's";
+  EXPECT_EQ(accepted({"endpoint", "del", "vip"}).question, (Json{{"name", "vip"}}));
+  EXPECT_EQ(accepted({"endpoint", "add", "vip", "--port", "vm1"}).question,
+            (Json{{"name", "vip"}, {"port", "vm1"}}));
+}
+
+TEST(Arguments, AddSaysWhatIsMissingOrWrong) {
+  EXPECT_TRUE(contains(refused({"port", "add", "vm1", "--socket", "/p"}), "needs --kind"));
+  EXPECT_TRUE(contains(refused({"port", "add", "vm1", "--kind", "vhost"}), "needs --socket"));
+  EXPECT_TRUE(contains(refused({"endpoint", "add", "vip"}), "needs --port"));
+  EXPECT_TRUE(contains(refused({"port", "add"}), "port add needs a NAME"));
+  EXPECT_TRUE(contains(refused({"port", "list", "--kind", "vhost"}), "belongs to: podwirectl port add"));
+  EXPECT_TRUE(contains(refused({"endpoint", "del", "vip", "--mac", "x"}), "podwirectl endpoint add"));
+  const auto with = [](std::vector<std::string> more) {
+    more.insert(more.begin(), {"port", "add", "vm1", "--kind", "vhost", "--socket", "/p"});
+    return refused(more);
+  };
+  EXPECT_TRUE(contains(with({"--queues", "two"}), "--queues two: must be a whole number"));
+  EXPECT_TRUE(contains(with({"--address", "10.0.0.1/24"}), "--address 10.0.0.1/24"));
+  EXPECT_TRUE(contains(with({"--allowed-pair", "10.0.0.1,x"}), "PREFIX,MAC"));
+  EXPECT_TRUE(contains(with({"--dhcp", "--no-dhcp"}), "exclude each other"));
+  EXPECT_TRUE(contains(with({"--mca", "x"}), "did you mean"));
+}
+
 TEST(Arguments, SurplusWordsAreRefused) {
   EXPECT_TRUE(contains(refused({"status", "x"}), "takes no \"x\""));
   EXPECT_TRUE(contains(refused({"port", "list", "x"}), "\"x\" is one word too many"));

@@ -23,10 +23,18 @@ TEST(Complete, VerbsByPrefix) {
 }
 
 TEST(Complete, SubVerbsAndOptions) {
-  EXPECT_EQ(completed({"port", ""}), (Words{"list", "show"}));
+  EXPECT_EQ(completed({"port", ""}), (Words{"list", "show", "add", "del"}));
   EXPECT_EQ(completed({"stats", "--w"}), Words{"--watch"});
   EXPECT_EQ(completed({"--so"}), Words{"--socket"});
   EXPECT_EQ(completed({"explain", "--proto", ""}), (Words{"icmp", "tcp", "udp"}));
+}
+
+TEST(Complete, OptionsOfTheSubVerb) {
+  EXPECT_EQ(completed({"port", "add", "vm1", "--ki"}), Words{"--kind"});
+  EXPECT_EQ(completed({"port", "list", "--ki"}), Words{});
+  EXPECT_EQ(completed({"port", "add", "vm1", "--socket"}), (Words{"--socket", "--socket-mode"}));
+  EXPECT_EQ(completed({"port", "add", "vm1", "--kind", ""}), (Words{"vhost", "memif"}));
+  EXPECT_EQ(completed({"port", "add", "vm1", "--socket-mode", "c"}), Words{"client"});
 }
 
 TEST(Complete, LiveNamesFromTheSocketThatWasTyped) {
@@ -38,6 +46,9 @@ TEST(Complete, LiveNamesFromTheSocketThatWasTyped) {
   EXPECT_EQ(completed({"--socket=" + daemon.socket(), "explain", "--from", "d"}), Words{"db-0"});
   EXPECT_EQ(completed({"explain", "--from", "u"}, daemon.socket()), Words{"uplink"});
   EXPECT_EQ(completed({"port", "show", "uplink", ""}, daemon.socket()), Words{});
+  EXPECT_EQ(completed({"port", "del", "w"}, daemon.socket()), Words{"web-0"});
+  EXPECT_EQ(completed({"port", "add", ""}, daemon.socket()), Words{}) << "a new name";
+  EXPECT_EQ(completed({"endpoint", "add", "x", "--port", "u"}, daemon.socket()), Words{"uplink"});
 }
 
 TEST(Complete, NamesThatAShellWouldExpandAreLeftOut) {

@@ -76,6 +76,9 @@ Reader listed(const char* verb_name, const char* word,
     if (const auto found = select_named(verb, reply, word)) {
       PODWIRE_TRY(const std::string page, details_view(*found, verb.list_key.c_str(), {}));
       EXPECT_EQ(page.find('\033'), std::string::npos);
+      PODWIRE_TRY(const std::string port,
+                  verb.name == "port" ? port_view(with_counters(*found, *found), {}) : page);
+      EXPECT_EQ(port.find('\033'), std::string::npos);
     }
     return view(reply, {});
   };

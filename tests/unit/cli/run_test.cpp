@@ -74,6 +74,81 @@ TEST(Run, JsonIsTheReplyAsItIs) {
   EXPECT_EQ((*parse_json(one.out, "output"))["ports"].size(), 1u);
 }
 
+TEST(Run, PortShowHasTablesAndCounters) {
+  FakeDaemon daemon([](const RpcRequest& request) -> Result<Json> {
+    if (request.method == "stats") {
+      return parsed(R"({"ports":[{"id":4,"received_packets":12345,"dropped_packets":0,
+          "queues":[{"queue":0,"received_packets":12000},{"queue":1,"received_packets":345}]}]})");
+    }
+    Json reply = ports_reply();
+    reply["ports"][1]["device"] = parsed(R"({"peer":"VPP 24.06","connected":true,
+        "last_disconnect":"the peer closed the connection",
+        "rings":[{"direction":"in","size":1024,"packets":12345},{"direction":"out","size":512,"full":7}]})");
+    return reply;
+  });
+  const auto shown = typed({"port", "show", "web-0"}, daemon.socket());
+  EXPECT_EQ(shown.status, kExitDone) << shown.err;
+  for (const char* line :
+       {"device peer             VPP 24.06", "device connected        yes",
+        "device last disconnect  the peer closed the connection", "counters received packets  12345",
+        "Device rings\nDIRECTION   SIZE  PACKETS  FULL\nin         1,024   12,345  -\nout          512       "
+        " -  7\n",
+        "Queue counters\nQUEUE  RECEIVED PACKETS\n    0            12,000\n    1               345\n"}) {
+    EXPECT_TRUE(contains(shown.out, line)) << "no \"" << line << "\" in\n" << shown.out;
+  }
+  const auto json = *parse_json(typed({"port", "show", "web-0", "--json"}, daemon.socket()).out, "output");
+  EXPECT_EQ(json["ports"][0]["counters"]["received_packets"], 12345);
+}
+
+TEST(Run, AddAndDelSendTheirParameters) {
+  std::vector<RpcRequest> asked;
+  FakeDaemon daemon([&](const RpcRequest& request) -> Result<Json> {
+    asked.push_back({.method = request.method, .params = request.params});
+    if (request.method == "port_add") {
+      return parsed(R"({"id":7,"name":"vm1","domain":"default","mac":"02:00:00:00:00:01",
+          "addresses":["10.244.0.2/16"],"socket":"/run/vm1.sock","socket_mode":"client"})");
+    }
+    return Json{{"deleted", asked.size() == 2}};
+  });
+  const auto added = typed(
+      {"--socket", daemon.socket(), "port", "add", "vm1", "--kind", "vhost", "--socket", "/run/vm1.sock"});
+  EXPECT_EQ(added.status, kExitDone) << added.err;
+  EXPECT_TRUE(contains(added.out, "Added port vm1.\n")) << added.out;
+  EXPECT_TRUE(contains(added.out, "10.244.0.2/16")) << added.out;
+  EXPECT_TRUE(contains(added.out, "the peer; the engine connects")) << added.out;
+  EXPECT_EQ(typed({"port", "del", "vm1"}, daemon.socket()).out, "Deleted port vm1.\n");
+  const auto again = typed({"port", "del", "vm1"}, daemon.socket());
+  EXPECT_EQ(again.out, "There was no port vm1.\n");
+  EXPECT_EQ(again.status, kExitDone);
+  ASSERT_EQ(asked.size(), 3u);
+  EXPECT_EQ(asked[0].params, parsed(R"({"name":"vm1","kind":"vhost","socket":"/run/vm1.sock"})"));
+  EXPECT_EQ(asked[1].method, "port_del");
+}
+
+TEST(Run, EveryPageOfAListIsFetched) {
+  FakeDaemon daemon([](const RpcRequest& request) -> Result<Json> {
+    Json reply = ports_reply();
+    auto& ports = reply["ports"];
+    const bool first = !request.params.contains("after");
+    ports.erase(first ? 1 : 0);
+    if (first) reply["next_after"] = ports[0]["id"];
+    return reply;
+  });
+  EXPECT_EQ(typed({"port", "--names"}, daemon.socket()).out, "uplink\nweb-0\n");
+  EXPECT_EQ(*parse_json(typed({"port", "--json"}, daemon.socket()).out, "output"), ports_reply());
+}
+
+TEST(Run, PagesThatDoNotAdvanceAreRefused) {
+  FakeDaemon daemon([](const RpcRequest&) -> Result<Json> {
+    Json reply = ports_reply();
+    reply["next_after"] = 1;
+    return reply;
+  });
+  const auto outcome = typed({"port"}, daemon.socket());
+  EXPECT_EQ(outcome.status, kExitRefused);
+  EXPECT_TRUE(contains(outcome.err, "do not advance")) << outcome.err;
+}
+
 TEST(Run, ShowOfSomethingUnknownExitsWith1) {
   FakeDaemon daemon(recorded);
   const auto outcome = typed({"port", "show", "wbe-0"}, daemon.socket());

@@ -26,14 +26,22 @@ class FakeReconciler : public Reconciler {
     if (on_attach) on_attach();
     const std::lock_guard lock(mutex_);
     if (fail_attach) return *fail_attach;
-    EXPECT_EQ(queues.size(), attachment.queues);
+    EXPECT_EQ(queues.size(), attachment.kind == api::PortKind::kTap ? attachment.queues : 0);
+    attached_[attachment.port.value()] = attachment;
     ports_[attachment.port.value()] = std::move(queues);
+    return {};
+  }
+  Result<void> update(const Attachment& attachment) override {
+    const std::lock_guard lock(mutex_);
+    if (fail_attach) return *fail_attach;
+    attached_[attachment.port.value()] = attachment;
     return {};
   }
   Result<void> detach(const Attachment& attachment) override {
     const std::lock_guard lock(mutex_);
     if (fail_detach) return *fail_detach;
     ports_.erase(attachment.port.value());
+    attached_.erase(attachment.port.value());
     return {};
   }
   Result<void> verify(const Attachment& attachment) override {
@@ -58,6 +66,15 @@ class FakeReconciler : public Reconciler {
     const std::lock_guard lock(mutex_);
     return ports_.size();
   }
+  // As it was attached or updated last.
+  Attachment attached(const AttachmentKey& key) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [port, attachment] : attached_) {
+      if (attachment.key == key) return attachment;
+    }
+    ADD_FAILURE() << "not attached: " << key.container_id << " " << key.ifname;
+    return {};
+  }
   void forget_ports() {
     const std::lock_guard lock(mutex_);
     ports_.clear();
@@ -71,6 +88,7 @@ class FakeReconciler : public Reconciler {
  private:
   std::mutex mutex_;
   std::map<unsigned, std::vector<UniqueFd>> ports_;
+  std::map<unsigned, Attachment> attached_;
 };
 
 struct Answer {
@@ -95,6 +113,7 @@ class CniTest : public ::testing::Test {
     domain.prefixes = {*parse_prefix("10.244.1.0/24"), *parse_prefix("fd00:10:244:1::/64")};
     domain.gateways = {*parse_ip("10.244.1.1"), *parse_ip("fd00:10:244:1::1")};
     config.domains = {domain};
+    config.pod_sockets.directory = directory + "/pods";
     open();
   }
   ~CniTest() override {

@@ -172,6 +172,25 @@ TEST_F(CniTest, AddUndoesEverythingWhenTheEngineRefuses) {
   EXPECT_EQ(call("ADD", network(), "c1", pod.get()).exit, 0);
 }
 
+// What podwired programs is its own making, so the runtime's configuration is not to blame.
+TEST_F(CniTest, WhatTheEngineFindsInvalidIsOurOwnFault) {
+  const UniqueFd pod = make_netns();
+  reconciler.fail_attach = invalid("ports[0].mtu must be from 68 to 65535");
+  const auto added = call("ADD", network(), "c1", pod.get());
+  EXPECT_EQ(added.code(), 104u) << added.output;
+  EXPECT_NE(added.message().find("ports[0].mtu"), std::string::npos) << added.message();
+  EXPECT_EQ(attachments(), 0u);
+  // Nor for what throws: answered as ours, and the next call is served.
+  reconciler.fail_attach.reset();
+  reconciler.on_attach = [] { throw std::runtime_error("a bug"); };
+  const auto thrown = call("ADD", network(), "c2", pod.get(), "eth1");
+  EXPECT_EQ(thrown.code(), 104u) << thrown.output;
+  EXPECT_NE(thrown.message().find("internal error: a bug"), std::string::npos) << thrown.message();
+  reconciler.on_attach = {};
+  EXPECT_EQ(call("DEL", network(), "c2", pod.get(), "eth1").exit, 0);
+  EXPECT_EQ(attachments(), 0u);
+}
+
 TEST_F(CniTest, AddUndoesEverythingWhenTheKernelRefuses) {
   const UniqueFd pod = make_netns();
   auto net = network();

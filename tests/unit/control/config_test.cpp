@@ -214,6 +214,44 @@ TEST(Config, ChecksPeers) {
   expect_refused([](Json& j) { j["underlay"]["addresses"] = {"192.168.100.2/24"}; }, "this node's own");
 }
 
+TEST(Config, ReadsPodSocketsAndDns) {
+  EXPECT_EQ(parsed(sound()).pod_sockets.directory, "/run/podwire/pods");
+  EXPECT_EQ(parsed(sound()).pod_sockets.group, 0u);
+  EXPECT_EQ(parsed(sound()).pod_sockets.mode, 0660);
+  auto j = sound();
+  j["pod_sockets"] = {{"directory", "/run/pods/"}, {"group", 107}, {"mode", "0666"}};
+  j["domains"][0]["dns"] = {{"servers", {"10.96.0.10", "fd00::a"}}, {"search", {"svc.cluster.local"}}};
+  const auto config = parsed(j);
+  EXPECT_EQ(config.pod_sockets.directory, "/run/pods");
+  EXPECT_EQ(config.pod_sockets.group, 107u);
+  EXPECT_EQ(config.pod_sockets.mode, 0666);
+  EXPECT_EQ(config.domains[0].dns_servers.size(), 2u);
+  EXPECT_EQ(config.domains[0].search_domains, std::vector<std::string>{"svc.cluster.local"});
+  j["pod_sockets"]["group"] = "root";
+  EXPECT_EQ(parsed(j).pod_sockets.group, 0u);
+}
+
+TEST(Config, ChecksPodSocketsAndDns) {
+  const auto sockets = [](const char* key, Json value) {
+    return [=](Json& j) { j["pod_sockets"][key] = value; };
+  };
+  expect_refused(sockets("directory", "run/pods"), "pod_sockets.directory is \"run/pods\"");
+  expect_refused(sockets("directory", "/" + std::string(70, 'x')), "with 71 characters");
+  expect_refused(sockets("group", "no-such-group"), "groupadd");
+  expect_refused(sockets("group", -1), "pod_sockets.group");
+  expect_refused(sockets("mode", "rw"), "octal mode");
+  expect_refused(sockets("mode", "1777"), "octal mode");
+  expect_refused(sockets("mode", 660), "pod_sockets.mode must be a string");
+  expect_refused(sockets("gruop", 1), "did you mean");
+  const auto dns = [](const char* key, Json value) {
+    return [=](Json& j) { j["domains"][0]["dns"][key] = value; };
+  };
+  expect_refused(dns("servers", {"0.0.0.0"}), "domains[0].dns");
+  expect_refused(dns("servers", Json(std::vector<std::string>(9, "10.0.0.1"))), "domains[0].dns");
+  expect_refused(dns("search", {"a b"}), "domains[0].dns");
+  expect_refused(dns("server", {"10.0.0.1"}), "did you mean");
+}
+
 TEST(Config, SurvivesEveryTruncation) {
   const auto text = sound().dump();
   for (std::size_t n = 0; n < text.size(); ++n) {

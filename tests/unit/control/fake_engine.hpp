@@ -92,7 +92,7 @@ class FakeEngine {
     const auto& p = request.params;
     if (request.method == "hello")
       return Json{{"version", "0"}, {"pid", 1}, {"instance", instance_}, {"generation", generation_}};
-    if (request.method == "status") return Json{{"ports", Json::array()}, {"pid", 1}};
+    if (request.method == "status" || request.method == "stats") return ports_page(p);
     if (request.method == "shutdown") return Json::object();
     if (request.method == "replace_begin") {
       staged_ = {};
@@ -173,7 +173,8 @@ class FakeEngine {
   template <class Objects>
   static Json page(const Objects& objects, const Json& params) {
     const auto after = params.value("after_id", std::uint32_t{0});
-    const auto limit = params.value("limit", std::size_t{2});  // small, so that paging is always at work
+    // Small, so that paging is always at work.
+    const auto limit = params.value("limit", std::max<std::size_t>(2, objects.size() / 8));
     Json out = Json::array();
     Json next;
     for (const auto& [id, object] : objects) {
@@ -185,6 +186,22 @@ class FakeEngine {
       out.push_back(to_json(object));
     }
     return {{"objects", out}, {"next_after_id", next}};
+  }
+
+  // As the engine pages what would exceed a line.
+  Json ports_page(const Json& p) {
+    Json reply{{"ports", Json::array()}, {"pid", 1}};
+    const auto after = p.value("after_id", std::uint32_t{0});
+    for (const auto& [id, port] : ports_) {
+      if (id.value() <= after) continue;
+      if (reply["ports"].size() == 999) {
+        reply["next_after_id"] = reply["ports"].back()["id"];
+        break;
+      }
+      reply["ports"].push_back(to_json(port));
+      reply["ports"].back()["link"] = "up";
+    }
+    return reply;
   }
 
   Result<Json> dump(const Json& p) {

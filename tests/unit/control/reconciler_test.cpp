@@ -59,6 +59,9 @@ class ReconcilerTest : public ::testing::Test {
       if (a.port == lost_) return not_found("/run/netns/x is another network namespace now");
       return make_queues(a.queues);
     };
+    options.missing_pod = [this](const Attachment& a) {
+      return a.port == dead_ ? std::string("/run/netns/x does not exist") : std::string();
+    };
     reconciler_ = std::make_unique<EngineReconciler>(std::move(options), std::move(ready));
     reconciler_->set_node(node(), {});
     if (!wait) return;
@@ -102,6 +105,7 @@ class ReconcilerTest : public ::testing::Test {
   std::uint64_t epoch_ = 0;
   std::atomic<int> reopened_{0};
   PortId lost_;
+  PortId dead_;
   std::unique_ptr<EngineReconciler> reconciler_;
 };
 
@@ -201,6 +205,23 @@ TEST_F(ReconcilerTest, RestartedDaemonAsksALiveEngineForDescriptors) {
   EXPECT_EQ(reopened_, 0);
 }
 
+TEST_F(ReconcilerTest, SocketsAreRestoredWithoutDescriptors) {
+  auto socket = attachment(10);
+  socket.kind = api::PortKind::kMemif;
+  socket.socket.path = "/run/podwire/pods/container10/net1.sock";
+  ASSERT_TRUE(reconciler_->attach(socket, {}));
+  EXPECT_TRUE(differences().empty());
+  EXPECT_TRUE(reconciler_->verify(socket));
+  engine_.stop();
+  engine_.start();
+  ASSERT_TRUE(eventually([&] { return engine_.ports() == std::set<unsigned>{10}; }));
+  restart({socket});
+  EXPECT_EQ(engine_.ports(), std::set<unsigned>{10});
+  EXPECT_EQ(engine_.queues_of(10), 0u);
+  EXPECT_EQ(reopened_, 0);
+  EXPECT_TRUE(differences().empty());
+}
+
 TEST_F(ReconcilerTest, RestartedDaemonDropsWhatItsStoreDoesNotHave) {
   attach(10);
   attach(11);
@@ -225,6 +246,23 @@ TEST_F(ReconcilerTest, PodWhoseNamespaceIsGoneIsLeftOutAndReported) {
   EXPECT_NE(found[0].find("CNI DEL"), std::string::npos) << found[0];
   EXPECT_FALSE(reconciler_->verify(attachment(11)));
   EXPECT_TRUE(reconciler_->detach(attachment(11)));
+  EXPECT_TRUE(differences().empty());
+}
+
+TEST_F(ReconcilerTest, PodThatDiedWithItsNamespaceIsReported) {
+  attach(10);
+  attach(11);
+  EXPECT_TRUE(differences().empty());
+  dead_ = PortId(11);
+  const auto found = differences();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(
+      found[0],
+      "the pod of interface eth0 of container container11 is gone (/run/netns/x does not exist); call CNI "
+      "DEL for it");
+  EXPECT_EQ(engine_.ports(), (std::set<unsigned>{10, 11}))
+      << "only reported: its DEL is the runtime's to call";
+  ASSERT_TRUE(reconciler_->detach(attachment(11)));
   EXPECT_TRUE(differences().empty());
 }
 
@@ -291,7 +329,7 @@ TEST_F(ReconcilerTest, UnknownDomainFailsWithoutTheEngine) {
 
 TEST(Reconciler, WithoutAnEngineItSaysWhy) {
   TemporaryDirectory directory;
-  EngineReconciler reconciler({directory.path() + "/none.sock", 1, {}, {}}, {});
+  EngineReconciler reconciler({directory.path() + "/none.sock", 1, {}, {}, {}}, {});
   EXPECT_FALSE(reconciler.attach(attachment(1), make_queues()));
   EXPECT_TRUE(reconciler.detach(attachment(1)));
   reconciler.set_node({}, {});

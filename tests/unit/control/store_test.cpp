@@ -304,7 +304,18 @@ TEST_F(StoreTest, IdsAreStableAndLowestFirst) {
 }
 
 TEST_F(StoreTest, PortsRunOut) {
-  for (int i = 1; i <= 4095; ++i) ASSERT_TRUE(store_->id_for("port", std::to_string(i)));
+  store_.reset();
+  // One transaction in place of 4,095.
+  sqlite3* raw = nullptr;
+  ASSERT_EQ(sqlite3_open(database().c_str(), &raw), SQLITE_OK);
+  const int filled =
+      sqlite3_exec(raw,
+                   "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 4095) "
+                   "INSERT INTO ids(noun, name, id) SELECT 'port', 'taken/' || id, id FROM n",
+                   nullptr, nullptr, nullptr);
+  EXPECT_EQ(filled, SQLITE_OK) << sqlite3_errmsg(raw);
+  sqlite3_close(raw);
+  open();
   expect_refused(request("c1"), ErrorCode::kExhausted, "all from 1 to 4095 are in use");
 }
 
@@ -336,6 +347,77 @@ TEST_F(StoreTest, WhatWasAnsweredSurvivesAKill) {
   open();
   EXPECT_EQ(store_->list()->size(), 10u);
   EXPECT_EQ(add(request("c10")).port, PortId(11));
+}
+
+TEST_F(StoreTest, SocketsAndOptionsComeBack) {
+  auto r = request("c1");
+  r.kind = api::PortKind::kMemif;
+  r.socket = {"", api::SocketMode::kClient, 107, 0660, 3, "sesame", 512, 4096, true};
+  r.pods_directory = "/run/podwire/pods";
+  r.device_info = "/run/info.json";
+  r.options = {true, "web-1", {{*parse_prefix("10.9.0.0/24"), *parse_mac("02:00:00:00:00:09")}}};
+  const auto added = add(r);
+  EXPECT_EQ(added.socket.path, "/run/podwire/pods/c1/eth0.sock");
+  open();
+  const auto found = **store_->find(r.key);
+  EXPECT_EQ(found.kind, added.kind);
+  EXPECT_EQ(found.socket, added.socket);
+  EXPECT_EQ(found.pod_directory, "/run/podwire/pods/c1");
+  EXPECT_EQ(found.device_info, r.device_info);
+  EXPECT_EQ(found.options, r.options);
+}
+
+TEST_F(StoreTest, DatabaseOfTheFirstVersionIsBroughtUp) {
+  const auto old = add(request("c1"));
+  ASSERT_TRUE(store_->mark_ready(old.key));
+  store_.reset();
+  // Back to what the first version made.
+  sqlite3* raw = nullptr;
+  ASSERT_EQ(sqlite3_open(database().c_str(), &raw), SQLITE_OK);
+  const int undone = sqlite3_exec(
+      raw,
+      "DROP INDEX attachment_by_socket; DROP INDEX attachment_by_container;"
+      "DROP INDEX attachment_by_directory; DROP TABLE extra_endpoint;"
+      "ALTER TABLE attachment DROP COLUMN kind; ALTER TABLE attachment DROP COLUMN socket;"
+      "ALTER TABLE attachment DROP COLUMN pod_directory; ALTER TABLE attachment DROP COLUMN options;"
+      "ALTER TABLE address DROP COLUMN endpoint; PRAGMA user_version=1",
+      nullptr, nullptr, nullptr);
+  EXPECT_EQ(undone, SQLITE_OK) << sqlite3_errmsg(raw);
+  sqlite3_close(raw);
+  open();
+  const auto all = *store_->list();
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].key, old.key);
+  EXPECT_EQ(all[0].addresses, old.addresses);
+  EXPECT_EQ(all[0].kind, api::PortKind::kTap);
+  EXPECT_EQ(add(request("c2")).port, PortId(2));
+}
+
+TEST_F(StoreTest, EndpointsGoWithTheirPort) {
+  auto r = request("vm1");
+  r.key = {"", "vm1", ""};
+  const auto port = add(r);
+  EndpointRequest e{r.key, "vip", std::nullopt, {ip_of("10.244.1.60")}, {true, "vip", {}}};
+  EXPECT_FALSE(store_->add_endpoint(e)) << "the port is not ready";
+  ASSERT_TRUE(store_->mark_ready(r.key));
+  const auto with = store_->add_endpoint(e);
+  ASSERT_TRUE(with) << with.error().message;
+  ASSERT_EQ(with->extra_endpoints.size(), 1u);
+  EXPECT_EQ(with->addresses, port.addresses) << "its own are not mixed with the other's";
+  EXPECT_EQ(with->extra_endpoints[0].addresses, (std::vector<IpPrefix>{*parse_prefix("10.244.1.60/24")}));
+  EXPECT_EQ(with->extra_endpoints[0].options, e.options);
+  EXPECT_NE(with->extra_endpoints[0].id, port.endpoint);
+  open();
+  EXPECT_EQ((*store_->list())[0].extra_endpoints[0].mac, with->extra_endpoints[0].mac);
+  ASSERT_TRUE(store_->finish_delete(r.key));
+  auto again = add(r);
+  EXPECT_TRUE(again.extra_endpoints.empty());
+  ASSERT_TRUE(store_->mark_ready(r.key));
+  EXPECT_TRUE(store_->add_endpoint(e)) << "name, id and address are free again";
+  const auto without = store_->remove_endpoint(r.key, "vip");
+  ASSERT_TRUE(without);
+  EXPECT_TRUE(without->extra_endpoints.empty());
+  EXPECT_TRUE(store_->remove_endpoint(r.key, "vip")) << "again";
 }
 
 TEST_F(StoreTest, SecondDaemonIsRefused) {

@@ -40,7 +40,11 @@ class FakeBackend final : public Backend {
     return fds;
   }
   void shut_down() override { did.push_back("shut down"); }
-  Json status() override { return {{"generation", generation_}}; }
+  Json status() override {
+    Json reply{{"generation", generation_}};
+    if (!ports.is_null()) reply["ports"] = ports;
+    return reply;
+  }
   Json stats(bool all) override { return {{"all", all}}; }
   Result<Json> dump(const Json& params) override { return Json{{"dump", params}}; }
   Result<Json> fdb(const Json& params) override { return Json{{"fdb", params}}; }
@@ -48,6 +52,7 @@ class FakeBackend final : public Backend {
   Result<Json> explain(const Json& params) override { return Json{{"explain", params}}; }
 
   std::vector<std::string> did;
+  Json ports;  // of status; null: left out
   bool refuse = false;
 
  private:
@@ -104,6 +109,23 @@ TEST_F(VerbServerTest, OnlyTheWriterWritesAndOthersAreToldWhatToDo) {
   for (const char* verb : {"status", "stats", "dump", "fdb", "neighbors", "explain", "drop_reasons"}) {
     EXPECT_TRUE(client.call(verb, Json::object()).contains("result")) << verb << " is open to readers";
   }
+}
+
+TEST_F(VerbServerTest, ThousandsOfPortsComeInPages) {
+  backend_.ports = Json::array();
+  for (unsigned id = 1; id <= 4000; ++id)
+    backend_.ports.push_back({{"id", id}, {"name", std::string(400, 'x')}});
+  Client client(*this);
+  unsigned seen = 0;
+  for (Json params = Json::object();;) {
+    const auto page = client.call("status", params).at("result");
+    for (const auto& port : page.at("ports")) ASSERT_EQ(port.at("id"), ++seen);
+    EXPECT_TRUE(page.contains("generation"));
+    if (!page.contains("next_after_id")) break;
+    params["after_id"] = page.at("next_after_id");
+  }
+  EXPECT_EQ(seen, 4000u);
+  EXPECT_NE(message(client.call("status", {{"after", 1}})).find("after_id"), std::string::npos);
 }
 
 TEST_F(VerbServerTest, RefusesALowerEpoch) {

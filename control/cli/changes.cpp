@@ -1,0 +1,120 @@
+#include "control/cli/changes.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+#include "dataplane/base/addresses.hpp"
+
+namespace podwire::control::cli {
+namespace {
+
+using Given = std::map<std::string, std::vector<std::string>>;
+
+enum class Kind { kText, kNumber, kFlag, kNoFlag, kAddresses, kPairs };
+struct Parameter {
+  const char* option;
+  const char* key;
+  Kind kind;
+};
+constexpr Parameter kParameters[] = {
+    {"kind", "kind", Kind::kText},
+    {"socket", "socket", Kind::kText},
+    {"socket-mode", "socket_mode", Kind::kText},
+    {"domain", "domain", Kind::kText},
+    {"port", "port", Kind::kText},
+    {"mac", "mac", Kind::kText},
+    {"mtu", "mtu", Kind::kNumber},
+    {"queues", "queues", Kind::kNumber},
+    {"address", "addresses", Kind::kAddresses},
+    {"hostname", "hostname", Kind::kText},
+    {"dhcp", "dhcp", Kind::kFlag},
+    {"no-dhcp", "dhcp", Kind::kNoFlag},
+    {"allowed-pair", "allowed_pairs", Kind::kPairs},
+    {"ring-size", "ring_size", Kind::kNumber},
+    {"buffer-size", "buffer_size", Kind::kNumber},
+    {"secret", "secret", Kind::kText},
+    {"memif-id", "memif_id", Kind::kNumber},
+    {"iommu", "iommu", Kind::kFlag},
+};
+
+Error bad(const std::string& option, const std::string& value, const char* wanted) {
+  return invalid("--" + option + " " + value + ": must be " + wanted);
+}
+
+Result<Json> read_number(const std::string& option, const std::string& text) {
+  std::uint32_t n = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  if (error != std::errc{} || end != text.data() + text.size()) return bad(option, text, "a whole number");
+  return Json(n);
+}
+
+Result<Json> read_addresses(const std::string& option, const std::vector<std::string>& texts) {
+  Json list = Json::array();
+  for (const auto& text : texts) {
+    if (!parse_ip(text)) return bad(option, text, "an IPv4 or IPv6 address, such as 10.244.1.50");
+    list.push_back(text);
+  }
+  return list;
+}
+
+// PREFIX[,MAC]; an address alone is a prefix of its full length.
+Result<Json> read_pairs(const std::string& option, const std::vector<std::string>& texts) {
+  Json list = Json::array();
+  for (const auto& text : texts) {
+    const auto comma = text.find(',');
+    auto prefix = text.substr(0, comma);
+    if (const auto address = parse_ip(prefix)) prefix += "/" + std::to_string(address->bits());
+    const bool has_mac = comma != text.npos;
+    if (!parse_prefix(prefix) || (has_mac && !parse_mac(text.substr(comma + 1))))
+      return bad(option, text, "PREFIX or PREFIX,MAC, such as 10.0.0.0/24,02:00:00:00:00:01");
+    Json pair{{"address", prefix}};
+    if (has_mac) pair["mac"] = text.substr(comma + 1);
+    list.push_back(std::move(pair));
+  }
+  return list;
+}
+
+Result<Json> read_parameter(const Parameter& parameter, const std::vector<std::string>& values) {
+  switch (parameter.kind) {
+    case Kind::kFlag:
+      return Json(true);
+    case Kind::kNoFlag:
+      return Json(false);
+    case Kind::kNumber:
+      return read_number(parameter.option, values.front());
+    case Kind::kAddresses:
+      return read_addresses(parameter.option, values);
+    case Kind::kPairs:
+      return read_pairs(parameter.option, values);
+    case Kind::kText:
+      break;
+  }
+  return Json(values.front());
+}
+
+}  // namespace
+
+Result<Json> change_parameters(const Verb& verb, const SubVerb& sub, const std::string& argument,
+                               const Given& given) {
+  Json params{{"name", argument}};
+  if (sub.name != "add") return params;
+  if (given.contains("dhcp") && given.contains("no-dhcp"))
+    return invalid("--dhcp and --no-dhcp exclude each other; choose one");
+  for (const auto& parameter : kParameters) {
+    const auto at = given.find(parameter.option);
+    if (at == given.end()) continue;
+    PODWIRE_TRY(params[parameter.key], read_parameter(parameter, at->second));
+  }
+  const std::vector<const char*> required =
+      verb.name == "port" ? std::vector<const char*>{"kind", "socket"} : std::vector<const char*>{"port"};
+  for (const char* key : required) {
+    if (params.contains(key)) continue;
+    return invalid(verb.name + " add needs --" + key + "; as in: " +
+                   (verb.name == "port"
+                        ? "podwirectl port add vm1 --kind vhost --socket /run/vms/vm1.sock"
+                        : "podwirectl endpoint add vm1-vip --port vm1 --address 10.244.1.60"));
+  }
+  return params;
+}
+
+}  // namespace podwire::control::cli
