@@ -193,9 +193,9 @@ class Switch:
         self.wire.drain()
 
     def restart_engine(self):
-        """After its death: the same engine anew, with what it had but routes that tests made."""
+        """After its death: the same engine anew, with what it had but routes that tests made and a host port."""
         self.engine.start()
-        self._program(self.driver, self.host is not None)
+        self._program(self.driver, False)
         for station in self.stations:
             self.engine.put(fds=station.fds, ports=[station.port_object(station.queues)],
                             endpoints=[station.endpoint_object()])

@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 
+from support.engine import GATEWAY_MAC
 from support.netns import Netns
 from support.process import wait_until
 from support.wire import Wire
@@ -115,6 +116,24 @@ class VhostStation:
         self.testpmd.ask("start", "packet forwarding - ports=2")
         self.wire = Wire(self.ns, "eth0")
 
+    def start_sender(self, target, length=64):
+        """A new testpmd as the peer that sends to `target` as fast as it can."""
+        self.testpmd = Testpmd(self.ns, self.directory, [self.virtio_user()], [
+            "--forward-mode=txonly", f"--tx-ip={self.ip4},{target.ip4}", f"--eth-peer=0,{GATEWAY_MAC}",
+            f"--txpkts={length}", f"--rxq={self.queues}", f"--txq={self.queues}"]).ready()
+        self.wait_link("up")
+        self.testpmd.command("start")
+
+    def start_receiver(self):
+        """A new testpmd as the peer that takes and drops what comes."""
+        self.testpmd = Testpmd(self.ns, self.directory, [self.virtio_user()], [
+            "--forward-mode=rxonly", f"--rxq={self.queues}", f"--txq={self.queues}"]).ready()
+        self.wait_link("up")
+        self.testpmd.command("start")
+
+    def stats(self):
+        return self.switch.engine.port_stats(self.name)
+
     def status(self):
         return next(p for p in self.switch.engine.call("status")["ports"] if p["name"] == self.name)
 
@@ -122,12 +141,15 @@ class VhostStation:
         wait_until(lambda: self.status()["link"] == state, timeout, f"link of {self.name} {state}")
 
     def kill_peer(self):
+        """SIGKILL; a socket that the peer made stays behind, as it does with QEMU, and is removed for the next one."""
         if self.wire:
             self.wire.close()
             self.wire = None
         self.testpmd.kill9()
         self.testpmd.process.stdin.close()
         self.testpmd = None
+        if not self.server:
+            os.unlink(self.socket)
 
     def detach(self):
         self.switch.engine.delete(endpoints=[self.endpoint], ports=[self.port])

@@ -33,19 +33,26 @@ while read -r line; do eval "$line" </dev/null; done
 _commands = itertools.count(1)
 
 
+def kernel_package():
+    found = re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", META, check=False).stdout)
+    return found and found[1]
+
+
 def download_kernel():
     """Directory with boot/ and lib/modules/ of Debian's cloud kernel: unpacked, not installed (that would rebuild the
     machine's own initramfs)."""
     CACHE.mkdir(parents=True, exist_ok=True)
     for done in sorted(CACHE.glob("kernel-*/complete")):
         return done.parent
-    depends = run("apt-cache", "depends", META).stdout
-    package = re.search(r"Depends: (linux-image-\S+)", depends)
-    assert package, f"apt knows no {META}; run apt-get update"
-    target = CACHE / f"kernel-{package[1]}"
+    package = kernel_package()
+    if not package:  # fresh images have no package index
+        run("apt-get", "update", timeout=120)
+        package = kernel_package()
+    assert package, f"apt knows no {META}"
+    target = CACHE / f"kernel-{package}"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    subprocess.run(["apt-get", "download", package[1]], cwd=target, check=True, capture_output=True, timeout=120)
+    subprocess.run(["apt-get", "download", package], cwd=target, check=True, capture_output=True, timeout=120)
     run("dpkg-deb", "-x", next(target.glob("*.deb")), target)
     next(target.glob("*.deb")).unlink()
     (target / "complete").touch()
@@ -96,7 +103,7 @@ class Vm:
                      "-chardev", f"socket,id=port,path={socket},{role}",
                      "-netdev", "vhost-user,id=net,chardev=port",
                      # QEMU 7.2 without KVM crashes when it polls a vhost device's MSI-X vector of configuration changes.
-                     "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0"]
+                     "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0,rx_queue_size=1024"]
         self.process = None
         self.seen = ""
 
