@@ -62,7 +62,9 @@ class Victim:
     def start(self, ns, log, mode, *more):
         if self.socket_mode == "client" and os.path.exists(self.socket):
             os.unlink(self.socket)  # what the killed one left; no driver of DPDK removes it
-        self.peer = Testpmd(ns, [self.vdev()], log, mode=mode, more=more).start()
+        # A virtio-user device shares its memory by file, and vhost-user takes eight files.
+        eal = ["--single-file-segments"] if self.kind == "vhost" else []
+        self.peer = Testpmd(ns, [self.vdev()], log, eal, mode, more=more).start()
 
     def end(self):
         if self.peer:
@@ -175,8 +177,10 @@ class Murder:
         self.engine.put(ports=[v.port() for v in self.victims], endpoints=[v.endpoint() for v in self.victims])
         self.ledger = LedgerCheck(self.engine.call)
 
-    def sent_to(self, victim):
-        return self.engine.port_stats(victim.name)["sent_packets"]
+    def packets_of(self, victim):
+        """(to it, from it)"""
+        stats = self.engine.port_stats(victim.name)
+        return stats["sent_packets"], stats["received_packets"]
 
     def start(self, victim, generator, other):
         log = self.directory / f"{victim.name}.log"
@@ -186,8 +190,9 @@ class Murder:
             victim.start(self.machine, log, "5tswap")
 
     def await_traffic(self, generator, reflector):
-        before = self.sent_to(reflector), self.sent_to(generator)
-        wait_until(lambda: self.sent_to(reflector) - before[0] > _FULL_TRAFFIC and self.sent_to(generator) > before[1],
+        # What comes back to a generator that does not look at it fills its ring and stays there.
+        before = self.packets_of(reflector)
+        wait_until(lambda: all(now - then > _FULL_TRAFFIC for now, then in zip(self.packets_of(reflector), before)),
                    30, f"traffic {generator.name} -> {reflector.name} and back")
 
     def round(self, generator, reflector):
@@ -246,6 +251,7 @@ class Murder:
         for victim in self.victims:
             victim.end()
         if self.bystanders:
+            self.bystanders.finish()
             self.bystanders.close()
         self.engine.close()
         self.machine.delete()
