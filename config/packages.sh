@@ -14,7 +14,7 @@ build="build-essential pkg-config meson ninja-build ccache
 # To run a node (DPDK's drivers, nft for the NIC that the engine owns, IPAM plugins), and what the demo shows.
 run="dpdk iproute2 ethtool nftables containernetworking-plugins iputils-ping iperf3 jq"
 # What the tests call besides.
-test="python3-pytest python3-scapy tcpdump strace sqlite3 podman runc busybox-static clang-format
+test="python3-pytest python3-scapy tcpdump strace sqlite3 podman runc busybox-static clang-format clang
   bash-completion util-linux procps"
 
 fail() {
