@@ -298,7 +298,7 @@ TEST_F(MemifServerTest, AMissingDirectoryIsNamed) {
 // The worker is in the midst of it when the peer truncates its memory (which no seal forbids here).
 TEST_F(MemifServerTest, TruncatedUnderTraffic) {
   open();
-  for (unsigned round = 0; round < 10; ++round) {
+  for (unsigned round = 0; round < 3; ++round) {
     const auto peer = connected({1, 1, 6, 2048, 0, "", 0});
     EXPECT_EQ(facts()["sealed"], false);
     std::atomic<bool> stop{false};
@@ -319,7 +319,7 @@ TEST_F(MemifServerTest, TruncatedUnderTraffic) {
     });
     std::thread producer([&] {
       // On its own mapping this test would fault as well: so it stops before.
-      for (unsigned i = 0; i < 2000; ++i) {
+      for (unsigned i = 0; i < 500; ++i) {
         if (!peer->put(frame(64))) std::this_thread::yield();
         while (!peer->take().empty()) {
         }

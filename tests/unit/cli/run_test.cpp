@@ -103,7 +103,9 @@ TEST(Run, PortShowHasTablesAndCounters) {
 TEST(Run, AddAndDelSendTheirParameters) {
   std::vector<RpcRequest> asked;
   FakeDaemon daemon([&](const RpcRequest& request) -> Result<Json> {
-    asked.push_back({.method = request.method, .params = request.params});
+    asked.emplace_back();
+    asked.back().method = request.method;
+    asked.back().params = request.params;
     if (request.method == "port_add") {
       return parsed(R"({"id":7,"name":"vm1","domain":"default","mac":"02:00:00:00:00:01",
           "addresses":["10.244.0.2/16"],"socket":"/run/vm1.sock","socket_mode":"client"})");
