@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "dataplane/packet/access.hpp"
 #include "dataplane/packet/checksum.hpp"
 #include "dataplane/packet/linearize.hpp"
+#include "dataplane/packet/neighbor_message.hpp"
 #include "dataplane/packet/offload.hpp"
 
 namespace podwire::engine {
@@ -21,24 +21,6 @@ void turn_round(rte_mbuf* mbuf, const MacAddr& our_mac) noexcept {
   auto* ether = header_unchecked<EtherHeader>(mbuf, 0);
   ether->destination = ether->source;
   ether->source = our_mac;
-}
-
-bool is_solicited_node(const Ipv6& address) noexcept {
-  constexpr std::uint8_t kPrefix[13] = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};
-  return std::memcmp(address.bytes.data(), kPrefix, sizeof kPrefix) == 0;
-}
-
-// Options of a neighbour message: none has length zero or ends behind the message (RFC 4861 section 7.1.1).
-bool options_good(const std::uint8_t* at, std::uint32_t bytes, bool source_allowed) noexcept {
-  while (bytes != 0) {
-    if (bytes < 2 || at[1] == 0) return false;
-    const std::uint32_t length = std::uint32_t{at[1]} * 8;
-    if (length > bytes) return false;
-    if (at[0] == icmp6::kOptionSourceLinkLayer && !source_allowed) return false;
-    at += length;
-    bytes -= length;
-  }
-  return true;
 }
 
 }  // namespace
@@ -109,25 +91,11 @@ bool make_arp_reply(rte_mbuf* mbuf, const PacketMeta& meta, const MacAddr& our_m
 }
 
 const NeighborMessage* valid_solicitation(rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
-  const auto* ip = header_at<Ipv6Header>(mbuf, meta.l3_offset);
-  if (ip == nullptr || meta.l3_offset < sizeof(EtherHeader) || ip->next_header != ip_proto::kIcmpv6 ||
-      ip->hop_limit != kNeighborHopLimit) {
+  // With extension headers there is no answer: nobody asks like that, and the answer has no room for them.
+  if (meta.l3_offset < sizeof(EtherHeader) || meta.l4_offset != meta.l3_offset + sizeof(Ipv6Header))
     return nullptr;
-  }
-  const std::uint32_t offset = meta.l3_offset + std::uint32_t{sizeof(Ipv6Header)};
-  const std::uint32_t bytes = ip->payload_length.host();
-  const auto* message = header_at<NeighborMessage>(mbuf, offset);
-  if (message == nullptr || bytes < sizeof(NeighborMessage) || offset + bytes > mbuf->data_len)
-    return nullptr;
-  if (message->icmp.type != icmp6::kNeighborSolicitation || message->icmp.code != 0 ||
-      message->target.is_multicast()) {
-    return nullptr;
-  }
-  const bool unspecified = ip->source.is_zero();
-  if (ip->source.is_multicast() || (unspecified && !is_solicited_node(ip->destination))) return nullptr;
-  const auto* options = reinterpret_cast<const std::uint8_t*>(message + 1);
-  if (!options_good(options, bytes - std::uint32_t{sizeof(NeighborMessage)}, !unspecified)) return nullptr;
-  return verify_l4(mbuf, meta.l3_offset, offset, ip_proto::kIcmpv6) ? message : nullptr;
+  const auto discovery = discovery_of(mbuf, meta);
+  return discovery && discovery->type == icmp6::kNeighborSolicitation ? discovery->message : nullptr;
 }
 
 bool make_neighbor_advertisement(rte_mbuf* mbuf, PacketMeta& meta, const MacAddr& our_mac,

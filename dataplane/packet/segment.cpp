@@ -33,7 +33,8 @@ bool check_ipv6(rte_mbuf* packet, Plan& plan, std::uint32_t& ip_bytes) noexcept 
   const auto* ip = header_at<Ipv6Header>(packet, plan.l3_offset);
   if (ip == nullptr) return false;
   const auto chain = walk_ipv6_chain(packet, static_cast<std::uint16_t>(plan.l3_offset));
-  if (!chain.complete || chain.is_fragment || chain.protocol != ip_proto::kTcp) return false;
+  if (!chain.complete || chain.is_fragment || chain.authenticated || chain.protocol != ip_proto::kTcp)
+    return false;
   if (chain.offset != plan.l4_offset) return false;
   ip_bytes = std::uint32_t{sizeof(Ipv6Header)} + ip->payload_length.host();
   return true;

@@ -23,7 +23,8 @@ struct DhcpStage {
   }
 
  private:
-  static void serve(Context& ctx, Burst& burst, std::uint16_t i, HostConfig kind) noexcept {
+  [[gnu::cold, gnu::noinline]] static void serve(Context& ctx, Burst& burst, std::uint16_t i,
+                                                 HostConfig kind) noexcept {
     auto* mbuf = burst.mbufs[i];
     const auto& meta = burst.meta[i];
     if (meta.from_tunnel || meta.ingress_role != static_cast<std::uint8_t>(api::PortRole::kPod)) return;

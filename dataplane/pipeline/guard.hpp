@@ -51,7 +51,9 @@ struct GuardStage {
     return false;
   }
 
-  static bool asks(rte_mbuf* mbuf, const PacketMeta& meta, const PortEntry& port) noexcept {
+  // Out of line: it is for the few packets that are not allowed.
+  [[gnu::cold, gnu::noinline]] static bool asks(rte_mbuf* mbuf, const PacketMeta& meta,
+                                                const PortEntry& port) noexcept {
     const auto mac = header_unchecked<EtherHeader>(mbuf, 0)->source;
     return port.lease(mac) != nullptr && asks_for_address(mbuf, meta, mac);
   }

@@ -7,8 +7,7 @@
 #include "dataplane/headers/headers.hpp"
 #include "dataplane/packet/access.hpp"
 #include "dataplane/packet/burst.hpp"
-#include "dataplane/packet/checksum.hpp"
-#include "dataplane/packet/offload.hpp"
+#include "dataplane/packet/ipv6_chain.hpp"
 #include "dataplane/pipeline/context.hpp"
 
 namespace podwire::engine {
@@ -62,50 +61,19 @@ inline ParseResult parse_ipv4(rte_mbuf* mbuf, PacketMeta& meta) noexcept {
   return {};
 }
 
-// Walks the extension headers (RFC 8200 section 4.1). A chain that leaves the first segment ends the walk:
-// the packet is forwarded by its addresses, without L4.
+// A chain of extension headers that leaves the first segment ends the walk: the packet is forwarded by its
+// addresses, without L4.
 inline ParseResult parse_ipv6(rte_mbuf* mbuf, PacketMeta& meta) noexcept {
   const auto* ip = header_at<Ipv6Header>(mbuf, meta.l3_offset);
   if (ip == nullptr) return ParseResult::bad(DropReason::frame_too_short);
   if ((ip->version_class_flow.host() >> 28) != 6) return ParseResult::bad(DropReason::bad_ipv6_header);
   const std::uint32_t end = meta.l3_offset + std::uint32_t{sizeof(Ipv6Header)} + ip->payload_length.host();
   if (end > mbuf->pkt_len) return ParseResult::bad(DropReason::frame_too_short);
-  std::uint32_t offset = meta.l3_offset + std::uint32_t{sizeof(Ipv6Header)};
-  meta.ip_proto = ip->next_header;
-  for (int headers = 0; headers < 8; ++headers) {
-    struct Extension {
-      std::uint8_t next_header;
-      std::uint8_t length;
-    };
-    switch (meta.ip_proto) {
-      case ip_proto::kHopByHop:
-      case ip_proto::kRouting:
-      case ip_proto::kDestinationOptions:
-      case ip_proto::kAh: {
-        const auto* extension = header_at<Extension>(mbuf, offset);
-        if (extension == nullptr) return {};
-        const std::uint32_t bytes =
-            meta.ip_proto == ip_proto::kAh ? (extension->length + 2u) * 4 : (extension->length + 1u) * 8;
-        meta.ip_proto = extension->next_header;
-        offset += bytes;
-        if (offset > end) return ParseResult::bad(DropReason::bad_ipv6_header);
-        break;
-      }
-      case ip_proto::kFragment: {
-        const auto* fragment = header_at<Ipv6FragmentHeader>(mbuf, offset);
-        if (fragment == nullptr) return {};
-        meta.is_fragment = true;
-        meta.ip_proto = fragment->next_header;
-        if ((fragment->offset_flags.host() & 0xfff8) != 0) return {};
-        offset += sizeof *fragment;
-        if (offset > end) return ParseResult::bad(DropReason::bad_ipv6_header);
-        break;
-      }
-      default:
-        note_l4(mbuf, meta, offset, end - offset);
-        return {};
-    }
-  }
+  const auto chain = walk_ipv6_chain(mbuf, meta.l3_offset, *ip);
+  if (chain.malformed) return ParseResult::bad(DropReason::bad_ipv6_header);
+  meta.ip_proto = chain.protocol;
+  meta.is_fragment = chain.has_fragment;
+  if (chain.complete && !chain.later_fragment) note_l4(mbuf, meta, chain.offset, end - chain.offset);
   return {};
 }
 

@@ -44,10 +44,10 @@ Layout find_layout(rte_mbuf* packet) noexcept {
     const auto* ip = header_at<Ipv6Header>(packet, layout.l3);
     if (ip == nullptr || (ip->version_class_flow.host() >> 28) != 6) return layout;
     const auto chain = walk_ipv6_chain(packet, layout.l3);
-    if (!chain.complete || chain.is_fragment) return layout;
+    if (!chain.complete || chain.is_fragment || chain.authenticated) return layout;
     layout.v6 = true;
     layout.protocol = chain.protocol;
-    layout.l4 = chain.offset;
+    layout.l4 = static_cast<std::uint16_t>(chain.offset);  // in the first segment
   }
   if (layout.protocol != ip_proto::kTcp && layout.protocol != ip_proto::kUdp) layout.l4 = 0;
   return layout;

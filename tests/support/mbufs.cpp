@@ -84,7 +84,7 @@ PacketMeta meta_of(rte_mbuf* mbuf, std::uint16_t l2_bytes) {
     const auto chain = walk_ipv6_chain(mbuf, l2_bytes);
     meta.ip_proto = chain.protocol;
     meta.is_fragment = chain.is_fragment;
-    if (chain.complete && !chain.later_fragment) meta.l4_offset = chain.offset;
+    if (chain.complete && !chain.later_fragment) meta.l4_offset = static_cast<std::uint16_t>(chain.offset);
   }
   return meta;
 }
