@@ -122,8 +122,6 @@ PortEntry make_port_entry(const Intent& intent, const api::Port& port, Port* dev
     const auto* endpoint = intent.endpoint(id);
     return endpoint->addresses.empty() && endpoint->allowed_pairs.empty();
   });
-  for (const auto id : endpoints) add_sources(entry, *intent.endpoint(id), all_without);
-  add_sources4(entry);
   entry.may_configure_hosts = endpoints.empty();
   for (const auto id : endpoints) {
     const auto& endpoint = *intent.endpoint(id);
@@ -131,6 +129,7 @@ PortEntry make_port_entry(const Intent& intent, const api::Port& port, Port* dev
     if (!endpoint.allowed_pairs.empty()) entry.may_configure_hosts = true;
     if (endpoint.dhcp) entry.leases.push_back(make_lease(*intent.domain(port.domain), endpoint, entry.mtu));
   }
+  add_sources4(entry);
   return entry;
 }
 

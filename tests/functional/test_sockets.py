@@ -309,7 +309,7 @@ def test_the_engines_configuration_file_must_be_an_object(tmp_path, text):
 
 
 @pytest.mark.parametrize("key, value, status, says", [
-    ("cpus", [1000], 2, "1000"), ("idel", "busy", 2, "idle"), ("socket", "/nonexistent/engine.sock", 1, "/nonexistent")])
+    ("cpus", [1000], 2, "1000"), ("idel", "busy", 2, "idle"), ("socket", "/dev/null/engine.sock", 1, "/dev/null")])
 def test_a_bad_configuration_ends_with_2_and_a_failed_start_with_1(engine, tmp_path, key, value, status, says):
     """systemd must not start the former again and again (RestartPreventExitStatus in config/)."""
     file = tmp_path / "engine.json"
