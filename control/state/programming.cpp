@@ -223,7 +223,10 @@ Result<std::vector<std::string>> EngineReconciler::differences() {
       PODWIRE_TRY(out, engine_differences(session));
       return {};
     };
-    PODWIRE_CHECK(submit(std::move(change)));
+    if (auto asked = submit(std::move(change)); !asked) {
+      if (asked.error().code != ErrorCode::kUnavailable) return asked.error();
+      out.push_back(asked.error().message);  // it has just gone
+    }
   } else {
     const auto reason = state().last_error;
     out.push_back("the engine is not connected" + (reason.empty() ? "" : ": " + reason) +

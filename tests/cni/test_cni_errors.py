@@ -48,7 +48,6 @@ def test_1_incompatible_version(node, fails, version):
     ("deviceID", "0000:01:00.0"),
     ("dns", {"servers": ["10.0.0.1"]}),
     ("aliases", {"net": ["a"]}),
-    ("CNIDeviceInfoFile", "/var/run/x.json"),
 ])
 def test_2_unsupported_field(node, fails, key, value):
     error = fails(config=node.config_of(runtimeConfig={key: value}))
@@ -233,6 +232,6 @@ def test_the_shipped_conflist_is_taken(node, pod):
     path = pathlib.Path(__file__).parents[2] / "config" / "10-podwire.conflist"
     shipped = json.loads(path.read_text())
     plugin = shipped["plugins"][0]
-    assert plugin["capabilities"] == {"ips": True, "mac": True}
+    assert plugin["capabilities"] == {"ips": True, "mac": True, "CNIDeviceInfoFile": True}
     p = pod(network=shipped["name"], **{k: v for k, v in plugin.items() if k != "type"})
     p.check()

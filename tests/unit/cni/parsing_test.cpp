@@ -170,7 +170,6 @@ TEST(NetworkConfig, RefusesUnsupportedRuntimeConfigByNameAndValue) {
                                   {"deviceID", R"("0000:01:00.0")"},
                                   {"dns", R"({"servers":["1.1.1.1"]})"},
                                   {"aliases", R"(["x"])"},
-                                  {"CNIDeviceInfoFile", R"("/tmp/x")"},
                                   {"infinibandGUID", R"("c2:11")"}};
   for (const auto& [name, value] : cases) {
     const auto error = error_of(with("\"runtimeConfig\":{\"" + std::string(name) + "\":" + value + "}"));

@@ -138,8 +138,8 @@ TEST_F(SocketInterfaceTest, WhatDoesNotFitIsRefusedByName) {
     const char* named;
   };
   const Case cases[] = {
-      {{{"interface", "memfi"}}, "did you mean \"memif\""},
-      {{{"interface", 1}}, "interface must be a string"},
+      {{{"interface", "memfi"}}, "must be one of \"tap\", \"memif\", \"vhostuser\""},
+      {{{"interface", 1}}, "interface must be one of"},
       {{{"ringSize", 512}}, "ringSize is for interface \"memif\"; this one is \"tap\""},
       {{{"socketMode", "server"}}, "socketMode is for interface \"memif\" or \"vhostuser\""},
       {{{"dhcp", true}}, "dhcp is for interface"},
