@@ -102,9 +102,8 @@ def test_traffic_across_vxlan(switch, station):
 
 
 def test_jumbo_frames(switch, station):
-    """Larger than a ring's buffer: they are merged."""
     tap = switch.add("jumbo-tap", 30, BLUE, mtu=8950)
-    pod = station("jumbo", 31, BLUE, mtu=8950)
+    pod = station("jumbo", 31, BLUE, mtu=8950, testpmd=["--mbuf-size=10240", "--max-pkt-len=9018"])
     reach(tap, pod)
     reach(pod, tap)
     for size in (1451, 2048, 4096, 8950 - 28):
