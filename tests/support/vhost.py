@@ -20,7 +20,7 @@ class Testpmd:
     def __init__(self, ns, directory, vdevs, arguments=(), lcores="0,1", memory_mib=192):
         self.prefix = f"pwtv{os.getpid()}_{next(_numbers)}"
         self.log = pathlib.Path(directory) / f"{self.prefix}.log"
-        argv = ["ip", "netns", "exec", ns.name, "stdbuf", "-oL", "dpdk-testpmd", "-l", lcores, "--no-pci", "--no-telemetry", "--in-memory",
+        argv = ["ip", "netns", "exec", ns.name, "stdbuf", "-oL", "dpdk-testpmd", "--lcores", lcores, "--no-pci", "--no-telemetry", "--in-memory",
                 "--single-file-segments", "-m", memory_mib, "--file-prefix", self.prefix]
         for vdev in vdevs:
             argv += ["--vdev", vdev]
@@ -47,7 +47,10 @@ class Testpmd:
         """The matches of `pattern` in what the command prints, once there are some."""
         before = len(self.output())
         self.command(line)
-        return wait_until(lambda: re.findall(pattern, self.output()[before:]), timeout, f"testpmd answering {line!r}")
+        try:
+            return wait_until(lambda: re.findall(pattern, self.output()[before:]), timeout, f"testpmd answering {line!r}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.output()[before:]}") from None
 
     def ready(self, timeout=30):
         def prompt():

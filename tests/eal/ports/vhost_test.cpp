@@ -193,6 +193,23 @@ TEST_F(VhostTest, SegmentationTowardsTheGuestUsesMergedBuffers) {
   EXPECT_GT(header.buffers, 4);
 }
 
+TEST_F(VhostTest, JumboFramesBothWays) {
+  config_.mtu = 9000;
+  VhostPeer peer(*reactor_);
+  open_with(peer, kBasic);
+  EXPECT_EQ(port_->capabilities().max_frame, 9014);
+  for (const std::size_t payload : {1448u, 2035u, 2036u, 4096u, 8960u}) {
+    const auto frame = tcp_packet(payload).bytes();
+    peer.transmit({}, frame);
+    rte_mbuf* packet = receive_one();
+    ASSERT_NE(packet, nullptr);
+    EXPECT_EQ(TestPools::bytes(packet), frame);
+    ASSERT_TRUE(send(packet));
+    VnetHeader header;
+    EXPECT_EQ(peer.receive(header), frame) << payload;
+  }
+}
+
 TEST_F(VhostTest, APacketThatSharesItsBytesIsCopiedBeforeTheyAreWritten) {
   VhostPeer peer(*reactor_);
   open_with(peer, kBasic | kGuestOffloads);
