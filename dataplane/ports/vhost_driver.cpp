@@ -136,6 +136,7 @@ Result<void> VhostDriver::register_socket() {
   const std::filesystem::path directory = rte_eal_get_runtime_dir();
   std::error_code ignored;
   std::filesystem::create_directories(directory, ignored);
+  std::filesystem::permissions(directory, std::filesystem::perms::owner_all, ignored);
   path_ = directory / ("vhost-" + std::to_string(::getpid()) + "-" + std::to_string(serial++));
   std::filesystem::remove(path_, ignored);
   const auto failed = [&](const char* what) {

@@ -1,5 +1,5 @@
 """vhost-user ports against dpdk-testpmd with net_virtio_user: traffic with tap pods and across VXLAN, both socket
-roles, several queues, jumbo frames, peers that die under traffic and come back, sockets, and the cost of idling."""
+roles, several queues, peers that die under traffic and come back, sockets, and the cost of idling."""
 import json
 import os
 import socket
@@ -99,20 +99,6 @@ def test_traffic_across_vxlan(switch, station):
     switch.wire.send(switch.encap(Ether(src="02:00:00:00:ee:02", dst="02:00:00:00:ee:01") /
                                   IP(src="10.244.2.7", dst=pod.ip4) / UDP(dport=9) / b"in", source=PEER))
     assert arrival(pod.wire, "the decapsulated packet", dport=9).startswith(b"in")
-
-
-def test_jumbo_frames(switch, station):
-    """Larger than a ring's buffer: they are merged."""
-    tap = switch.add("jumbo-tap", 30, BLUE, mtu=8950)
-    pod = station("jumbo", 31, BLUE, mtu=8950)
-    reach(tap, pod)
-    reach(pod, tap)
-    for size in (1451, 2048, 4096, 8950 - 28):
-        payload = os.urandom(size)
-        for source, target in ((tap, pod), (pod, tap)):
-            source.wire.send(udp(source, target, payload))
-            assert arrival(target.wire, f"{size} bytes") == payload
-    switch.remove(tap)
 
 
 def test_several_queues(switch, station):

@@ -20,11 +20,11 @@ class Testpmd:
     def __init__(self, ns, directory, vdevs, arguments=(), lcores="0,1", memory_mib=192):
         self.prefix = f"pwtv{os.getpid()}_{next(_numbers)}"
         self.log = pathlib.Path(directory) / f"{self.prefix}.log"
-        argv = ["ip", "netns", "exec", ns.name, "stdbuf", "-oL", "dpdk-testpmd", "-l", lcores, "--no-pci", "--no-telemetry", "--in-memory",
+        argv = ["ip", "netns", "exec", ns.name, "stdbuf", "-oL", "dpdk-testpmd", "--lcores", lcores, "--no-pci", "--no-telemetry", "--in-memory",
                 "--single-file-segments", "-m", memory_mib, "--file-prefix", self.prefix]
         for vdev in vdevs:
             argv += ["--vdev", vdev]
-        argv += ["--", "-i", "--total-num-mbufs=16384", *arguments]
+        argv += ["--", "-i", "--total-num-mbufs=8192", *arguments]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.PIPE, stdout=log,
                                             stderr=subprocess.STDOUT)
@@ -47,7 +47,10 @@ class Testpmd:
         """The matches of `pattern` in what the command prints, once there are some."""
         before = len(self.output())
         self.command(line)
-        return wait_until(lambda: re.findall(pattern, self.output()[before:]), timeout, f"testpmd answering {line!r}")
+        try:
+            return wait_until(lambda: re.findall(pattern, self.output()[before:]), timeout, f"testpmd answering {line!r}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.output()[before:]}") from None
 
     def ready(self, timeout=30):
         def prompt():
@@ -74,7 +77,8 @@ class VhostStation:
     """A pod on a Switch whose interface reaches the engine through vhost-user: testpmd forwards between the virtio
     device and eth0 of the pod's namespace, whose far side is what tests hold."""
 
-    def __init__(self, switch, name, number, domain, directory, queues=1, server=True, mtu=None, peer=True, **port_options):
+    def __init__(self, switch, name, number, domain, directory, queues=1, server=True, mtu=None, peer=True,
+                 testpmd=(), **port_options):
         self.switch, self.name, self.domain, self.queues, self.server = switch, name, domain, queues, server
         self.directory = directory
         self.mac = f"02:00:00:00:00:{number:02x}"
@@ -84,6 +88,7 @@ class VhostStation:
         self.endpoint = next(switch.endpoint_ids)
         self.socket = f"{directory}/{name}.sock"
         self.port_options = port_options
+        self.testpmd_arguments = testpmd
         self.ns = Netns(name, ipv6=False)
         self.fds = []
         self.testpmd = self.wire = None
@@ -110,7 +115,7 @@ class VhostStation:
     def start_peer(self, extra=""):
         """A new testpmd as the peer, up and forwarding."""
         self.testpmd = Testpmd(self.ns, self.directory, [self.virtio_user(extra), "net_tap0,iface=eth0"],
-                               [f"--rxq={self.queues}", f"--txq={self.queues}"]).ready()
+                               [f"--rxq={self.queues}", f"--txq={self.queues}", *self.testpmd_arguments]).ready()
         self.wait_link("up")
         self.ns.ip(f"link set eth0 mtu {self.mtu}")
         self.testpmd.ask("start", "packet forwarding - ports=2")
