@@ -7,6 +7,7 @@
 #                                 functional   pytest and scapy on network namespaces
 #                                 cni          the plugin as a runtime calls it
 #                                 sanitizers   unit and eal under ASan and UBSan, the publisher's under TSan
+#                                 fuzz         each libFuzzer target for 10 s on its kept corpus
 #   tests/run.sh murder [--rounds N]   kills memif and vhost peers under traffic N times (200; `functional` does it 20
 #                                      times) and ends with a line "murder: rounds=... engine_deaths=..."
 #   PYTEST_ARGUMENTS="-k vxlan"   is handed to pytest
@@ -18,7 +19,7 @@ cd "$repo" || exit 1
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin  # Debian's own meson and python3, whatever else is installed
 export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 
-all_parts="unit eal functional cni sanitizers"
+all_parts="unit eal functional cni sanitizers fuzz"
 rounds=200
 parts=""
 while [ $# -gt 0 ]; do
@@ -144,6 +145,8 @@ if wants sanitizers; then
     crashed+=(--crashed build-tsan)
   fi
 fi
+
+wants fuzz && { timed fuzz tests/fuzz.sh 10 || crashed+=(--crashed fuzz); }
 
 section "time"
 printf '%s\n' "${times[@]}"

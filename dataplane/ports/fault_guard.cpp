@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <csignal>
@@ -35,7 +36,7 @@ struct GuardedRegion::Slot {
 
 // Static and never destroyed: the handler may run until the process ends.
 struct FaultTable {
-  static constexpr std::size_t kSlots = 16384;
+  static constexpr std::size_t kSlots = 128 * 1024;  // 32 regions for each of 4096 ports
   using Slot = GuardedRegion::Slot;
 
   struct Region {
@@ -51,11 +52,13 @@ struct FaultTable {
   static Slot slots[kSlots];
   static std::atomic<std::size_t> used;  // slots from here on were never taken
   static std::mutex changes;             // for writers
+  static std::size_t first_free;         // no slot below is free
 };
 
 GuardedRegion::Slot FaultTable::slots[kSlots];
 std::atomic<std::size_t> FaultTable::used{0};
 std::mutex FaultTable::changes;
+std::size_t FaultTable::first_free = 0;
 
 bool FaultTable::find(std::uintptr_t address, Region& out) noexcept {
   const auto count = used.load(std::memory_order_acquire);
@@ -94,12 +97,15 @@ bool replace_huge_page(std::uintptr_t at, std::size_t bytes) noexcept {
 // page goes with it: nobody needs the rest of a condemned region.
 bool replace_page(std::uintptr_t address, const FaultTable::Region& region) noexcept {
   constexpr unsigned kSinglePages = 16;
+  constexpr std::size_t kLargestPage = 2u << 20;  // zeroing a larger one takes its thread too long
   const auto mask = ~(region.page_bytes - 1);
   const auto at = address & mask;
   if (region.slot->faults.fetch_add(1, std::memory_order_relaxed) >= kSinglePages)
     return map_anonymous(at, ((region.end + region.page_bytes - 1) & mask) - at, 0);
   static const auto plain_page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  if (region.page_bytes > plain_page && replace_huge_page(at, region.page_bytes)) return true;
+  if (region.page_bytes > plain_page && region.page_bytes <= kLargestPage &&
+      replace_huge_page(at, region.page_bytes))
+    return true;
   return map_anonymous(at, region.page_bytes, 0);
 }
 
@@ -125,6 +131,8 @@ GuardedRegion::~GuardedRegion() {
   if (slot_ == nullptr) return;
   const std::lock_guard lock(FaultTable::changes);
   slot_->write(0, 0, 0, nullptr);
+  FaultTable::first_free =
+      std::min(FaultTable::first_free, static_cast<std::size_t>(slot_ - FaultTable::slots));
 }
 
 Result<GuardedRegion> GuardedRegion::add(void* address, std::size_t bytes, std::size_t page_bytes,
@@ -136,7 +144,7 @@ Result<GuardedRegion> GuardedRegion::add(void* address, std::size_t bytes, std::
                                            " is empty or not aligned to them"};
   }
   const std::lock_guard lock(FaultTable::changes);
-  for (std::size_t i = 0; i < FaultTable::kSlots; ++i) {
+  for (auto& i = FaultTable::first_free; i < FaultTable::kSlots; ++i) {
     auto& slot = FaultTable::slots[i];
     if (slot.end.load(std::memory_order_relaxed) != 0) continue;
     slot.write(begin, begin + bytes, page_bytes, &condemned);

@@ -10,7 +10,6 @@ namespace {
 
 constexpr unsigned kMessagesAtOnce = 64;  // then others have their turn
 constexpr unsigned kAcceptedAtOnce = 16;
-constexpr std::chrono::seconds kLogInterval{5};  // a peer that comes and goes does not fill the log
 
 }  // namespace
 
@@ -110,8 +109,9 @@ Result<void> Control::take_messages() {
     retry_delay_ = kFirstRetry;
     last_error_.clear();
     auto link = handshake_->take_link();
-    spdlog::info("{}: memif peer \"{}\" ({}) is connected, {} rings in, {} out", options_.port,
-                 link->peer.name, link->peer.interface, link->incoming.size(), link->outgoing.size());
+    log(false, "memif peer \"" + link->peer.name + "\" (" + link->peer.interface + ") is connected, " +
+                   std::to_string(link->incoming.size()) + " rings in, " +
+                   std::to_string(link->outgoing.size()) + " out");
     events_.connected(std::move(link));
   }
   return {};
@@ -127,7 +127,7 @@ void Control::finish(const Error& reason) {
   if (violation) ++violations_;
   last_disconnect_ = reason.message;
   if (!connected_) last_error_ = reason.message;
-  log_disconnect(reason.message, violation);
+  log(violation, "memif peer disconnected: " + reason.message);
   static_cast<void>(send_message(peer_.get(), make_disconnect(reason.message)));
   if (std::exchange(connected_, false)) events_.disconnected();
   deadline_ = {};
@@ -137,17 +137,24 @@ void Control::finish(const Error& reason) {
   if (options_.role == Role::kClient) retry_later();
 }
 
-void Control::log_disconnect(const std::string& reason, bool violation) {
+// A peer that comes and goes does not fill the log: ten lines at once, then one in five seconds.
+void Control::log(bool bad, const std::string& what) {
+  constexpr unsigned kMostCredit = 10;
+  constexpr std::chrono::seconds kInterval{5};
   const auto now = std::chrono::steady_clock::now();
-  if (now - last_log_ < kLogInterval && last_log_ != std::chrono::steady_clock::time_point{}) {
+  const auto earned =
+      static_cast<unsigned>(std::min<std::int64_t>((now - last_log_) / kInterval, kMostCredit));
+  if (earned != 0) last_log_ = now;
+  log_credit_ = std::min(log_credit_ + earned, kMostCredit);
+  if (log_credit_ == 0) {
     ++unlogged_;
     return;
   }
-  last_log_ = now;
-  const auto more = unlogged_ == 0 ? "" : " (and " + std::to_string(unlogged_) + " times before)";
-  spdlog::log(violation ? spdlog::level::warn : spdlog::level::info, "{}: memif peer disconnected: {}{}",
-              options_.port, reason, more);
+  --log_credit_;
+  const auto more =
+      unlogged_ == 0 ? "" : " (" + std::to_string(unlogged_) + " lines like this left out before)";
   unlogged_ = 0;
+  spdlog::log(bad ? spdlog::level::warn : spdlog::level::info, "{}: {}{}", options_.port, what, more);
 }
 
 void Control::try_to_connect() {

@@ -60,7 +60,7 @@ class Control {
   void finish(const Error& reason);
   void try_to_connect();
   void retry_later();
-  void log_disconnect(const std::string& reason, bool violation);
+  void log(bool bad, const std::string& what);
 
   const ControlOptions options_;
   Reactor& reactor_;
@@ -81,6 +81,7 @@ class Control {
   std::string last_disconnect_, last_error_;
   std::uint64_t connects_ = 0, violations_ = 0;
   std::chrono::steady_clock::time_point last_log_{};
+  unsigned log_credit_ = 10;
   std::uint64_t unlogged_ = 0;
 };
 

@@ -114,8 +114,7 @@ TEST_F(FaultGuardTest, ALostHugePageIsReplacedAsAWhole) {
   EXPECT_EQ(memory[kHugePage - 1], 0x5A);
 }
 
-// Pages of a size of which this machine has none left.
-TEST_F(FaultGuardTest, AnEmptyPoolOfHugePagesGivesPlainOnes) {
+TEST_F(FaultGuardTest, ALostGiantPageBecomesPlainOnes) {
   constexpr std::size_t kGiantPage = 1u << 30;
   void* room = ::mmap(nullptr, 2 * kGiantPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   ASSERT_NE(room, MAP_FAILED);
