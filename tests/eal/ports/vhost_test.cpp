@@ -335,6 +335,31 @@ TEST_F(VhostTest, HalfAMessageHoldsUpNobody) {
   EXPECT_TRUE(slow.closed());
 }
 
+TEST_F(VhostTest, AnIommuIsOfferedWhereItIsConfigured) {
+  constexpr auto kIommu = feature_bits(VirtioFeature::kAccessPlatform);
+  open();
+  {
+    VhostPeer peer(*reactor_);
+    ASSERT_TRUE(peer.connect(config_.socket));
+    EXPECT_EQ(peer.ask(VhostRequest::kGetFeatures) & kIommu, 0u);
+    EXPECT_EQ(peer.ask(VhostRequest::kGetProtocolFeatures) & kVhostIommuProtocolFeatures, 0u);
+  }
+  port_.reset();
+  config_.iommu = true;
+  open();
+  VhostPeer peer(*reactor_);
+  ASSERT_TRUE(peer.connect(config_.socket));
+  EXPECT_EQ(peer.ask(VhostRequest::kGetFeatures) & kIommu, kIommu);
+  EXPECT_NE(peer.ask(VhostRequest::kGetProtocolFeatures) & kVhostIommuProtocolFeatures, 0u);
+  peer.send(VhostRequest::kSetProtocolFeatures, kVhostProtocolFeatures | kVhostIommuProtocolFeatures);
+  int channel[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel), 0);
+  const UniqueFd ours(channel[0]), theirs(channel[1]);
+  peer.send(static_cast<std::uint32_t>(VhostRequest::kSetBackendRequestFd), nullptr, 0, {theirs.get()});
+  EXPECT_EQ(peer.ask(VhostRequest::kGetQueueNum), 1u);
+  EXPECT_EQ(port_->describe()["state"], "connected");
+}
+
 TEST_F(VhostTest, SocketModesAndRemoval) {
   config_.socket_permissions = 0660;
   config_.socket_group = 4242;
