@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <mutex>
 
+extern "C" int __sigaction(int, const struct sigaction*, struct sigaction*) noexcept;  // the C library's own
+
 namespace podwire::engine {
 
 // `version` is odd while the slot is being written. A thread that faults holds its region, so that slot does
@@ -109,7 +111,14 @@ bool replace_page(std::uintptr_t address, const FaultTable::Region& region) noex
   return map_anonymous(at, region.page_bytes, 0);
 }
 
-void on_bus_error(int, siginfo_t* info, void*) noexcept {
+std::atomic<bool> installed{false};
+
+// What a library has set for SIGBUS meanwhile. DPDK does so for each huge page that it takes at run time, and
+// jumps out of the handler: that is for the thread that takes the page, and must not leave the others without
+// the guard.
+thread_local constinit struct sigaction library_action {};
+
+void on_bus_error(int signal, siginfo_t* info, void* context) noexcept {
   const int saved = errno;
   FaultTable::Region region;
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
@@ -120,6 +129,11 @@ void on_bus_error(int, siginfo_t* info, void*) noexcept {
       errno = saved;
       return;
     }
+  }
+  if (by_access && library_action.sa_handler != SIG_DFL && library_action.sa_handler != SIG_IGN) {
+    if ((library_action.sa_flags & SA_SIGINFO) != 0)
+      return library_action.sa_sigaction(signal, info, context);
+    return library_action.sa_handler(signal);
   }
   std::signal(SIGBUS, SIG_DFL);
   if (!by_access) std::raise(SIGBUS);
@@ -161,7 +175,20 @@ void install_fault_guard() {
   action.sa_sigaction = on_bus_error;
   action.sa_flags = SA_SIGINFO;
   sigemptyset(&action.sa_mask);
-  ::sigaction(SIGBUS, &action, nullptr);
+  __sigaction(SIGBUS, &action, nullptr);
+  installed.store(true, std::memory_order_release);
 }
 
 }  // namespace podwire::engine
+
+// In the place of the C library's, for our libraries as well: whoever sets SIGBUS once the guard is there
+// sets it for its own thread, behind the guard.
+extern "C" int sigaction(int signal, const struct sigaction* action, struct sigaction* former) noexcept {
+  using podwire::engine::library_action;
+  if (signal != SIGBUS || !podwire::engine::installed.load(std::memory_order_acquire))
+    return __sigaction(signal, action, former);
+  const auto before = library_action;
+  if (action != nullptr) library_action = *action;
+  if (former != nullptr) *former = before;
+  return 0;
+}

@@ -40,7 +40,8 @@ class GuardedRegion {
   Slot* slot_ = nullptr;
 };
 
-// Takes over SIGBUS. Calling it again does nothing.
+// Takes over SIGBUS for good: what a library sets with sigaction(2) from then on is called behind the guard,
+// in the thread that set it. Calling it again does nothing.
 void install_fault_guard();
 
 }  // namespace podwire::engine

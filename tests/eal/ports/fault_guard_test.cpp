@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <csetjmp>
 #include <csignal>
 #include <cstring>
 #include <memory>
@@ -175,6 +176,29 @@ TEST_F(FaultGuardTest, AMovedGuardGuardsOn) {
 
 TEST_F(FaultGuardTest, ASentSignalIsFatal) {
   EXPECT_EXIT(::kill(::getpid(), SIGBUS), testing::KilledBySignal(SIGBUS), "");
+}
+
+// As DPDK does whenever it takes a huge page at run time.
+TEST_F(FaultGuardTest, ALibrarysHandlerServesItsOwnThreadBehindTheGuard) {
+  static sigjmp_buf way_out;
+  struct sigaction mine {
+  }, former{};
+  mine.sa_handler = [](int) { ::siglongjmp(way_out, 1); };
+  ASSERT_EQ(::sigaction(SIGBUS, &mine, &former), 0);
+  const Memory guarded(2 * 4096), other(4096);
+  const auto region = guard(guarded, 2 * 4096);
+  guarded.truncate(0);
+  other.truncate(0);
+  EXPECT_EQ(guarded[0], 0);
+  std::thread([&] { EXPECT_EQ(guarded[4096], 0); }).join();
+  bool jumped = true;
+  if (::sigsetjmp(way_out, 1) == 0) {
+    other[0] = 1;
+    jumped = false;
+  }
+  EXPECT_TRUE(jumped);
+  ASSERT_EQ(::sigaction(SIGBUS, &former, nullptr), 0);
+  EXPECT_EXIT(other[0] = 1, testing::KilledBySignal(SIGBUS), "");
 }
 
 TEST_F(FaultGuardTest, RefusesWhatIsNotAligned) {
