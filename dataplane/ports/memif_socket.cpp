@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -63,40 +64,16 @@ Result<Listener> Listener::open(const std::string& path, unsigned group, unsigne
                        (errno == ENOENT ? ": its directory is missing, make it first" : ": bind"));
   }
   // Connections are refused until listen().
-  struct stat status {};
-  if (::lstat(path.c_str(), &status) != 0) return errno_error("socket " + path);
-  listener.path_ = path;
-  listener.device_ = status.st_dev;
-  listener.inode_ = status.st_ino;
-  if (group != status.st_gid && ::lchown(path.c_str(), static_cast<uid_t>(-1), group) != 0)
-    return errno_error("socket " + path + ": giving it to group " + std::to_string(group));
-  if (::chmod(path.c_str(), static_cast<mode_t>(permissions)) != 0)
-    return errno_error("socket " + path + ": setting its permissions");
+  PODWIRE_TRY(listener.file_, SocketFile::adopt(path, group, permissions));
   if (::listen(listener.fd_.get(), 8) != 0) return errno_error("socket " + path + ": listen");
   return listener;
-}
-
-Listener::~Listener() {
-  if (!fd_) return;
-  struct stat status {};
-  if (!path_.empty() && ::lstat(path_.c_str(), &status) == 0 && status.st_dev == device_ &&
-      status.st_ino == inode_) {
-    ::unlink(path_.c_str());
-  }
-}
-
-void Listener::swap(Listener& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(fd_, other.fd_);
-  std::swap(device_, other.device_);
-  std::swap(inode_, other.inode_);
 }
 
 Result<std::optional<UniqueFd>> Listener::accept() const {
   UniqueFd fd(::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (fd) return std::optional(std::move(fd));
   if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return std::optional<UniqueFd>();
-  return errno_error("socket " + path_ + ": accept");
+  return errno_error("a socket: accept");
 }
 
 Result<UniqueFd> connect_socket(const std::string& path) {

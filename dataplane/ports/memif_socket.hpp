@@ -2,8 +2,6 @@
 // thread only. No DPDK in here.
 #pragma once
 
-#include <sys/stat.h>
-
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +9,7 @@
 #include "dataplane/base/result.hpp"
 #include "dataplane/base/unique_fd.hpp"
 #include "dataplane/ports/memif_protocol.hpp"
+#include "dataplane/ports/socket_file.hpp"
 
 namespace podwire::engine::memif {
 
@@ -20,24 +19,13 @@ class Listener {
   // Replaces a socket file that nobody listens on any more; one that somebody does is left alone and an
   // error. Nobody can connect before group and permissions are set.
   static Result<Listener> open(const std::string& path, unsigned group, unsigned permissions);
-  Listener() = default;
-  Listener(Listener&& other) noexcept { swap(other); }
-  Listener& operator=(Listener&& other) noexcept {
-    Listener(std::move(other)).swap(*this);
-    return *this;
-  }
-  ~Listener();
-
   int fd() const { return fd_.get(); }
   // The next connection, if one waits. An error: none can be taken at the moment (descriptors have run out).
   Result<std::optional<UniqueFd>> accept() const;
 
  private:
-  void swap(Listener& other) noexcept;
-  std::string path_;
   UniqueFd fd_;
-  dev_t device_ = 0;
-  ino_t inode_ = 0;
+  SocketFile file_;
 };
 
 Result<UniqueFd> connect_socket(const std::string& path);

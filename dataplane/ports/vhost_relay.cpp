@@ -162,15 +162,7 @@ Result<void> VhostRelay::listen() {
   const bool other_group = config_.socket_group != ::getegid();
   const unsigned narrow = other_group ? config_.socket_permissions & ~070u : config_.socket_permissions;
   PODWIRE_TRY(listener_, listen_unix(path, narrow));
-  struct stat status {};
-  if (::lstat(path.c_str(), &status) != 0) return errno_error("socket " + path);
-  socket_device_ = status.st_dev;
-  socket_inode_ = status.st_ino;
-  if (other_group && ::lchown(path.c_str(), static_cast<uid_t>(-1), config_.socket_group) != 0)
-    return errno_error("socket " + path + ": group " + std::to_string(config_.socket_group));
-  // The umask has taken its part from what was asked for.
-  if (::chmod(path.c_str(), config_.socket_permissions) != 0)
-    return errno_error("socket " + path + ": chmod");
+  PODWIRE_TRY(socket_file_, SocketFile::adopt(path, config_.socket_group, config_.socket_permissions));
   return {};
 }
 
@@ -180,11 +172,6 @@ VhostRelay::~VhostRelay() {
   while (state_ == State::kEnding) {
     std::this_thread::sleep_for(1ms);
     finish_ending();
-  }
-  struct stat status {};
-  if (socket_inode_ != 0 && ::lstat(config_.socket.c_str(), &status) == 0 &&
-      status.st_dev == socket_device_ && status.st_ino == socket_inode_) {
-    ::unlink(config_.socket.c_str());
   }
 }
 

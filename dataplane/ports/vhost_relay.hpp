@@ -13,6 +13,7 @@
 #include "dataplane/api/objects.hpp"
 #include "dataplane/base/reactor.hpp"
 #include "dataplane/base/unique_fd.hpp"
+#include "dataplane/ports/socket_file.hpp"
 #include "dataplane/ports/vhost_driver.hpp"
 #include "dataplane/ports/vhost_message.hpp"
 
@@ -84,7 +85,7 @@ class VhostRelay {
   Reactor& reactor_;
   VhostDriver& driver_;
   UniqueFd listener_;
-  std::uint64_t socket_device_ = 0, socket_inode_ = 0;  // of the socket that we made
+  SocketFile socket_file_;  // of the socket that we made
   Reactor::Watch listener_watch_, ended_watch_, tick_;
 
   State state_ = State::kWaiting;
