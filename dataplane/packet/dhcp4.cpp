@@ -4,6 +4,7 @@
 #include <array>
 
 namespace podwire::engine {
+namespace dhcp4 {
 namespace {
 
 using ByteSpan = std::span<const std::uint8_t>;
@@ -236,9 +237,11 @@ void choose_destination(const Dhcp4Header& reply, MessageType type, Dhcp4Answer&
 }
 
 }  // namespace
+}  // namespace dhcp4
 
 Dhcp4Answer answer_dhcp4(std::span<const std::uint8_t> message, const Lease& lease,
                          std::span<std::uint8_t> room) noexcept {
+  using namespace dhcp4;
   Dhcp4Answer answer;
   Dhcp4Header question;
   if (message.size() < sizeof question || room.size() < kBootpBytes) return answer;

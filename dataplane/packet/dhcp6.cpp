@@ -5,6 +5,7 @@
 #include <string_view>
 
 namespace podwire::engine {
+namespace dhcp6 {
 namespace {
 
 using ByteSpan = std::span<const std::uint8_t>;
@@ -281,9 +282,11 @@ Confirmed confirm(const Request& request, const Lease& lease) noexcept {
 }
 
 }  // namespace
+}  // namespace dhcp6
 
 Dhcp6Answer answer_dhcp6(std::span<const std::uint8_t> message, const Lease& lease,
                          std::span<std::uint8_t> room) noexcept {
+  using namespace dhcp6;
   Dhcp6Answer out;
   if (message.size() < kHeaderBytes) return out;
   Request request;
