@@ -5,11 +5,9 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <thread>
 
@@ -28,58 +26,6 @@ constexpr auto kReportInterval = 1s;
 constexpr unsigned kMaxRepliesDue = 32;
 constexpr int kMessagesAtOnce = 64;
 
-Result<sockaddr_un> address_of(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    return invalid("socket " + path + " has " + std::to_string(path.size()) + " characters, at most " +
-                   std::to_string(sizeof address.sun_path - 1) + " are possible");
-  }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  return address;
-}
-
-// Never waits: a peer's full backlog counts as nobody there.
-Result<UniqueFd> connect_now(const std::string& path) {
-  PODWIRE_TRY(const sockaddr_un address, address_of(path));
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) return errno_error("socket");
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-    return unavailable("cannot connect to " + path + ": " + std::strerror(errno));
-  return fd;
-}
-
-enum class Sent { kAll, kFull, kFailed };
-
-Sent send_message(int socket, const VhostMessage& message) {
-  iovec parts[2] = {{const_cast<VhostHeader*>(&message.header), sizeof message.header},
-                    {const_cast<std::byte*>(message.payload.data()), message.header.size}};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kVhostMaxRegions)> control{};
-  msghdr out{};
-  out.msg_iov = parts;
-  out.msg_iovlen = message.header.size != 0 ? 2 : 1;
-  if (!message.fds.empty()) {
-    out.msg_control = control.data();
-    out.msg_controllen = CMSG_SPACE(sizeof(int) * message.fds.size());
-    cmsghdr* header = CMSG_FIRSTHDR(&out);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int) * message.fds.size());
-    for (std::size_t i = 0; i < message.fds.size(); ++i) {
-      const int fd = message.fds[i].get();
-      std::memcpy(CMSG_DATA(header) + i * sizeof fd, &fd, sizeof fd);
-    }
-  }
-  const auto bytes = sizeof message.header + message.header.size;
-  for (;;) {
-    const auto sent = ::sendmsg(socket, &out, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent == static_cast<ssize_t>(bytes)) return Sent::kAll;
-    if (sent < 0 && errno == EINTR) continue;
-    // A message is one buffer of the socket, so it is never cut.
-    return sent < 0 && errno == EAGAIN ? Sent::kFull : Sent::kFailed;
-  }
-}
-
 bool is_answered(const VhostHeader& header) {
   switch (static_cast<VhostRequest>(header.request)) {
     case VhostRequest::kGetFeatures:
@@ -95,45 +41,6 @@ bool is_answered(const VhostHeader& header) {
 
 }  // namespace
 
-VhostMessageReader::State VhostMessageReader::read(int socket) {
-  const bool in_header = have_ < sizeof message_.header;
-  const std::size_t end = in_header ? sizeof message_.header : sizeof message_.header + message_.header.size;
-  while (have_ < end) {
-    char* const place =
-        in_header ? reinterpret_cast<char*>(&message_.header) + have_
-                  : reinterpret_cast<char*>(message_.payload.data()) + (have_ - sizeof message_.header);
-    iovec part{place, end - have_};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kVhostMaxRegions)> control;
-    msghdr in{};
-    in.msg_iov = &part;
-    in.msg_iovlen = 1;
-    in.msg_control = control.data();
-    in.msg_controllen = control.size();
-    const auto got = ::recvmsg(socket, &in, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EAGAIN) return State::kPartial;
-    if (got <= 0) return State::kClosed;
-    for (cmsghdr* header = CMSG_FIRSTHDR(&in); header != nullptr; header = CMSG_NXTHDR(&in, header)) {
-      if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-      for (std::size_t at = 0; CMSG_LEN(at + sizeof(int)) <= header->cmsg_len; at += sizeof(int)) {
-        int fd;
-        std::memcpy(&fd, CMSG_DATA(header) + at, sizeof fd);
-        message_.fds.emplace_back(fd);
-      }
-    }
-    // More descriptors than any message has: the kernel has dropped the rest.
-    if ((in.msg_flags & MSG_CTRUNC) != 0 || message_.fds.size() > kVhostMaxRegions) return State::kClosed;
-    have_ += static_cast<std::size_t>(got);
-  }
-  if (in_header && message_.header.size != 0) return State::kHeader;
-  return State::kComplete;
-}
-
-VhostMessage VhostMessageReader::take() {
-  have_ = 0;
-  return std::exchange(message_, VhostMessage{});
-}
-
 Result<std::unique_ptr<VhostRelay>> VhostRelay::open(const api::Port& config, Reactor& reactor,
                                                      VhostDriver& driver) {
   std::unique_ptr<VhostRelay> relay(new VhostRelay(config, reactor, driver));
@@ -142,8 +49,8 @@ Result<std::unique_ptr<VhostRelay>> VhostRelay::open(const api::Port& config, Re
   };
   if (config.listens()) {
     if (const auto done = relay->listen(); !done) return named(done.error());
-  } else if (const auto address = address_of(config.socket); !address) {
-    return named(address.error());
+  } else if (const auto path = check_socket_path(config.socket); !path) {
+    return named(path.error());
   }
   auto ended = reactor.watch(driver.ended_fd(), EPOLLIN, [raw = relay.get()](std::uint32_t) {
     raw->driver_.take_connections_ended();
@@ -279,13 +186,13 @@ bool VhostRelay::pass_to_library(VhostMessage message) {
 }
 
 void VhostRelay::flush_to_library() {
-  const auto sent = send_message(library_.get(), *held_);
-  if (sent == Sent::kFull) {
+  const auto sent = send_vhost_message(library_.get(), *held_);
+  if (sent == VhostSent::kFull) {
     flush_timer_ = reactor_.after(1ms, [this] { flush_to_library(); });
     return;
   }
   held_.reset();
-  if (sent == Sent::kFailed) return end("librte_vhost has closed its side after " + last_request_);
+  if (sent == VhostSent::kFailed) return end("librte_vhost has closed its side after " + last_request_);
   watch_peer();
 }
 
@@ -305,7 +212,8 @@ void VhostRelay::library_readable() {
     connection_check_->adapt_reply(reply);
     reply.fds.clear();
     replies_due_ -= std::min(replies_due_, 1u);
-    if (send_message(peer_.get(), reply) != Sent::kAll) return end("the peer does not take its replies");
+    if (send_vhost_message(peer_.get(), reply) != VhostSent::kAll)
+      return end("the peer does not take its replies");
     watch_peer();
   }
 }

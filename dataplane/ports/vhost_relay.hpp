@@ -16,24 +16,9 @@
 #include "dataplane/ports/socket_file.hpp"
 #include "dataplane/ports/vhost_driver.hpp"
 #include "dataplane/ports/vhost_message.hpp"
+#include "dataplane/ports/vhost_socket.hpp"
 
 namespace podwire::engine {
-
-// Reads messages from a non-blocking stream socket, piece by piece.
-class VhostMessageReader {
- public:
-  enum class State { kPartial, kHeader, kComplete, kClosed };
-
-  // Reads on, at most to the end of the header (kHeader, once) or of the message (kComplete; take it before
-  // reading on). kPartial: nothing more is there now.
-  State read(int socket);
-  const VhostMessage& message() const { return message_; }
-  VhostMessage take();
-
- private:
-  VhostMessage message_;
-  std::size_t have_ = 0;  // bytes of header and payload
-};
 
 class VhostRelay {
  public:
