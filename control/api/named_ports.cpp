@@ -6,6 +6,7 @@
 #include <cctype>
 #include <filesystem>
 
+#include "control/api/texts.hpp"
 #include "control/cni/pod_socket.hpp"
 #include "control/state/desired.hpp"
 
@@ -93,12 +94,6 @@ Result<void> check_fields(const AttachmentRequest& request) {
   if (std::filesystem::is_directory(parent, failure)) return {};
   return not_found("socket " + request.socket.path + ": there is no directory " + parent.string() +
                    " for the engine to make it in; type: mkdir -p " + parent.string());
-}
-
-Json texts(const auto& values) {
-  Json array = Json::array();
-  for (const auto& value : values) array.push_back(to_string(value));
-  return array;
 }
 
 Json to_json(const ExtraEndpoint& endpoint, const Attachment& on) {

@@ -4,15 +4,10 @@
 
 #include "control/api/daemon.hpp"
 #include "control/api/paging.hpp"
+#include "control/api/texts.hpp"
 
 namespace podwire::control {
 namespace {
-
-Json texts(const auto& values) {
-  Json array = Json::array();
-  for (const auto& value : values) array.push_back(to_string(value));
-  return array;
-}
 
 // Null for a named port, which no container has.
 Json attachment_json(const Attachment& a) {

@@ -43,6 +43,11 @@ struct CniError {
   CniError(const Error& error);
 };
 
+// What CHECK says when something is not as prevResult has it.
+inline CniError differs(std::string message) {
+  return {CniCode::kDiffers, std::move(message)};
+}
+
 template <class T>
 class [[nodiscard]] CniResult {
  public:

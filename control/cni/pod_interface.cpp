@@ -84,10 +84,6 @@ bool is_tap(const netlink::Link& link) {
   return link.kind == kTapKind;
 }
 
-CniError differs(std::string message) {
-  return {CniCode::kDiffers, std::move(message)};
-}
-
 bool same_mac(const std::string& a, const std::string& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });

@@ -74,10 +74,6 @@ Result<void> hand_over(const Attachment& attachment, int directory) {
   return {};
 }
 
-CniError differs(std::string message) {
-  return {CniCode::kDiffers, std::move(message)};
-}
-
 }  // namespace
 
 Result<void> make_pod_directory(const Attachment& attachment) {
