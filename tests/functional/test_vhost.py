@@ -1,6 +1,5 @@
 """vhost-user ports against dpdk-testpmd with net_virtio_user: traffic with tap pods and across VXLAN, both socket
 roles, several queues, peers that die under traffic and come back, sockets, and the cost of idling."""
-import json
 import os
 import socket
 import stat
@@ -80,7 +79,6 @@ def test_traffic_with_a_tap_pod(switch, station, server):
     pod = station("virtio", 20, BLUE, server=server)
     exchange(switch.a, pod)
     device = pod.status()["device"]
-    print(json.dumps(device))
     assert device["state"] == "connected" and device["socket_mode"] == ("server" if server else "client")
     assert device["peer"]["name"] == "dpdk-testpmd" and device["connects"] == 1
     assert device["queue_pairs"] == 1 and device["rings"] == [{"queue": 0, "to_peer": 256, "from_peer": 256}]
