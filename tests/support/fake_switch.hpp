@@ -8,7 +8,7 @@
 #include "dataplane/pipeline/context.hpp"
 #include "tests/support/mbufs.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 
 // A port that only has properties.
 class FakePort : public Port {
@@ -90,4 +90,4 @@ class FakeSwitch {
   std::vector<std::unique_ptr<PortEntry>> entries;
 };
 
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

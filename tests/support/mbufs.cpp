@@ -7,7 +7,7 @@
 #include "dataplane/packet/ipv6_chain.hpp"
 #include "dataplane/packet/offload.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 
 TestPool::TestPool(unsigned size, std::uint16_t room) {
   static std::atomic<int> number{0};
@@ -115,4 +115,4 @@ void make_tso(rte_mbuf* mbuf, const PacketMeta& meta, std::uint16_t segment) {
   mbuf->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
 }
 
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

@@ -11,7 +11,7 @@
 #include "dataplane/packet/meta.hpp"
 #include "tests/support/packet_builder.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 
 class TestPool {
  public:
@@ -47,4 +47,4 @@ void make_partial(rte_mbuf* mbuf, const PacketMeta& meta);
 // The same, and announces segmentation to `segment` bytes of payload.
 void make_tso(rte_mbuf* mbuf, const PacketMeta& meta, std::uint16_t segment);
 
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

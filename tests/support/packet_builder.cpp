@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 void put16(Bytes& bytes, std::size_t at, std::size_t value) {
@@ -274,4 +274,4 @@ std::string difference(const Bytes& actual, const Bytes& expected) {
   return "length is " + std::to_string(actual.size()) + ", expected " + std::to_string(expected.size());
 }
 
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

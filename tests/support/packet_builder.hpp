@@ -14,7 +14,7 @@
 
 #include "dataplane/headers/headers.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 
 using Bytes = std::vector<std::uint8_t>;
 
@@ -111,4 +111,4 @@ inline constexpr Ipv4 kIpB{{10, 244, 2, 20}};
 inline constexpr Ipv6 kIp6A{{0xfd, 0, 0x10, 0x02, 0x44, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x0a}};
 inline constexpr Ipv6 kIp6B{{0xfd, 0, 0x10, 0x02, 0x44, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0x0b}};
 
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

@@ -6,7 +6,7 @@
 #include "dataplane/packet/offload.hpp"
 #include "tests/support/mbufs.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 Packet tcp4(std::size_t payload) {
@@ -271,4 +271,4 @@ TEST(Checksum, WritesIpv4ChecksumWithOptions) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

@@ -9,7 +9,7 @@
 
 #include "tests/support/packet_builder.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests::dhcp4_cases {
 namespace {
 
 constexpr MacAddr kGatewayMac{{0x02, 0x70, 0x77, 0, 0, 1}};
@@ -308,4 +308,4 @@ TEST(Dhcp4, SurvivesNoise) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests::dhcp4_cases

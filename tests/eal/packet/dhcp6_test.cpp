@@ -8,7 +8,7 @@
 
 #include "tests/support/packet_builder.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests::dhcp6_cases {
 namespace {
 
 enum : std::uint8_t {
@@ -266,4 +266,4 @@ TEST(Dhcp6, SurvivesNoiseAndSize) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests::dhcp6_cases

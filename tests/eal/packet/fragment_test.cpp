@@ -8,7 +8,7 @@
 #include "dataplane/packet/offload.hpp"
 #include "tests/support/mbufs.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 Packet udp4(std::size_t payload, const Ipv4Fields& fields = {.flags_fragment = 0}) {
@@ -182,4 +182,4 @@ TEST(FragmentIpv4, ReportsAnEmptyPoolAndLeaksNothing) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

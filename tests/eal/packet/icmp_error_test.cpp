@@ -6,7 +6,7 @@
 #include "dataplane/packet/offload.hpp"
 #include "tests/support/mbufs.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 constexpr MacAddr kGatewayMac{{0x02, 0x70, 0x77, 0, 0, 1}};
@@ -222,4 +222,4 @@ TEST(IcmpError, SurvivesEveryTruncationAndMissingHeadroom) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

@@ -3,7 +3,7 @@
 #include "dataplane/packet/offload.hpp"
 #include "tests/support/mbufs.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 TEST(Linearize, LeavesALinearPacketAlone) {
@@ -89,4 +89,4 @@ TEST(Truncate, CutsAtEveryLength) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

@@ -10,7 +10,7 @@
 #include "dataplane/packet/segment.hpp"
 #include "tests/support/mbufs.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 // What one segment of the test flow may differ in.
@@ -392,4 +392,4 @@ TEST(TcpMerger, SurvivesTruncatedAndInconsistentHeaders) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

@@ -5,7 +5,7 @@
 #include "dataplane/packet/neighbor_frames.hpp"
 #include "tests/support/mbufs.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 constexpr MacAddr kOurs{{0x02, 0x70, 0x77, 0, 0, 1}};
@@ -278,4 +278,4 @@ TEST(NeighborFrames, BuildsSolicitationsThatPassOurOwnCheck) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

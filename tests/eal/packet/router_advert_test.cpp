@@ -5,7 +5,7 @@
 
 #include "tests/support/packet_builder.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 Lease lease_of_a() {
@@ -87,4 +87,4 @@ TEST(RouterAdvert, KnowsAGoodSolicitation) {  // RFC 4861 section 6.1.1
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

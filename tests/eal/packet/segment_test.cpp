@@ -8,7 +8,7 @@
 #include "dataplane/packet/offload.hpp"
 #include "tests/support/mbufs.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 constexpr std::uint8_t kAllFlags =
@@ -252,4 +252,4 @@ TEST(SegmentTcp, ReportsAnEmptyPoolAndLeaksNothing) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

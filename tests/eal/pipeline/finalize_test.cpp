@@ -5,7 +5,7 @@
 #include "dataplane/pipeline/driver.hpp"
 #include "tests/support/fake_switch.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 using OnlyFinalize = StageList<FinalizeStage>;
@@ -254,4 +254,4 @@ TEST_F(FinalizeTest, FullBurstsOfLargePackets) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

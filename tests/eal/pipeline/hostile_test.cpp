@@ -3,7 +3,7 @@
 
 #include "tests/eal/pipeline/switch_fixture.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 using Hostile = SwitchTest;
@@ -104,4 +104,4 @@ TEST_F(Hostile, RandomBytes) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

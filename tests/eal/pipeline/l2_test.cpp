@@ -3,7 +3,7 @@
 
 #include "tests/eal/pipeline/switch_fixture.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 using Flood = SwitchTest;
@@ -84,4 +84,4 @@ TEST_F(Isolation, DomainsDoNotSeeEachOther) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

@@ -2,7 +2,7 @@
 // path.
 #include "tests/eal/pipeline/switch_fixture.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 using RouteLocal = SwitchTest;
@@ -290,4 +290,4 @@ TEST_F(HostPath, TellsTheNeighbourTableWhatItOverhears) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

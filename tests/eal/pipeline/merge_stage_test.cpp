@@ -4,7 +4,7 @@
 #include "dataplane/pipeline/driver.hpp"
 #include "tests/support/fake_switch.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 constexpr PortId kTap{3};
@@ -84,4 +84,4 @@ TEST_F(MergeStageTest, InterleavedPortsKeepTheirPackets) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

@@ -2,7 +2,7 @@
 
 #include <rte_cycles.h>
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 constexpr const char* kNode = R"({
@@ -206,4 +206,4 @@ bool SwitchTest::inject(rte_mbuf* mbuf, const PacketMeta& meta) {
   return true;
 }
 
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

@@ -12,7 +12,7 @@
 #include "dataplane/telemetry/counter_set.hpp"
 #include "tests/support/mbufs.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 
 class RecordingPort final : public Port {
  public:
@@ -105,4 +105,4 @@ class SwitchTest : public ::testing::Test, protected EgressSink, protected Event
   bool inject(rte_mbuf* mbuf, const PacketMeta& meta) override;
 };
 
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

@@ -4,7 +4,7 @@
 
 #include "tests/eal/pipeline/switch_fixture.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 using Decap = SwitchTest;
@@ -292,4 +292,4 @@ TEST_F(Parking, IsBounded) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

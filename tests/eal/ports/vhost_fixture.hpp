@@ -12,7 +12,7 @@
 #include "tests/eal/ports/vhost_peer.hpp"
 #include "tests/support/packet_builder.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 
 inline constexpr std::uint64_t kBasic =
     feature_bits(VirtioFeature::kVersion1, VirtioFeature::kMergeableBuffers);
@@ -75,4 +75,4 @@ class VhostPortTest : public ::testing::Test {
   std::unique_ptr<Port> port_;
 };
 
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

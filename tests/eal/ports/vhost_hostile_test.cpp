@@ -9,9 +9,9 @@ namespace podwire::engine {
 namespace {
 
 using test::VhostPeer;
-using testing::kBasic;
+using tests::kBasic;
 
-class VhostHostileTest : public testing::VhostPortTest {};
+class VhostHostileTest : public tests::VhostPortTest {};
 
 // One way to break the protocol after a good start, and what the port says of it.
 struct Violation {

@@ -14,15 +14,15 @@ namespace {
 
 using test::TestPools;
 using test::VhostPeer;
-using testing::kBasic;
-using testing::kGuestOffloads;
-using testing::kHostOffloads;
-using testing::make_partial;
-using testing::make_tso;
-using testing::meta_of;
-using testing::tcp_packet;
+using tests::kBasic;
+using tests::kGuestOffloads;
+using tests::kHostOffloads;
+using tests::make_partial;
+using tests::make_tso;
+using tests::meta_of;
+using tests::tcp_packet;
 
-class VhostTest : public testing::VhostPortTest {};
+class VhostTest : public tests::VhostPortTest {};
 
 TEST_F(VhostTest, CarriesFramesBothWaysAndTellsOfItsPeer) {
   VhostPeer peer(*reactor_);

@@ -6,7 +6,7 @@
 #include "dataplane/telemetry/stats.hpp"
 #include "tests/eal/pipeline/switch_fixture.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 class ExplainTest : public SwitchTest {
@@ -239,4 +239,4 @@ TEST_F(ExplainTest, RefusesBadParametersByName) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests

@@ -5,7 +5,7 @@
 #include "dataplane/pipeline/accounting.hpp"
 #include "tests/eal/pipeline/switch_fixture.hpp"
 
-namespace podwire::engine::testing {
+namespace podwire::engine::tests {
 namespace {
 
 PacketMeta meta_of(PortId port, DomainId domain) {
@@ -120,4 +120,4 @@ TEST_F(StatsTest, HasTheShapeThatClientsRead) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::testing
+}  // namespace podwire::engine::tests
