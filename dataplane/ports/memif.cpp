@@ -11,7 +11,7 @@
 
 #include "dataplane/ports/memif_bursts.hpp"
 #include "dataplane/ports/memif_control.hpp"
-#include "dataplane/ports/memif_signal.hpp"
+#include "dataplane/ports/peer_signal.hpp"
 #include "dataplane/telemetry/counters.hpp"
 
 namespace podwire::engine {
@@ -71,7 +71,7 @@ class MemifPort final : public Port {
   const std::string socket_;
   std::vector<ReceiveState> received_;
   std::vector<SendState> sent_;
-  const std::shared_ptr<memif::Signals> signals_;
+  const std::shared_ptr<PeerSignals> signals_;
 
   std::atomic<Link*> link_{nullptr};  // what workers use; null: there is no peer
   std::unique_ptr<Link> owned_;
@@ -90,7 +90,7 @@ MemifPort::MemifPort(const api::Port& config, const PortEnvironment& environment
       socket_(config.socket),
       received_(config.queues),
       sent_(environment.workers),
-      signals_(memif::Signals::shared(environment.workers)) {
+      signals_(PeerSignals::shared(environment.workers)) {
   capabilities_ = {.multi_segment = true,
                    .max_frame = static_cast<std::uint16_t>(std::min(65535, config.mtu + 14))};
   mac_ = config.mac;

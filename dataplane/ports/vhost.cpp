@@ -53,7 +53,8 @@ class VhostPort final : public Port {
  public:
   VhostPort(const api::Port& config, const PortEnvironment& environment, std::unique_ptr<VhostDriver> driver,
             std::unique_ptr<VhostRelay> relay)
-      : pool_(environment.pools.packets),
+      : id_(config.id),
+        pool_(environment.pools.packets),
         driver_(std::move(driver)),
         relay_(std::move(relay)),
         receive_(config.queues),
@@ -92,9 +93,14 @@ class VhostPort final : public Port {
     Counter packets, bytes;
     TxStop stop = TxStop::kFull;
   };
+  // The worker that receives from `queue` (worker/poll_list.hpp).
+  std::uint16_t receiver(std::uint16_t queue) const noexcept {
+    return static_cast<std::uint16_t>((id_.value() + queue) % send_.size());
+  }
   std::uint16_t count_sendable(std::span<rte_mbuf*> in, std::uint64_t features) const noexcept;
   bool make_sendable(rte_mbuf*& packet, std::uint64_t features) const noexcept;
 
+  const PortId id_;
   rte_mempool* const pool_;
   const std::unique_ptr<VhostDriver> driver_;
   const std::unique_ptr<VhostRelay> relay_;   // ends before the driver does
@@ -121,6 +127,7 @@ std::uint16_t VhostPort::rx_burst(std::uint16_t queue, std::span<rte_mbuf*> out)
     count = static_cast<std::uint16_t>(count + got);
   } while (got == kLibraryBurst && count < out.size());
   if (count == 0) return 0;
+  driver_->interrupt(ring_from_guest(queue), receiver(queue));
   std::uint64_t bytes = 0;
   for (rte_mbuf* packet : out.first(count)) {
     bytes += packet->pkt_len;
@@ -171,6 +178,7 @@ std::uint16_t VhostPort::tx_burst(std::uint16_t queue, std::span<rte_mbuf*> in) 
     took = rte_vhost_enqueue_burst(vid, ring, in.data() + count, asked);
     count = static_cast<std::uint16_t>(count + took);
   }
+  driver_->interrupt(ring, queue);
   if (count < sendable) {
     // With buffers left, a guest that does not merge them has none that the packet fits.
     const bool too_long = (features & kMergeable) == 0 && rte_vhost_avail_entries(vid, ring) != 0;
@@ -206,6 +214,7 @@ void VhostPort::disarm(std::uint16_t queue) noexcept {
 
 QueueCounters VhostPort::queue_counters(std::uint16_t queue) const {
   QueueCounters counters;
+  if (queue >= receive_.size()) return counters;  // a worker's, counted with one of the port's
   counters.received_packets = receive_[queue].packets.get();
   counters.received_bytes = receive_[queue].bytes.get();
   for (std::size_t worker = queue; worker < send_.size(); worker += receive_.size()) {
@@ -232,7 +241,7 @@ Result<std::unique_ptr<Port>> open_vhost_port(const api::Port& config, std::vect
   if (environment.reactor == nullptr)
     return Error{ErrorCode::kInternal,
                  "port " + config.name + ": a vhost port needs the main thread's reactor"};
-  PODWIRE_TRY(auto driver, VhostDriver::create(config, environment.wait_quiescent));
+  PODWIRE_TRY(auto driver, VhostDriver::create(config, environment.workers, environment.wait_quiescent));
   PODWIRE_TRY(auto relay, VhostRelay::open(config, *environment.reactor, *driver));
   return std::unique_ptr<Port>(
       std::make_unique<VhostPort>(config, environment, std::move(driver), std::move(relay)));

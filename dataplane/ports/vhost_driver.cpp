@@ -62,7 +62,12 @@ Registry& registry() {
 
 }  // namespace
 
+// Whether the library has sent an interrupt since this was reset, on this thread.
+thread_local bool guest_was_notified = false;
+
 struct VhostCallbacks {
+  static void guest_notified(int) { guest_was_notified = true; }
+
   static VhostDriver* driver(int vid) {
     return registry().by_vid[static_cast<std::size_t>(vid)].load(std::memory_order_acquire);
   }
@@ -107,14 +112,22 @@ struct VhostCallbacks {
     return driver(vid)->guard_memory(vid) ? RTE_VHOST_MSG_RESULT_OK : RTE_VHOST_MSG_RESULT_ERR;
   }
 
-  static constexpr rte_vhost_device_ops kOperations{new_device, destroy_device, vring_state_changed,
-                                                    nullptr,    new_connection, destroy_connection,
-                                                    nullptr,    {nullptr}};
+  static constexpr rte_vhost_device_ops kOperations{new_device,     destroy_device, vring_state_changed,
+                                                    nullptr,        new_connection, destroy_connection,
+                                                    guest_notified, {nullptr}};
 };
 
-Result<std::unique_ptr<VhostDriver>> VhostDriver::create(const api::Port& config,
+VhostDriver::VhostDriver(const api::Port& config, std::uint16_t workers, std::function<void()> wait_quiescent)
+    : queues_(config.queues),
+      iommu_(config.iommu),
+      wait_quiescent_(std::move(wait_quiescent)),
+      signals_(PeerSignals::shared(workers)) {
+  for (auto& fd : interrupt_fds_) fd.store(-1, std::memory_order_relaxed);
+}
+
+Result<std::unique_ptr<VhostDriver>> VhostDriver::create(const api::Port& config, std::uint16_t workers,
                                                          std::function<void()> wait_quiescent) {
-  std::unique_ptr<VhostDriver> driver(new VhostDriver(config, std::move(wait_quiescent)));
+  std::unique_ptr<VhostDriver> driver(new VhostDriver(config, workers, std::move(wait_quiescent)));
   driver->ended_fd_.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!driver->ended_fd_) return errno_error("port " + config.name + ": eventfd");
   for (std::uint16_t queue = 0; queue < config.queues; ++queue) {
@@ -173,6 +186,30 @@ VhostDriver::~VhostDriver() {
 void VhostDriver::take_kick(std::uint16_t queue) const noexcept {
   epoll_event event;
   ::epoll_wait(kicks_[queue].epoll.get(), &event, 1, 0);
+}
+
+void VhostDriver::interrupt(std::uint16_t ring, std::uint16_t worker) noexcept {
+  if (!guest_was_notified) [[likely]]
+    return;
+  guest_was_notified = false;
+  const int fd = interrupt_fds_[ring].load(std::memory_order_acquire);
+  if (fd >= 0) signals_->signal(worker, fd);
+}
+
+// What the library writes into ours, nobody reads: the count does not overflow in the life of a machine.
+Result<UniqueFd> VhostDriver::set_interrupt(std::uint16_t ring, UniqueFd eventfd) {
+  UniqueFd ours(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!ours) return errno_error("eventfd");
+  interrupt_fds_[ring].store(eventfd.get(), std::memory_order_release);
+  if (interrupts_[ring] && wait_quiescent_) wait_quiescent_();
+  interrupts_[ring] = std::move(eventfd);
+  return ours;
+}
+
+void VhostDriver::reset() {
+  for (auto& fd : interrupt_fds_) fd.store(-1, std::memory_order_release);
+  for (auto& fd : interrupts_) fd.reset();  // the device has stopped, so no worker has one in hand
+  condemned_.store(false, std::memory_order_relaxed);
 }
 
 void VhostDriver::device_runs(int vid) {

@@ -19,6 +19,7 @@
 #include "dataplane/api/objects.hpp"
 #include "dataplane/base/unique_fd.hpp"
 #include "dataplane/ports/fault_guard.hpp"
+#include "dataplane/ports/peer_signal.hpp"
 #include "dataplane/ports/vhost_message.hpp"
 
 namespace podwire::engine {
@@ -27,7 +28,7 @@ class VhostDriver {
  public:
   // `wait_quiescent` returns once every worker has left the burst that it was in; may be empty in tests
   // without workers.
-  static Result<std::unique_ptr<VhostDriver>> create(const api::Port& config,
+  static Result<std::unique_ptr<VhostDriver>> create(const api::Port& config, std::uint16_t workers,
                                                      std::function<void()> wait_quiescent);
   // After end_connection.
   ~VhostDriver();
@@ -48,6 +49,10 @@ class VhostDriver {
   int kick_fd(std::uint16_t queue) const noexcept { return kicks_[queue].epoll.get(); }
   // Takes back what made it readable.
   void take_kick(std::uint16_t queue) const noexcept;
+  // After a call of the library for `ring`: passes the interrupts on that it wanted to send. The guest's
+  // eventfd is as hostile as the guest (it can be made to block whoever writes it), so the library has one of
+  // ours. `worker` is the caller.
+  void interrupt(std::uint16_t ring, std::uint16_t worker) noexcept;
 
   // Main thread: the private socket; whether the guest's memory went away under us; a descriptor that becomes
   // readable when the library is done with a connection; how many it has begun with, and is done with.
@@ -56,8 +61,10 @@ class VhostDriver {
   int ended_fd() const { return ended_fd_.get(); }
   std::uint64_t connections_begun() const { return connections_begun_.load(std::memory_order_acquire); }
   std::uint64_t take_connections_ended();
+  // The guest's eventfd for interrupts of `ring`, or none; returns the one that the library gets.
+  Result<UniqueFd> set_interrupt(std::uint16_t ring, UniqueFd eventfd);
   // No connection is left: what follows is a new peer.
-  void reset() { condemned_.store(false, std::memory_order_relaxed); }
+  void reset();
   Json describe() const;
 
  private:
@@ -66,8 +73,7 @@ class VhostDriver {
     UniqueFd epoll;
     UniqueFd guest;  // our duplicate of the ring's eventfd; vhost-events only
   };
-  VhostDriver(const api::Port& config, std::function<void()> wait_quiescent)
-      : queues_(config.queues), iommu_(config.iommu), wait_quiescent_(std::move(wait_quiescent)) {}
+  VhostDriver(const api::Port& config, std::uint16_t workers, std::function<void()> wait_quiescent);
   Result<void> register_socket();
 
   // On vhost-events.
@@ -86,6 +92,9 @@ class VhostDriver {
   bool registered_ = false;
   std::array<Kick, kVhostMaxQueues> kicks_;
   UniqueFd ended_fd_;
+  const std::shared_ptr<PeerSignals> signals_;
+  std::array<UniqueFd, 2 * kVhostMaxQueues> interrupts_;  // by ring; main thread
+  std::array<std::atomic<int>, 2 * kVhostMaxQueues> interrupt_fds_;
 
   std::atomic<int> vid_{-1};
   std::atomic<std::uint32_t> receiving_{0}, sending_{0};

@@ -218,10 +218,28 @@ void VhostRelay::library_readable() {
   }
 }
 
-// With an IOMMU the library asks the peer for translations on a socket that the peer gives it. Workers do
-// that, so they get a socket of ours that never makes them wait.
+// Workers write into what the peer sends with these messages, so they get descriptors of ours that never make
+// them wait.
 Result<void> VhostRelay::interpose(VhostMessage& message) {
-  if (message.header.request != static_cast<std::uint32_t>(VhostRequest::kSetBackendRequestFd)) return {};
+  switch (static_cast<VhostRequest>(message.header.request)) {
+    case VhostRequest::kSetVringCall: {
+      constexpr std::uint64_t kRingIndex = 0xff;
+      const auto ring = static_cast<std::uint16_t>(message.at<std::uint64_t>(0) & kRingIndex);
+      const bool polled = message.fds.empty();
+      PODWIRE_TRY(auto ours,
+                  driver_.set_interrupt(ring, polled ? UniqueFd() : std::move(message.fds.front())));
+      if (!polled) message.fds.front() = std::move(ours);
+      return {};
+    }
+    case VhostRequest::kSetBackendRequestFd:
+      return interpose_backend_requests(message);
+    default:
+      return {};
+  }
+}
+
+// With an IOMMU the library asks the peer for translations on a socket that the peer gives it.
+Result<void> VhostRelay::interpose_backend_requests(VhostMessage& message) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
     return errno_error("socketpair");

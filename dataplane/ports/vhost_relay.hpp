@@ -61,6 +61,7 @@ class VhostRelay {
   bool pass_to_library(VhostMessage message);
   void flush_to_library();
   Result<void> interpose(VhostMessage& message);
+  Result<void> interpose_backend_requests(VhostMessage& message);
   void backend_request_readable();
   void end(const std::string& reason);
   void finish_ending();

@@ -3,7 +3,7 @@
 #include "dataplane/packet/dhcp4.hpp"
 #include "tests/eal/pipeline/switch_fixture.hpp"
 
-namespace podwire::engine::tests {
+namespace podwire::engine::tests::dhcp_cases {
 namespace {
 
 constexpr MacAddr kAllMac{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
@@ -313,4 +313,4 @@ TEST_F(Dhcp, StopsWithTheEndpointsDhcp) {
 }
 
 }  // namespace
-}  // namespace podwire::engine::tests
+}  // namespace podwire::engine::tests::dhcp_cases

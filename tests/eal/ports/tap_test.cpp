@@ -246,6 +246,7 @@ TEST_F(TapTest, SeveralQueuesAndWorkers) {
   }
   EXPECT_EQ(port->queue_counters(0).sent_packets, 2u);  // of workers 0 and 2
   EXPECT_EQ(port->queue_counters(1).sent_packets, 1u);
+  EXPECT_EQ(port->queue_counters(2).sent_packets, 0u);  // no queue: its worker is counted above
 }
 
 }  // namespace

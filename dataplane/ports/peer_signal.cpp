@@ -1,4 +1,4 @@
-#include "dataplane/ports/memif_signal.hpp"
+#include "dataplane/ports/peer_signal.hpp"
 
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -11,37 +11,38 @@
 #include <cstring>
 #include <ctime>
 
-namespace podwire::engine::memif {
+namespace podwire::engine {
 
-std::shared_ptr<Signals> Signals::shared(std::uint16_t workers) {
-  static std::weak_ptr<Signals> current;
+std::shared_ptr<PeerSignals> PeerSignals::shared(std::uint16_t workers) {
+  static std::weak_ptr<PeerSignals> current;
   auto all = current.lock();
   if (all && all->contexts_.size() >= workers) return all;
-  all.reset(new Signals(workers));
+  all.reset(new PeerSignals(workers));
   current = all;
   return all;
 }
 
-Signals::Signals(std::uint16_t workers)
+PeerSignals::PeerSignals(std::uint16_t workers)
     : contexts_(workers), null_(::open("/dev/null", O_RDONLY | O_CLOEXEC)) {
   for (auto& context : contexts_) {
     if (null_ && ::syscall(SYS_io_setup, 1, &context) == 0) continue;
     context = 0;
     spdlog::warn(
-        "memif: no asynchronous I/O ({}): peers are woken by plain writes, which a hostile peer can make "
+        "no asynchronous I/O ({}): memif and vhost-user peers are woken by plain writes, which a hostile "
+        "peer can make "
         "wait; "
         "raise fs.aio-max-nr or allow io_setup",
         std::strerror(errno));
   }
 }
 
-Signals::~Signals() {
+PeerSignals::~PeerSignals() {
   for (const auto context : contexts_) {
     if (context != 0) ::syscall(SYS_io_destroy, context);
   }
 }
 
-void Signals::signal(std::uint16_t worker, int eventfd) noexcept {
+void PeerSignals::signal(std::uint16_t worker, int eventfd) noexcept {
   const auto context = contexts_[worker];
   if (context == 0) {
     const std::uint64_t one = 1;
@@ -64,4 +65,4 @@ void Signals::signal(std::uint16_t worker, int eventfd) noexcept {
   ::syscall(SYS_io_getevents, context, 1, 1, &done, &at_once);
 }
 
-}  // namespace podwire::engine::memif
+}  // namespace podwire::engine
