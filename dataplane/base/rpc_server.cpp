@@ -158,8 +158,8 @@ void RpcServer::accept_all() {
   }
 }
 
-// Out of descriptors: whoever waits in the backlog is accepted and closed, because a listener that stays readable
-// would keep the loop busy for nothing.
+// Out of descriptors: whoever waits in the backlog is accepted and closed, because a listener that stays
+// readable would keep the loop busy for nothing.
 bool RpcServer::turn_away_one() {
   spare_.reset();
   UniqueFd turned_away(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));

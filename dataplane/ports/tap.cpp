@@ -206,7 +206,8 @@ bool TapPort::link_up() const {
 
 QueueCounters TapPort::queue_counters(std::uint16_t queue) const {
   QueueCounters counters;
-  if (queue >= received_.size()) return counters;  // a worker's, counted with the tap's queue that it sends on
+  if (queue >= received_.size())
+    return counters;  // a worker's, counted with the tap's queue that it sends on
   counters.received_packets = received_[queue].packets.get();
   counters.received_bytes = received_[queue].bytes.get();
   for (std::size_t worker = queue; worker < sent_.size(); worker += fds_.size()) {

@@ -1,8 +1,8 @@
 // Underlay: slots, the way to a VTEP, neighbours and what workers then read.
 #include "dataplane/tables/underlay.hpp"
 
-#include <algorithm>
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include "tests/unit/tables/objects.hpp"
 
