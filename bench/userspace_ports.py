@@ -27,11 +27,11 @@ BURSTS = {"memif": 16, "vhost": 6}
 class Testpmd:
     """dpdk-testpmd at its prompt, forwarding on `cpu`."""
 
-    def __init__(self, name, directory, cpu, vdevs, *options):
+    def __init__(self, name, directory, cpu, vdevs, *options, eal=()):
         self.log = directory / f"{name}.log"
         memory = ["--in-memory", "-m", "256"] if hugepages() == "auto" else ["--no-huge", "-m", "256"]
         argv = ["stdbuf", "-oL", "dpdk-testpmd", "--lcores", f"0@{TRAFFIC_CPU},1@{cpu}", "--main-lcore=0", "--no-pci",
-                "--no-telemetry", *memory, "--file-prefix", f"{directory.name}-{name}",
+                "--no-telemetry", *memory, *eal, "--file-prefix", f"{directory.name}-{name}",
                 *(f"--vdev={vdev}" for vdev in vdevs), "--", "-i", "--nb-cores=1", "--total-num-mbufs=16384",
                 "--no-mlockall", "--no-lsc-interrupt", *options]
         with open(self.log, "wb") as log:
@@ -92,6 +92,9 @@ class Podwire:
         stats = self.engine.call("stats")
         return sum(stage["cycles"] for stage in stats["stages"]), stats["ledger"]["received"]
 
+    def ready(self):
+        return all(port["link"] == "up" for port in self.engine.call("status")["ports"])
+
     def begin(self):
         self.before = self.sample()
 
@@ -105,6 +108,9 @@ class Podwire:
 
 class Quiet:
     """A switch that tells nothing of itself."""
+
+    def ready(self):
+        return True
 
     def begin(self):
         pass
@@ -153,6 +159,8 @@ class OvsDpdk(Quiet):
 
 
 def traffic_machine(system, scenario, size, directory, sockets):
+    # A virtio-user device shares its memory by file, and vhost-user takes eight files.
+    eal = ["--single-file-segments"] if scenario == "vhost" else []
     queues = 2 if system is OvsDpdk and scenario == "memif" else 1
     if scenario == "memif":
         vdevs = [f"net_memif{i},role=client,socket={s},socket-abstract=no,mac={MACS[i]}"
@@ -161,7 +169,7 @@ def traffic_machine(system, scenario, size, directory, sockets):
         vdevs = [f"net_virtio_user{i},path={s},mac={MACS[i]},queue_size=1024,queues=1" for i, s in enumerate(sockets)]
     return Testpmd("traffic", directory, TRAFFIC_CPU, vdevs, "--forward-mode=io", f"--rxq={queues}", f"--txq={queues}",
                    f"--txpkts={size}", f"--eth-peer=0,{MACS[1]}", f"--eth-peer=1,{MACS[0]}",
-                   "--tx-ip=198.18.0.1,198.18.0.2")
+                   "--tx-ip=198.18.0.1,198.18.0.2", eal=eal)
 
 
 def measure(system, scenario, size, seconds, directory):
@@ -173,7 +181,7 @@ def measure(system, scenario, size, seconds, directory):
     try:
         switch = system(ns, directory, scenario, sockets)
         traffic = traffic_machine(system, scenario, size, directory, sockets)
-        wait_until(traffic.links_up, 20, f"links of {system.name}")
+        wait_until(lambda: traffic.links_up() and switch.ready(), 20, f"links of {system.name}")
         traffic.ask(f"start tx_first {BURSTS[scenario]}", "packet forwarding")
         time.sleep(0.5)
         switch.begin()
