@@ -111,6 +111,16 @@ bool replace_page(std::uintptr_t address, const FaultTable::Region& region) noex
   return map_anonymous(at, region.page_bytes, 0);
 }
 
+// Where a page belongs to is not known: a part of a huge page cannot be mapped anew, so its size shows.
+bool replace_unknown_page(std::uintptr_t address) noexcept {
+  for (const std::size_t bytes : {std::size_t{4096}, std::size_t{2} << 20, std::size_t{1} << 30}) {
+    if (map_anonymous(address & ~(bytes - 1), bytes, 0)) return true;
+  }
+  return false;
+}
+
+thread_local constinit std::atomic<bool>* condemned_by_thread = nullptr;
+
 std::atomic<bool> installed{false};
 
 // What a library has set for SIGBUS meanwhile. DPDK does so for each huge page that it takes at run time, and
@@ -126,6 +136,13 @@ void on_bus_error(int signal, siginfo_t* info, void* context) noexcept {
   if (by_access && FaultTable::find(address, region)) {
     region.condemned->store(true, std::memory_order_release);
     if (replace_page(address, region)) {
+      errno = saved;
+      return;
+    }
+  }
+  if (by_access && condemned_by_thread != nullptr) {
+    condemned_by_thread->store(true, std::memory_order_release);
+    if (replace_unknown_page(address)) {
       errno = saved;
       return;
     }
@@ -168,6 +185,10 @@ Result<GuardedRegion> GuardedRegion::add(void* address, std::size_t bytes, std::
   }
   return Error{ErrorCode::kExhausted, "peers have mapped " + std::to_string(FaultTable::kSlots) +
                                           " memory regions, which is the limit; remove memif or vhost ports"};
+}
+
+void guard_this_thread(std::atomic<bool>* condemned) noexcept {
+  condemned_by_thread = condemned;
 }
 
 void install_fault_guard() {

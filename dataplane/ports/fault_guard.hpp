@@ -40,6 +40,11 @@ class GuardedRegion {
   Slot* slot_ = nullptr;
 };
 
+// From now on, whatever page the calling thread finds lost is replaced, wherever it is, and `condemned` is
+// set; null ends that. For the moments in which a library maps a peer's memory and uses it before anybody can
+// say where it lies.
+void guard_this_thread(std::atomic<bool>* condemned) noexcept;
+
 // Takes over SIGBUS for good: what a library sets with sigaction(2) from then on is called behind the guard,
 // in the thread that set it. Calling it again does nothing.
 void install_fault_guard();

@@ -85,6 +85,7 @@ struct VhostCallbacks {
     return 0;
   }
   static void destroy_connection(int vid) {
+    guard_this_thread(nullptr);
     registry().by_vid[static_cast<std::size_t>(vid)].exchange(nullptr)->connection_ended();
   }
   static int new_device(int vid) {
@@ -104,11 +105,16 @@ struct VhostCallbacks {
   }
   // The library holds the rings' locks here, so no worker is in the guest's memory.
   static rte_vhost_msg_result before_message(int vid, void* message) {
-    if (is_memory_table(message)) driver(vid)->unguard_memory();
+    // The library maps and uses the memory before it can be asked where that is. After a message that it
+    // refuses it does not call again before the next one.
+    const bool maps = is_memory_table(message);
+    guard_this_thread(maps ? &driver(vid)->condemned_ : nullptr);
+    if (maps) driver(vid)->unguard_memory();
     return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
   }
   static rte_vhost_msg_result after_message(int vid, void* message) {
     if (!is_memory_table(message)) return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+    guard_this_thread(nullptr);
     return driver(vid)->guard_memory(vid) ? RTE_VHOST_MSG_RESULT_OK : RTE_VHOST_MSG_RESULT_ERR;
   }
 

@@ -91,6 +91,18 @@ TEST_F(FaultGuardTest, EveryThreadIsGuarded) {
   EXPECT_TRUE(condemned_);
 }
 
+// What a library maps for a peer is nobody's region yet.
+TEST_F(FaultGuardTest, AThreadIsGuardedWhileItMaps) {
+  const Memory memory(8 * 4096);
+  memory.truncate(4096);
+  guard_this_thread(&condemned_);
+  EXPECT_EQ(memory[3 * 4096], 0);
+  EXPECT_TRUE(condemned_);
+  EXPECT_EQ(memory[0], 0x5A);
+  guard_this_thread(nullptr);
+  EXPECT_EXIT(memory[5 * 4096] = 1, testing::KilledBySignal(SIGBUS), "");
+}
+
 TEST_F(FaultGuardTest, OnlyTheFaultingRegionIsCondemned) {
   const Memory one(4096), two(4096);
   std::atomic<bool> other{false};
