@@ -172,6 +172,10 @@ def traffic_machine(system, scenario, size, directory, sockets):
                    "--tx-ip=198.18.0.1,198.18.0.2", eal=eal)
 
 
+class TrafficDied(Exception):
+    """The switch lost every frame that went round in one of the directions: the run says nothing."""
+
+
 def measure(system, scenario, size, seconds, directory):
     """{"mpps", ...} of one run of one switch."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="r", dir=directory))
@@ -191,7 +195,7 @@ def measure(system, scenario, size, seconds, directory):
         facts = switch.end()
         packets = [after - before for after, before in zip(end, begin)]
         if min(packets) == 0:
-            raise RuntimeError(f"{system.name}, {scenario}, {size} B: the traffic died out ({packets} packets)")
+            raise TrafficDied(f"{system.name}, {scenario}, {size} B: the traffic died out ({packets} packets)")
         return {"mpps": sum(packets) / elapsed / 1e6, **facts}
     finally:
         for part in (traffic, switch):
@@ -211,6 +215,8 @@ def prefer_this():
 
 
 def summary(runs):
+    if not runs:
+        return {"mpps": None, "spread": None}  # every run died out
     rates = [run["mpps"] for run in runs]
     median = statistics.median(rates)
     out = {"mpps": round(median, 2), "spread": round((max(rates) - min(rates)) / median, 3)}
@@ -240,12 +246,16 @@ def main():
                 runs = {system.name: [] for system in systems}
                 for _ in range(options.repeat):
                     for system in systems:
-                        runs[system.name].append(measure(system, scenario, size, options.seconds, directory))
+                        try:
+                            runs[system.name].append(measure(system, scenario, size, options.seconds, directory))
+                        except TrafficDied as error:
+                            print(error, file=sys.stderr)
+                            continue
                         print(f"{scenario} {size} B {system.name}: {runs[system.name][-1]['mpps']:.2f} Mpps",
                               file=sys.stderr)
                 cell = {name: summary(of) for name, of in runs.items()}
                 for name in list(cell):
-                    if name != Podwire.name:
+                    if name != Podwire.name and cell[name]["mpps"] and cell[Podwire.name]["mpps"]:
                         cell[f"ratio_to_{name}"] = round(cell[Podwire.name]["mpps"] / cell[name]["mpps"], 2)
                 result[f"{scenario}-{size}"] = cell
     finally:
@@ -256,7 +266,9 @@ def main():
     for cell, values in result.items():
         print(f"{cell} B, one worker, both directions together")
         for name, value in values.items():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and value["mpps"] is None:
+                print(f"  {name:10} its traffic died out in every run")
+            elif isinstance(value, dict):
                 noisy = "  (noisy: do not conclude)" if value["spread"] > 0.1 else ""
                 print(f"  {name:10} {value['mpps']:7.2f} Mpps, spread {value['spread']:.0%}{noisy}")
             else:
