@@ -5,6 +5,7 @@
 
 #include <rte_mbuf.h>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -74,10 +75,11 @@ inline Be16 update_checksum(Be16 checksum, Be16 before, Be16 after) noexcept {
 
 // TTL - 1 with the header checksum kept right. The TTL must be at least 1.
 inline void decrement_ttl(Ipv4Header& header) noexcept {
-  const Be16 before(static_cast<std::uint16_t>(header.ttl << 8 | header.protocol));
+  static_assert(std::endian::native == std::endian::little);
   header.ttl = static_cast<std::uint8_t>(header.ttl - 1);
-  const Be16 after(static_cast<std::uint16_t>(header.ttl << 8 | header.protocol));
-  header.checksum = update_checksum(header.checksum, before, after);
+  // The TTL is the first byte of its word, so the sum lost 0x0100: as the words lie in memory, 1.
+  const std::uint32_t sum = header.checksum.raw() + 1u;
+  header.checksum = Be16::from_raw(static_cast<std::uint16_t>(sum + (sum >= 0xffff ? 1 : 0)));
 }
 
 }  // namespace podwire::engine

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "dataplane/packet/burst.hpp"
+#include "dataplane/pipeline/egress_sink.hpp"
 #include "dataplane/tables/snapshot.hpp"
 #include "dataplane/telemetry/counters.hpp"
 #include "dataplane/worker/event.hpp"
@@ -18,15 +19,6 @@ class EventSink {
  public:
   virtual ~EventSink() = default;
   virtual bool push(const Event& event) noexcept = 0;
-};
-
-// Takes finished packets; the worker's implementation queues them per port and flushes after the burst.
-class EgressSink {
- public:
-  virtual ~EgressSink() = default;
-  // Takes every packet of `burst` (all are Verdict::kForward, complete for their port's capabilities): sends
-  // it or books its drop on meta.ingress and meta.domain. `burst.count` is 0 afterwards. One call a burst.
-  virtual void take(Burst& burst) noexcept = 0;
 };
 
 // Token bucket for ICMP errors (RFC 4443 section 2.4 (f), RFC 1812 section 4.3.2.8).
@@ -74,6 +66,7 @@ struct Context {
   std::uint32_t now_s = 0;  // monotonic seconds
   IcmpLimiter icmp;
   LearnFilter learned;
+  Burst aside;  // what the express lane leaves to the stages
 };
 
 }  // namespace podwire::engine

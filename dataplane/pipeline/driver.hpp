@@ -70,6 +70,9 @@ concept InPlaceStage = requires(Context& ctx, Burst& burst) {
   Stage::run(ctx, burst);
 };
 
+// Before the stages' counters come those of "receive" and "express", after them "transmit".
+inline constexpr std::size_t kExpressCounter = 1;
+
 template <class... Stages>
 class StageList {
  public:
@@ -112,8 +115,7 @@ class StageList {
     }
   }
 
-  static constexpr std::size_t kStageCounterBase =
-      1;  // 0 is "receive"; after the last stage comes "transmit"
+  static constexpr std::size_t kStageCounterBase = kExpressCounter + 1;
 
  private:
   static void count(StageCounters& counters, std::uint16_t packets, std::uint16_t dropped,

@@ -136,20 +136,19 @@ std::uint16_t PhysicalPort::tx_burst(std::uint16_t queue, std::span<rte_mbuf*> i
   QueueState& state = sent_[queue];
   const std::uint16_t sendable = prepare(queue, in);
   state.stop = sendable < in.size() ? TxStop::kRejected : TxStop::kFull;
-  // Lengths first: what the device has taken may be gone. Drivers take at most a batch a call, so go on while
+  // Bytes first: what the device has taken may be gone. Drivers take at most a batch a call, so go on while
   // they take something, and once more for one that first had to reclaim what it had sent.
+  std::uint64_t bytes = 0;
+  for (std::uint16_t i = 0; i < sendable; ++i) bytes += in[i]->pkt_len;
   std::uint16_t sent = 0;
   for (int attempts = 0; sent < sendable && attempts < 2;) {
-    std::array<std::uint32_t, 64> lengths;
-    const auto batch = static_cast<std::uint16_t>(std::min<std::size_t>(sendable - sent, lengths.size()));
-    for (std::uint16_t i = 0; i < batch; ++i) lengths[i] = in[sent + i]->pkt_len;
-    const std::uint16_t taken = rte_eth_tx_burst(id_, queue, in.data() + sent, batch);
+    const std::uint16_t taken =
+        rte_eth_tx_burst(id_, queue, in.data() + sent, static_cast<std::uint16_t>(sendable - sent));
     attempts = taken == 0 ? attempts + 1 : 0;
-    std::uint64_t bytes = 0;
-    for (std::uint16_t i = 0; i < taken; ++i) bytes += lengths[i];
-    state.bytes.add(bytes);
     sent = static_cast<std::uint16_t>(sent + taken);
   }
+  for (std::uint16_t i = sent; i < sendable; ++i) bytes -= in[i]->pkt_len;
+  state.bytes.add(bytes);
   state.packets.add(sent);
   if (sent < sendable) {
     rte_eth_link link{};

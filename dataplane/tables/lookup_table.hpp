@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <random>
 #include <span>
 
 #include "dataplane/base/addresses.hpp"
@@ -27,10 +28,22 @@ inline std::uint64_t mix(std::uint64_t h) noexcept {  // finaliser of MurmurHash
   return h ^ (h >> 33);
 }
 
+// Of the process: keys that collide here collide nowhere else, so that nobody can choose MACs or addresses
+// that do. Odd, as a multiplier must be.
+inline const std::uint64_t kTableSeeds[2] = {
+    std::random_device{}() | std::uint64_t{std::random_device{}()} << 32,
+    std::random_device{}() | std::uint64_t{std::random_device{}()} << 32 | 1};
+
+// Both halves of a product, which depend on all bits of `word`.
+inline std::uint64_t table_hash(std::uint64_t word) noexcept {
+  const auto product = static_cast<unsigned __int128>(word ^ kTableSeeds[0]) * (kTableSeeds[1]);
+  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+}
+
 struct Key64 {
   std::uint64_t word = 0;
   bool operator==(const Key64&) const = default;
-  std::uint64_t hash() const noexcept { return mix(word); }
+  std::uint64_t hash() const noexcept { return table_hash(word); }
 };
 
 struct Key192 {
@@ -47,7 +60,7 @@ class LookupTable {
 
   // 0 when absent. Any thread.
   std::uint32_t find(const Key& key) const noexcept { return find_hashed(key, key.hash()); }
-  std::uint32_t find_hashed(const Key& key, std::uint64_t hash) const noexcept {
+  [[gnu::always_inline]] std::uint32_t find_hashed(const Key& key, std::uint64_t hash) const noexcept {
     for (std::size_t i = hash & mask_;; i = (i + 1) & mask_) {
       const std::uint32_t value = slots_[i].value.load(std::memory_order_acquire);
       if (value == kEmpty) return 0;
@@ -114,9 +127,21 @@ class LookupTable {
   std::size_t live_ = 0;
 };
 
-// Keys. Every one begins with the domain.
+// Keys. Every one has the domain. A MAC's bytes are there as they lie in memory.
+inline Key64 fdb_key_of(std::uint64_t domain_bits, const std::uint8_t* mac_and_two_more) noexcept {
+  std::uint64_t word;
+  std::memcpy(&word, mac_and_two_more, sizeof word);
+  return {domain_bits | (word & 0xffff'ffff'ffff)};
+}
+inline std::uint64_t fdb_domain_bits(DomainId domain) noexcept {
+  return std::uint64_t{domain.value()} << 48;
+}
 inline Key64 fdb_key(DomainId domain, const MacAddr& mac) noexcept {
-  return {std::uint64_t{domain.value()} << 48 | mac.to_u64()};
+  std::uint32_t first;
+  std::uint16_t last;
+  std::memcpy(&first, mac.bytes.data(), sizeof first);
+  std::memcpy(&last, mac.bytes.data() + sizeof first, sizeof last);
+  return {fdb_domain_bits(domain) | std::uint64_t{last} << 32 | first};
 }
 // `network` has its host bits cleared; length 0..32.
 inline Key64 fib4_key(DomainId domain, std::uint32_t network, int length) noexcept {

@@ -20,7 +20,7 @@
 namespace podwire::engine {
 
 // One place a packet may go. Slot 0 is never used.
-struct Adjacency {
+struct alignas(32) Adjacency {
   enum class Kind : std::uint8_t {
     kNone,
     kPort,     // out of `port` with `mac` as destination
@@ -41,6 +41,11 @@ struct Adjacency {
   RouteId route;
 
   bool operator==(const Adjacency&) const = default;
+
+  // Kind, port and VTEP in one word; never 0 but for kNone.
+  std::uint64_t place() const noexcept {
+    return static_cast<std::uint64_t>(kind) | std::uint64_t{port.value()} << 16 | std::uint64_t{vtep} << 32;
+  }
 };
 
 // A source that a pod may use.

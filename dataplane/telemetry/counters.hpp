@@ -21,7 +21,7 @@ namespace podwire::engine {
 
 inline constexpr std::size_t kMaxPorts = 4096;    // port ids are 1..kMaxPorts-1
 inline constexpr std::size_t kMaxDomains = 8192;  // domain ids are 1..kMaxDomains-1
-inline constexpr std::size_t kMaxStages = 16;
+inline constexpr std::size_t kMaxStages = 24;
 inline constexpr std::size_t kMaxWorkers = 16;
 
 // A counter with one writer: plain add for it, relaxed load for readers.

@@ -14,6 +14,7 @@ static_assert(kStages <= kMaxStages);
 constexpr auto kStageNames = [] {
   std::array<std::string_view, kStages> names{};
   names[0] = "receive";
+  names[kExpressCounter] = "express";
   for (std::size_t i = 0; i < Pipeline::kCount; ++i)
     names[Pipeline::kStageCounterBase + i] = Pipeline::kNames[i];
   names[kStages - 1] = "transmit";

@@ -13,10 +13,10 @@ namespace {
 constexpr std::uint16_t kSendPackets = 64;
 constexpr std::uint32_t kSendBytes = 64 * 1024;
 
-PacketMeta meta_of(PortId ingress, DomainId domain) noexcept {
+PacketMeta meta_of(Account account) noexcept {
   PacketMeta meta;
-  meta.ingress = ingress;
-  meta.domain = domain;
+  meta.ingress = account.ingress();
+  meta.domain = account.domain();
   return meta;
 }
 
@@ -56,38 +56,51 @@ void EgressQueues::rebuild(const Snapshot& tables) {
     }
     ++count;
     if (queues_[id] != nullptr) continue;
-    queues_[id] = std::make_unique_for_overwrite<Queue>();
+    queues_[id] = std::make_unique<EgressQueue>();
     queues_[id]->port = PortId(static_cast<std::uint16_t>(id));
-    queues_[id]->count = 0;
-    queues_[id]->bytes = 0;
   }
   active_.reserve(count);
 }
 
-void EgressQueues::append(rte_mbuf* mbuf, PortId egress, PortId ingress, DomainId domain) noexcept {
-  Queue* queue = egress.value() < queues_.size() ? queues_[egress.value()].get() : nullptr;
-  if (queue == nullptr) {
-    book_drop(counters_, meta_of(ingress, domain), DropReason::port_gone);
+EgressQueue* EgressQueues::queue(PortId port) noexcept {
+  EgressQueue* queue = port.value() < queues_.size() ? queues_[port.value()].get() : nullptr;
+  if (queue != nullptr && !queue->active) {
+    queue->active = true;
+    active_.push_back(queue);
+  }
+  return queue;
+}
+
+void EgressQueues::append(rte_mbuf* mbuf, PortId egress, Account account) noexcept {
+  EgressQueue* to = queue(egress);
+  if (to == nullptr) {
+    book_drop(counters_, meta_of(account), DropReason::port_gone);
     rte_pktmbuf_free(mbuf);
     return;
   }
-  if (queue->count == 0) active_.push_back(queue);
-  const std::uint16_t at = queue->count++;
-  queue->mbufs[at] = mbuf;
-  queue->lengths[at] = mbuf->pkt_len;
-  queue->ingress[at] = ingress;
-  queue->domains[at] = domain;
-  queue->bytes += mbuf->pkt_len;
+  to->append(mbuf, mbuf->pkt_len, account);
 }
 
 void EgressQueues::take(Burst& burst) noexcept {
   const std::uint64_t begin = rte_rdtsc();
   for (std::uint16_t i = 0; i < burst.count; ++i) {
-    append(burst.mbufs[i], burst.meta[i].egress, burst.meta[i].ingress, burst.meta[i].domain);
+    const auto& meta = burst.meta[i];
+    append(burst.mbufs[i], meta.egress, Account::of(meta.ingress, meta.domain));
   }
   burst.count = 0;
+  flush_full();
+  stage_.cycles.add(rte_rdtsc() - begin);
+}
+
+void EgressQueues::settle() noexcept {
+  const std::uint64_t begin = rte_rdtsc();
+  flush_full();
+  stage_.cycles.add(rte_rdtsc() - begin);
+}
+
+void EgressQueues::flush_full() noexcept {
   for (std::size_t i = 0; i < active_.size();) {
-    Queue& queue = *active_[i];
+    EgressQueue& queue = *active_[i];
     if (queue.count < kSendPackets && queue.bytes < kSendBytes) {
       ++i;
       continue;
@@ -96,18 +109,19 @@ void EgressQueues::take(Burst& burst) noexcept {
     active_[i] = active_.back();
     active_.pop_back();
   }
-  stage_.cycles.add(rte_rdtsc() - begin);
 }
 
 void EgressQueues::flush() noexcept {
   if (active_.empty()) return;
   const std::uint64_t begin = rte_rdtsc();
-  for (Queue* queue : active_) flush_queue(*queue);
+  for (EgressQueue* queue : active_) flush_queue(*queue);
   active_.clear();
   stage_.cycles.add(rte_rdtsc() - begin);
 }
 
-void EgressQueues::flush_queue(Queue& queue) noexcept {
+void EgressQueues::flush_queue(EgressQueue& queue) noexcept {
+  queue.active = false;
+  if (queue.count == 0) return;
   stage_.packets.add(queue.count);
   stage_.bursts.add(1);
   const PortEntry* port = tables_->port(queue.port);
@@ -122,11 +136,10 @@ void EgressQueues::flush_queue(Queue& queue) noexcept {
   queue.bytes = 0;
 }
 
-void EgressQueues::hand_over(Queue& queue, unsigned to) noexcept {
+void EgressQueues::hand_over(EgressQueue& queue, unsigned to) noexcept {
   auto& ring = rings_.ring(worker_, to);
   std::uint16_t handed = 0;
-  while (handed < queue.count &&
-         ring.push({queue.mbufs[handed], queue.port, queue.ingress[handed], queue.domains[handed]})) {
+  while (handed < queue.count && ring.push({queue.mbufs[handed], queue.port, queue.accounts[handed]})) {
     ++handed;
   }
   wakers_[to]->wake_if_asleep();
@@ -134,50 +147,44 @@ void EgressQueues::hand_over(Queue& queue, unsigned to) noexcept {
     drop(queue, handed, static_cast<std::uint16_t>(queue.count - handed), DropReason::handover_full);
 }
 
-void EgressQueues::send(Queue& queue, Port& device, std::uint16_t device_queue) noexcept {
+void EgressQueues::send(EgressQueue& queue, Port& device, std::uint16_t device_queue) noexcept {
   std::uint16_t done = 0;
   while (done < queue.count) {
     const std::uint16_t taken = device.tx_burst(
         device_queue, {queue.mbufs.data() + done, static_cast<std::size_t>(queue.count - done)});
     book_sent(queue, done, taken);
     done = static_cast<std::uint16_t>(done + taken);
-    if (done == queue.count) return;
+    if (done == queue.count) break;
     const auto rest = static_cast<std::uint16_t>(queue.count - done);
-    switch (device.tx_stop(device_queue)) {
-      case TxStop::kRejected:
-        drop(queue, done, 1, DropReason::bad_offload);
-        ++done;
-        break;
-      case TxStop::kDown:
-        return drop(queue, done, rest, DropReason::port_down);
-      case TxStop::kFull:
-        return drop(queue, done, rest, DropReason::egress_queue_full);
+    const TxStop stop = device.tx_stop(device_queue);
+    if (stop == TxStop::kRejected) {
+      drop(queue, done, 1, DropReason::bad_offload);
+      ++done;
+    } else {
+      drop(queue, done, rest, stop == TxStop::kDown ? DropReason::port_down : DropReason::egress_queue_full);
+      break;
     }
   }
+  counters_.ports[queue.port.value()].egress_bytes.add(queue.bytes);
 }
 
-void EgressQueues::book_sent(const Queue& queue, std::uint16_t first, std::uint16_t count) noexcept {
-  std::uint64_t bytes = 0;
+void EgressQueues::book_sent(const EgressQueue& queue, std::uint16_t first, std::uint16_t count) noexcept {
+  if (count == 0) return;
   const auto end = static_cast<std::uint16_t>(first + count);
   for (std::uint16_t i = first; i < end;) {
-    std::uint16_t run = i;  // packets of the same ingress and domain are booked together
-    for (; run < end && queue.ingress[run] == queue.ingress[i] && queue.domains[run] == queue.domains[i];
-         ++run) {
-      bytes += queue.lengths[run];
-    }
-    book(counters_, meta_of(queue.ingress[i], queue.domains[i]), &LedgerCounters::sent,
-         run - std::uint64_t{i});
+    std::uint16_t run = i;  // packets of one account are booked together
+    while (run < end && queue.accounts[run] == queue.accounts[i]) ++run;
+    book(counters_, meta_of(queue.accounts[i]), &LedgerCounters::sent, run - std::uint64_t{i});
     i = run;
   }
-  if (count == 0) return;
-  auto& port = counters_.ports[queue.port.value()];
-  port.egress_packets.add(count);
-  port.egress_bytes.add(bytes);
+  counters_.ports[queue.port.value()].egress_packets.add(count);
 }
 
-void EgressQueues::drop(Queue& queue, std::uint16_t first, std::uint16_t count, DropReason reason) noexcept {
+void EgressQueues::drop(EgressQueue& queue, std::uint16_t first, std::uint16_t count,
+                        DropReason reason) noexcept {
   for (std::uint16_t i = first; i < first + count; ++i) {
-    book_drop(counters_, meta_of(queue.ingress[i], queue.domains[i]), reason);
+    book_drop(counters_, meta_of(queue.accounts[i]), reason);
+    queue.bytes -= queue.mbufs[i]->pkt_len;
   }
   stage_.dropped.add(count);
   rte_pktmbuf_free_bulk(queue.mbufs.data() + first, count);
@@ -190,7 +197,7 @@ unsigned EgressQueues::accept_handed(unsigned limit) noexcept {
     auto& ring = rings_.ring(from, worker_);
     HandedPacket packet;
     for (unsigned n = 0; n < limit && ring.pop(packet); ++n, ++accepted) {
-      append(packet.mbuf, packet.egress, packet.ingress, packet.domain);
+      append(packet.mbuf, packet.egress, packet.account);
       if (n % kSendPackets == kSendPackets - 1) flush();
     }
     flush();
@@ -202,7 +209,7 @@ void EgressQueues::drop_handed(DropReason reason) noexcept {
   for (unsigned from = 0; from < rings_.workers(); ++from) {
     HandedPacket packet;
     while (rings_.ring(from, worker_).pop(packet)) {
-      book_drop(counters_, meta_of(packet.ingress, packet.domain), reason);
+      book_drop(counters_, meta_of(packet.account), reason);
       rte_pktmbuf_free(packet.mbuf);
     }
   }

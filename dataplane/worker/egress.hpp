@@ -19,8 +19,7 @@ namespace podwire::engine {
 struct HandedPacket {
   rte_mbuf* mbuf = nullptr;
   PortId egress;
-  PortId ingress;
-  DomainId domain;
+  Account account;
 };
 
 // One ring for every ordered pair of workers. Owned by WorkerSet.
@@ -38,8 +37,6 @@ class HandoverRings {
 
 class EgressQueues final : public EgressSink {
  public:
-  static constexpr std::uint16_t kQueueCapacity = 128;
-
   // `wakers` has one element a worker; `transmit_stage` is the index in WorkerCounters::stages.
   EgressQueues(unsigned worker, HandoverRings& rings, std::vector<Waker*> wakers, WorkerCounters& counters,
                std::size_t transmit_stage);
@@ -50,6 +47,8 @@ class EgressQueues final : public EgressSink {
   void begin(const Snapshot* tables) noexcept { tables_ = tables; }
 
   void take(Burst& burst) noexcept override;
+  EgressQueue* queue(PortId port) noexcept override;
+  void settle() noexcept override;
   // Sends, hands over or drops everything that is queued.
   void flush() noexcept;
   // Queues what other workers handed to this one; returns how many. At most `limit` from each.
@@ -58,22 +57,13 @@ class EgressQueues final : public EgressSink {
   void drop_handed(DropReason reason) noexcept;
 
  private:
-  struct Queue {
-    PortId port;
-    std::uint16_t count = 0;
-    std::uint32_t bytes = 0;
-    std::array<rte_mbuf*, kQueueCapacity> mbufs;
-    std::array<std::uint32_t, kQueueCapacity> lengths;
-    std::array<PortId, kQueueCapacity> ingress;
-    std::array<DomainId, kQueueCapacity> domains;
-  };
-
-  void append(rte_mbuf* mbuf, PortId egress, PortId ingress, DomainId domain) noexcept;
-  void flush_queue(Queue& queue) noexcept;
-  void hand_over(Queue& queue, unsigned to) noexcept;
-  void send(Queue& queue, Port& device, std::uint16_t device_queue) noexcept;
-  void book_sent(const Queue& queue, std::uint16_t first, std::uint16_t count) noexcept;
-  void drop(Queue& queue, std::uint16_t first, std::uint16_t count, DropReason reason) noexcept;
+  void append(rte_mbuf* mbuf, PortId egress, Account account) noexcept;
+  void flush_queue(EgressQueue& queue) noexcept;
+  void flush_full() noexcept;
+  void hand_over(EgressQueue& queue, unsigned to) noexcept;
+  void send(EgressQueue& queue, Port& device, std::uint16_t device_queue) noexcept;
+  void book_sent(const EgressQueue& queue, std::uint16_t first, std::uint16_t count) noexcept;
+  void drop(EgressQueue& queue, std::uint16_t first, std::uint16_t count, DropReason reason) noexcept;
 
   const unsigned worker_;
   HandoverRings& rings_;
@@ -81,8 +71,8 @@ class EgressQueues final : public EgressSink {
   WorkerCounters& counters_;
   StageCounters& stage_;
   const Snapshot* tables_ = nullptr;
-  std::vector<std::unique_ptr<Queue>> queues_;  // by PortId
-  std::vector<Queue*> active_;                  // those with packets; its capacity is reserved by rebuild
+  std::vector<std::unique_ptr<EgressQueue>> queues_;  // by PortId
+  std::vector<EgressQueue*> active_;  // those with packets; its capacity is reserved by rebuild
 };
 
 }  // namespace podwire::engine

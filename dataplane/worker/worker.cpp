@@ -10,6 +10,7 @@
 namespace podwire::engine {
 namespace {
 
+
 // While queues without a system call are busy, the others' descriptors are asked this often.
 constexpr std::uint64_t kAskIntervalUs = 10;
 
@@ -143,19 +144,16 @@ unsigned Worker::receive(PolledQueue& queue) noexcept {
   const std::uint64_t begin = rte_rdtsc();
   const std::uint16_t count = queue.device->rx_burst(queue.queue, burst_.mbufs);
   if (count == 0) return 0;
-  std::uint64_t bytes = 0, flags = 0;
+  std::uint64_t bytes = 0;
   for (std::uint16_t i = 0; i < count; ++i) {
-    burst_.meta[i] = queue.meta;
-    bytes += burst_.mbufs[i]->pkt_len;
-    flags |= burst_.mbufs[i]->ol_flags;
+    const rte_mbuf* mbuf = burst_.mbufs[i];
+    rte_prefetch0(rte_pktmbuf_mtod(mbuf, const void*));
+    bytes += mbuf->pkt_len;
   }
   burst_.count = count;
-  burst_.leaving = 0;
   book_received(queue, count, bytes);
-  if ((flags & kBadOffloadFlag) != 0) [[unlikely]]
-    drop_bad_offload();
   counters_.stages[0].cycles.add(rte_rdtsc() - begin);
-  shared_.pipeline.run(ctx_, burst_);
+  shared_.pipeline.receive(ctx_, burst_, queue.meta);
   return count;
 }
 
@@ -167,13 +165,6 @@ void Worker::book_received(const PolledQueue& queue, std::uint16_t count, std::u
   port.ingress_bytes.add(bytes);
   counters_.stages[0].packets.add(count);
   counters_.stages[0].bursts.add(1);
-}
-
-void Worker::drop_bad_offload() noexcept {
-  for (std::uint16_t i = 0; i < burst_.count; ++i) {
-    if ((burst_.mbufs[i]->ol_flags & kBadOffloadFlag) != 0) burst_.drop(i, DropReason::bad_offload);
-  }
-  counters_.stages[0].dropped.add(collect(ctx_, burst_));
 }
 
 unsigned Worker::accept_injected() noexcept {

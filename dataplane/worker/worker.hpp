@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "dataplane/pipeline/driver.hpp"
+#include "dataplane/pipeline/express.hpp"
 #include "dataplane/tables/publisher.hpp"
 #include "dataplane/worker/egress.hpp"
 #include "dataplane/worker/poll_list.hpp"
@@ -19,7 +20,8 @@ namespace podwire::engine {
 
 // The pipeline as the worker sees it: one indirect call a burst.
 struct PipelineHooks {
-  void (*run)(Context&, Burst&) noexcept = nullptr;     // received packets
+  // Received packets, all of which begin with the same metadata; the burst has none yet.
+  void (*receive)(Context&, Burst&, const PacketMeta&) noexcept = nullptr;
   void (*resume)(Context&, Burst&) noexcept = nullptr;  // injected ones
   std::size_t transmit_stage = 0;                       // index in WorkerCounters::stages
 };
@@ -27,7 +29,9 @@ struct PipelineHooks {
 template <class Stages, std::size_t Resume>
 PipelineHooks hooks_for() {
   static_assert(Stages::kStageCounterBase + Stages::kCount < kMaxStages);
-  return {[](Context& ctx, Burst& burst) noexcept { Stages::run(ctx, burst); },
+  return {[](Context& ctx, Burst& burst, const PacketMeta& first) noexcept {
+            Express<Stages>::run(ctx, burst, first);
+          },
           [](Context& ctx, Burst& burst) noexcept { Stages::template run<Resume>(ctx, burst); },
           Stages::kStageCounterBase + Stages::kCount};
 }
@@ -80,7 +84,6 @@ class Worker final : public EventSink {
   unsigned serve_all() noexcept;
   unsigned receive(PolledQueue& queue) noexcept;
   void book_received(const PolledQueue& queue, std::uint16_t count, std::uint64_t bytes) noexcept;
-  void drop_bad_offload() noexcept;
   unsigned accept_injected() noexcept;
   bool may_sleep(std::uint64_t now) noexcept;
   void sleep() noexcept;

@@ -119,16 +119,20 @@ void SwitchTest::receive(PortId id, const std::vector<rte_mbuf*>& mbufs) {
   ctx_.tables = publisher_.load();
   const auto* port = ctx_.tables->port(id);
   ASSERT_NE(port, nullptr);
+  PacketMeta meta;
+  meta.ingress = id;
+  meta.domain = port->domain;
+  meta.ingress_role = static_cast<std::uint8_t>(port->role);
   Burst burst;
   for (auto* mbuf : mbufs) {
-    PacketMeta meta;
-    meta.ingress = id;
-    meta.domain = port->domain;
-    meta.ingress_role = static_cast<std::uint8_t>(port->role);
     burst.push(mbuf, meta);
     book(*ctx_.counters, meta, &LedgerCounters::received);
   }
-  Pipeline::run(ctx_, burst);
+  if (express_) {
+    Express<Pipeline>::run(ctx_, burst, meta);
+  } else {
+    Pipeline::run(ctx_, burst);
+  }
   programmer_->flush(now_ms_);
   run_injected();
 }
@@ -182,16 +186,41 @@ void SwitchTest::check_ledger() const {
   EXPECT_EQ(parked, 0) << "packets are still parked";
 }
 
+void SwitchTest::record(rte_mbuf* mbuf, PortId egress, const PacketMeta& booked_on) noexcept {
+  sent_.push_back({egress, to_bytes(mbuf), needs_l4_checksum(mbuf), needs_segmentation(mbuf)});
+  book(*ctx_.counters, booked_on, &LedgerCounters::sent);
+  rte_pktmbuf_free(mbuf);
+}
+
 void SwitchTest::take(Burst& burst) noexcept {
+  settle();
   for (std::uint16_t i = 0; i < burst.count; ++i) {
-    auto* mbuf = burst.mbufs[i];
     EXPECT_EQ(burst.meta[i].verdict, Verdict::kForward);
-    sent_.push_back(
-        {burst.meta[i].egress, to_bytes(mbuf), needs_l4_checksum(mbuf), needs_segmentation(mbuf)});
-    book(*ctx_.counters, burst.meta[i], &LedgerCounters::sent);
-    rte_pktmbuf_free(mbuf);
+    record(burst.mbufs[i], burst.meta[i].egress, burst.meta[i]);
   }
   burst.count = 0;
+}
+
+EgressQueue* SwitchTest::queue(PortId port) noexcept {
+  auto& queue = queues_[port];
+  queue.port = port;
+  return &queue;
+}
+
+void SwitchTest::settle() noexcept {
+  for (auto& [port, queue] : queues_) {
+    std::uint64_t bytes = 0;
+    for (std::uint16_t i = 0; i < queue.count; ++i) {
+      bytes += queue.mbufs[i]->pkt_len;
+      PacketMeta booked_on;
+      booked_on.ingress = queue.accounts[i].ingress();
+      booked_on.domain = queue.accounts[i].domain();
+      record(queue.mbufs[i], port, booked_on);
+    }
+    EXPECT_EQ(queue.bytes, bytes);
+    queue.count = 0;
+    queue.bytes = 0;
+  }
 }
 
 bool SwitchTest::push(const Event& event) noexcept {

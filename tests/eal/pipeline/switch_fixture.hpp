@@ -7,6 +7,7 @@
 
 #include <map>
 
+#include "dataplane/pipeline/express.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/tables/programmer.hpp"
 #include "dataplane/telemetry/counter_set.hpp"
@@ -93,6 +94,7 @@ class SwitchTest : public ::testing::Test, protected EgressSink, protected Event
   std::vector<Event> events_;  // parked mbufs go to the programmer at once
   std::vector<std::pair<rte_mbuf*, PacketMeta>> injected_;
   bool events_full_ = false;
+  bool express_ = true;  // received packets try the express lane first, as in a worker
   std::uint64_t now_ms_ = 1000;
 
  private:
@@ -100,9 +102,14 @@ class SwitchTest : public ::testing::Test, protected EgressSink, protected Event
     return counters_.all.back()->drops[static_cast<std::size_t>(reason)].get();
   }
   void check_ledger() const;
+  void record(rte_mbuf* mbuf, PortId egress, const PacketMeta& booked_on) noexcept;
   void take(Burst& burst) noexcept override;
+  EgressQueue* queue(PortId port) noexcept override;
+  void settle() noexcept override;
   bool push(const Event& event) noexcept override;
   bool inject(rte_mbuf* mbuf, const PacketMeta& meta) override;
+
+  std::map<PortId, EgressQueue> queues_;
 };
 
 }  // namespace podwire::engine::tests

@@ -36,8 +36,8 @@ TEST_F(WorkerTest, ForwardsAndBooks) {
   EXPECT_EQ(counters.ports[2].egress_bytes.get(), 500u * 142);
   EXPECT_EQ(counters.domains[2].received.get(), 503u);
   EXPECT_EQ(counters.domains[2].sent.get(), 503u);
-  // Stages: receive, the one of the pipeline, transmit.
-  for (const int stage : {0, 1, 2}) EXPECT_EQ(counters.stages[stage].packets.get(), 503u) << stage;
+  // Stages: receive, express (which takes none here), the one of the pipeline, transmit.
+  for (const int stage : {0, 2, 3}) EXPECT_EQ(counters.stages[stage].packets.get(), 503u) << stage;
 }
 
 TEST_F(WorkerTest, PacketsThatThePortDoesNotTakeAreDroppedWithTheReason) {
