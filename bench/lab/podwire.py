@@ -1,0 +1,172 @@
+"""Podwire under test: one engine with one worker, programmed over its socket."""
+import time
+
+from lab import machine, traffic
+from lab.system import LEAST_FORWARDED, System, Unmeasurable, Window
+from support.engine import Engine
+from support.process import wait_until
+
+DOMAIN = 2
+SOURCE, SINK, UPLINK = 1, 2, 3  # port ids
+LOCAL_VTEP, FIRST_PEER = 1, 2
+SPARE_MBUFS = 16384
+_MBUF_BYTES = 2432
+# An underlay neighbour that does not answer for 30 s is asked again, and nobody is there to answer.
+_RESOLVED_FOR = 20
+
+
+def memory_mib(packets):
+    return (packets + SPARE_MBUFS) * _MBUF_BYTES // 2**20 + 96
+
+
+def _domain(mode, **more):
+    return {"id": DOMAIN, "name": "bench", "vni": traffic.VNI, "mode": mode, "mtu": 1500,
+            "gateway_mac": traffic.GATEWAY_MAC if mode == "l3" else "02:70:77:00:00:01",
+            "gateways": ["10.244.0.1/16"], **more}
+
+
+def _port(id, name, devargs, role="pod", **more):
+    domain = {"domain": DOMAIN} if role == "pod" else {}
+    return {"id": id, "name": name, "kind": "physical", "role": role, "devargs": devargs, **domain, **more}
+
+
+def _source(pcap, role="pod"):
+    return _port(SOURCE, "source", f"net_pcap0,rx_pcap={pcap},infinite_rx=1", role)
+
+
+def _sink():
+    return _port(SINK, "sink", "net_null0,no-rx=1")
+
+
+def _pod(port):
+    return {"id": 1, "name": "pod", "domain": DOMAIN, "port": port, "mac": traffic.POD_MAC,
+            "addresses": [traffic.POD_IP]}
+
+
+def _endpoint(index, address, **where):
+    return {"id": 2 + index, "name": f"e{index}", "domain": DOMAIN, "mac": f"02:00:01:{index >> 16:02x}:"
+            f"{index >> 8 & 255:02x}:{index & 255:02x}", "addresses": [address], **where}
+
+
+def _vteps(peers):
+    local = {"id": LOCAL_VTEP, "name": "local", "local": True, "address": traffic.VTEP_IP, "mac": "02:00:00:00:ee:01"}
+    return [local] + [{"id": FIRST_PEER + i, "name": f"peer{i}", "address": traffic.peer_ip(i),
+                       "mac": f"02:00:00:00:ee:{2 + i:02x}"} for i in range(peers)]
+
+
+def _underlay(port):
+    return {"id": 1, "domain": 1, "prefix": "192.168.100.0/24", "next_hops": [{"port": port}]}
+
+
+def p2p(pcap, _):
+    receiver = {"id": 2, "name": "receiver", "domain": DOMAIN, "port": SINK, "mac": traffic.GATEWAY_MAC,
+                "addresses": ["10.244.1.3"]}
+    return {"ports": [_source(pcap), _sink()], "domains": [_domain("l2")], "endpoints": [_pod(SOURCE), receiver]}
+
+
+def route(pcap, _):
+    return {"ports": [_source(pcap), _sink()], "domains": [_domain("l3")],
+            "endpoints": [_pod(SOURCE)] + [_endpoint(i, traffic.remote_pod(i), port=SINK)
+                                           for i in range(traffic.REMOTE_PODS)]}
+
+
+def _tunnel(pcap, arp, peers, endpoints=(), routes=()):
+    uplink = _port(UPLINK, "uplink", f"net_pcap1,rx_pcap={arp}", "uplink", mtu=1600)
+    return {"ports": [_source(pcap), uplink], "domains": [_domain("l3")], "vteps": _vteps(peers),
+            "endpoints": [_pod(SOURCE), *endpoints], "routes": [_underlay(UPLINK), *routes]}
+
+
+def encap(pcap, arp):
+    return _tunnel(pcap, arp, 1, routes=[{"id": 2, "domain": DOMAIN, "prefix": "10.244.2.0/24",
+                                          "next_hops": [{"vtep": FIRST_PEER}]}])
+
+
+def encap_many(pcap, arp):
+    return _tunnel(pcap, arp, 16, [_endpoint(i, traffic.remote_pod(i), vtep=FIRST_PEER + i % 16)
+                                   for i in range(traffic.REMOTE_PODS)])
+
+
+def encap_100k(pcap, arp):
+    return _tunnel(pcap, arp, 16, [_endpoint(i, traffic.wide_pod(i), vtep=FIRST_PEER + i % 16)
+                                   for i in range(traffic.WIDE_PODS)])
+
+
+def decap(pcap, _):
+    return {"ports": [_source(pcap, "uplink"), _sink()], "domains": [_domain("l3")], "vteps": _vteps(1),
+            "endpoints": [_pod(SINK)], "routes": [_underlay(SOURCE)]}
+
+
+# Scenario -> what is programmed for it, and how many peers must have been resolved.
+PROGRAMS = {"p2p": (p2p, 0), "route": (route, 0), "encap": (encap, 1), "encap-many": (encap_many, 16),
+            "encap-100k": (encap_100k, 16), "decap": (decap, 0)}
+_OBJECTS_A_MESSAGE = 5000
+
+
+class Podwire(System):
+    name = "podwire"
+
+    def __init__(self, ns, directory, cell, march):
+        self.march = march
+        self.directory = directory
+        packets = traffic.packets_of(cell.size, cell.flows)
+        self.engine = Engine(ns, directory, workers=1, cpus=[machine.SWITCH_CPU], idle="busy", log_level="warn",
+                             mbufs=packets + SPARE_MBUFS, jumbo_mbufs=64, memory_mib=memory_mib(packets),
+                             hugepages="require" if cell.hugepages else "never")
+        try:
+            self.engine.start()
+            program, self.peers = PROGRAMS[cell.scenario]
+            arp = traffic.arp_answers(directory / "arp.pcap", traffic.VTEP_MAC, max(self.peers, 1))
+            self.objects = program(cell.pcap, arp)
+            self.put()
+            self.pids = [self.engine.pid]
+            self.threads = [machine.thread_of(self.engine.pid, "rte-worker", "lcore-worker", "dpdk-worker")]
+            self.ready()
+        except Exception:
+            self.engine.close()
+            raise
+
+    def put(self):
+        endpoints = self.objects["endpoints"]
+        first = dict(self.objects, endpoints=endpoints[:_OBJECTS_A_MESSAGE])
+        chunks = [first] + [{"endpoints": endpoints[i:i + _OBJECTS_A_MESSAGE]}
+                            for i in range(_OBJECTS_A_MESSAGE, len(endpoints), _OBJECTS_A_MESSAGE)]
+        self.engine.replace(*chunks)
+        self.resolved = time.monotonic()
+
+    def ready(self):
+        if self.peers == 0:
+            return
+        if time.monotonic() - self.resolved > _RESOLVED_FOR:
+            # The uplink plays its answers once more.
+            uplink = next(port for port in self.objects["ports"] if port["id"] == UPLINK)
+            routes = [route for route in self.objects["routes"] if route["domain"] == 1]
+            self.engine.delete(ports=[UPLINK], routes=[route["id"] for route in routes])
+            self.engine.put(ports=[uplink], routes=routes)
+            self.resolved = time.monotonic()
+        wait_until(lambda: sum(n["state"] == "reachable" for n in self.engine.call("neighbors")["neighbors"]) ==
+                   self.peers, 10, "the underlay's peers resolved")
+
+    def sample(self):
+        stats = self.engine.call("stats")
+        return time.monotonic(), stats
+
+    def observe(self, seconds):
+        began, before = self.sample()
+        time.sleep(seconds)
+        ended, after = self.sample()
+        stages = {}
+        for old, new in zip(before["stages"], after["stages"]):
+            stages[new["name"]] = {key: new[key] - old[key] for key in ("packets", "bursts", "dropped", "cycles")}
+        of = lambda section, key: after[section][key] - before[section][key]
+        received, sent = stages["receive"]["packets"], of("ledger", "sent")
+        if received == 0 or sent < LEAST_FORWARDED * received:
+            raise Unmeasurable(f"podwire received {received} packets and sent {sent}; drops: "
+                               f"{ {drop['reason']: drop['packets'] for drop in after['drops']} }")
+        cycles = {name: round(stage["cycles"] / received, 1) for name, stage in stages.items() if stage["packets"]}
+        return Window(ended - began, sent, of("worker", "busy_cycles") / received,
+                      {"stages": cycles, "tsc": after["tsc_hz"] * (ended - began) / received,
+                       "burst": round(received / stages["receive"]["bursts"], 1)})
+
+    def close(self):
+        super().close()
+        self.engine.close()

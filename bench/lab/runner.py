@@ -1,0 +1,77 @@
+"""Measures cells: every system of a cell is set up, then they are measured in turn, window by window."""
+import contextlib
+import pathlib
+import tempfile
+import shutil
+
+from lab import machine, results, scenarios, traffic
+from lab.machine import say
+from lab.system import Unmeasurable
+from support.netns import Netns
+
+MOST_TRAFFIC_BYTES = 2 << 30
+
+
+class Runner:
+    """`options`: systems, repeat, seconds; `marches`: system -> the -march it was built for."""
+
+    def __init__(self, options, marches):
+        self.options = options
+        self.marches = marches
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="pwb", dir="/tmp"))
+        self.hugepages = machine.Hugepages()
+        self.left_out = []
+
+    def close(self):
+        self.hugepages.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def leave_out(self, what, why):
+        say(f"left out: {what}: {why}")
+        self.left_out.append({"cell": str(what), "why": str(why)})
+
+    def cell(self, scenario, size, flows):
+        """The summaries of its systems, best effort: what cannot be had is told and left out."""
+        cell = scenarios.Cell(scenario, size, flows)
+        packets = traffic.packets_of(size, flows)
+        systems = [name for name in self.options.system if scenarios.takes(name, scenario)]
+        if traffic.bytes_of(size, flows) > MOST_TRAFFIC_BYTES:
+            self.leave_out(cell, "its frames take more than 2 GiB")
+            return []
+        memory = sum(scenarios.memory_mib(name, packets) for name in systems)
+        hugepages = self.hugepages.want(memory)
+        if not hugepages and not self.options.without_hugepages:
+            self.leave_out(cell, f"{memory} MiB of hugepages are needed, {machine.free_hugepages() * 2} are free")
+            return []
+        pcap = traffic.pcap(scenarios.SCENARIOS[scenario].frames, size, flows)
+        return self._measure(scenarios.Cell(scenario, size, flows, pcap, hugepages), systems)
+
+    def _measure(self, cell, systems):
+        windows = {}
+        with contextlib.ExitStack() as stack:
+            ns = Netns("bench", ipv6=False)
+            stack.callback(ns.delete)
+            running = []
+            for name in systems:
+                directory = pathlib.Path(tempfile.mkdtemp(prefix=name[0], dir=self.directory))
+                stack.callback(shutil.rmtree, directory, ignore_errors=True)
+                try:
+                    system = scenarios.SYSTEMS[name](ns, directory, cell, self.marches[name])
+                except Unmeasurable as error:
+                    self.leave_out(f"{cell}, {name}", error)
+                    continue
+                stack.callback(system.close)
+                system.pause()
+                running.append(system)
+            for number in range(self.options.repeat):
+                for system in list(running):
+                    try:
+                        window = system.measure(self.options.seconds)
+                    except Unmeasurable as error:
+                        self.leave_out(f"{cell}, {system.name}", error)
+                        running.remove(system)
+                        continue
+                    windows.setdefault(system, []).append(window)
+                    say(f"{cell}, {system.name}, window {number + 1} of {self.options.repeat}: "
+                        f"{window.cycles:.1f} cycles a packet, {window.mpps:.2f} Mpps")
+        return [results.summary(cell, system.name, system.march, of) for system, of in windows.items()]
