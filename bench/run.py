@@ -8,7 +8,7 @@ import sys
 _HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(_HERE), str(_HERE.parent / "tests")]
 
-from lab import build, machine, results, scenarios, traffic
+from lab import build, machine, ovs, report, results, scenarios, traffic
 from lab.machine import say
 from lab.runner import Runner
 from support.netns import sweep
@@ -19,38 +19,47 @@ def parse():
     parser = argparse.ArgumentParser(prog="bench/run.sh", add_help=False)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--scenario", action="append", choices=list(scenarios.SCENARIOS))
-    parser.add_argument("--system", action="append", choices=list(scenarios.SYSTEMS))
+    parser.add_argument("--system", action="append", choices=scenarios.SYSTEMS)
     parser.add_argument("--size", action="append", choices=traffic.SIZES)
     parser.add_argument("--flows", action="append", type=int)
     parser.add_argument("--repeat", type=int)
     parser.add_argument("--seconds", type=float)
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--json", choices=["-"])
     parser.add_argument("--stages", action="store_true")
+    parser.add_argument("--results", type=pathlib.Path, default=_HERE / "results")
     parser.add_argument("--without-hugepages", action="store_true")
     options = parser.parse_args()
     quick = options.quick
-    options.scenario = options.scenario or (["p2p", "route", "encap", "decap"] if quick else scenarios.DEFAULT)
+    options.scenario = options.scenario or list(scenarios.QUICK if quick else scenarios.SCENARIOS)
     options.system = options.system or list(scenarios.SYSTEMS)
-    options.size = options.size or (["64"] if quick else list(traffic.SIZES))
-    options.flows = options.flows or ([1, 10_000] if quick else [1, 1000, 10_000, 100_000])
-    options.repeat = options.repeat or (3 if quick else 5)
-    options.seconds = options.seconds or (0.5 if quick else 1.0)
-    if min(options.flows) < 1 or options.repeat < 1 or options.seconds <= 0:
+    options.repeat = options.repeat or (5 if quick else 9)
+    options.seconds = options.seconds or (0.3 if quick else 0.5)
+    if min(options.flows or [1]) < 1 or options.repeat < 1 or options.seconds <= 0:
         parser.error("--flows and --repeat must be at least 1, --seconds more than 0")
     return options
 
 
+def wanted(options):
+    """(scenario, size, flows) of every cell."""
+    for name in options.scenario:
+        scenario = scenarios.SCENARIOS[name]
+        sizes = options.size or (["64"] if options.quick else scenario.sizes)
+        # A scenario that has one number of flows has it whatever others are asked for.
+        flows = options.flows or ([1, 10_000] if options.quick else scenario.flows)
+        for size in sizes:
+            if size in scenario.sizes:
+                yield from ((name, size, n) for n in (flows if len(scenario.flows) > 1 else scenario.flows))
+
+
 def measure(options, emit):
-    marches = {name: build.of_debian() for name in scenarios.SYSTEMS} | {"podwire": build.of_podwire(BUILD)}
+    marches = {"podwire": build.of_podwire(BUILD), "testpmd": build.of_dpdk(), "ovs-dpdk": ovs.MARCH}
     runner = Runner(options, marches)
     cells = []
     try:
-        for scenario in options.scenario:
-            for size in options.size:
-                for flows in options.flows:
-                    for one in runner.cell(scenario, size, flows):
-                        cells.append(one)
-                        emit(one)
+        for scenario, size, flows in wanted(options):
+            for one in runner.cell(scenario, size, flows):
+                cells.append(one)
+                emit(one)
     finally:
         runner.close()
     return cells, runner.left_out
@@ -62,19 +71,26 @@ def main():
         sys.exit("bench/run.sh: two CPUs are needed, one for the switch and one for everything else")
     sweep()
     machine.prefer_this()
-    keys = ("scenario", "system", "size", "flows", "cycles_per_packet", "mpps", "spread")
 
     def emit(one):
-        if options.json == "-":
-            print(json.dumps({key: one[key] for key in keys}), flush=True)
+        if options.json:
+            print(json.dumps({key: one[key] for key in results.KEYS + results.MORE_KEYS if key in one}), flush=True)
         if options.stages and "stages" in one:
             say("  cycles a packet: " + ", ".join(f"{name} {value}" for name, value in one["stages"].items()))
         if one["spread"] > results.NOISY:
-            say(f"  too noisy to conclude: the windows differ by {one['spread']:.0%}")
-    cells, _ = measure(options, emit)
-    for ratio in results.ratios(cells):
-        if options.json == "-":
+            say(f"  {one['system']}: too noisy to conclude, its windows differ by {one['spread']:.0%}")
+
+    cells, left_out = measure(options, emit)
+    if not cells:
+        sys.exit("bench/run.sh: nothing was measured")
+    ratios = results.ratios(cells)
+    path = report.write(options.results, machine.facts(), cells, ratios, left_out)
+    if options.json:
+        for ratio in ratios:
             print(json.dumps(ratio))
+    else:
+        print("\n".join(report.table(cells, ratios)))
+    say(f"written: {path}, .md and a chart a scenario")
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ import pathlib
 import re
 import subprocess
 
-# Debian's DPDK and Open vSwitch, as libdpdk.pc says it.
 _DEBIAN = "corei7 (Debian)"
 
 
-def of_debian():
+def of_dpdk():
+    """Of Debian's DPDK, as its libdpdk.pc says it."""
     flags = subprocess.run(["pkg-config", "--cflags-only-other", "libdpdk"], text=True, capture_output=True).stdout
     found = re.search(r"-march=(\S+)", flags)
     return f"{found.group(1)} (Debian)" if found else _DEBIAN

@@ -28,6 +28,11 @@ def thread_of(pid, *prefixes):
     raise RuntimeError(f"process {pid} has no thread called {' or '.join(prefixes)}")
 
 
+def worker_thread(pid):
+    """The one forwarding thread of a DPDK process."""
+    return thread_of(pid, "rte-worker", "lcore-worker", "dpdk-worker")
+
+
 @contextlib.contextmanager
 def turn():
     """Two runs on one machine measure in turn, not at once; and whoever has its turn keeps off the switch's CPU."""

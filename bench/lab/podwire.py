@@ -43,12 +43,12 @@ def _pod(port):
             "addresses": [traffic.POD_IP]}
 
 
-def _endpoint(index, address, **where):
+def endpoint(index, address, **where):
     return {"id": 2 + index, "name": f"e{index}", "domain": DOMAIN, "mac": f"02:00:01:{index >> 16:02x}:"
             f"{index >> 8 & 255:02x}:{index & 255:02x}", "addresses": [address], **where}
 
 
-def _vteps(peers):
+def vteps(peers):
     local = {"id": LOCAL_VTEP, "name": "local", "local": True, "address": traffic.VTEP_IP, "mac": "02:00:00:00:ee:01"}
     return [local] + [{"id": FIRST_PEER + i, "name": f"peer{i}", "address": traffic.peer_ip(i),
                        "mac": f"02:00:00:00:ee:{2 + i:02x}"} for i in range(peers)]
@@ -66,13 +66,13 @@ def p2p(pcap, _):
 
 def route(pcap, _):
     return {"ports": [_source(pcap), _sink()], "domains": [_domain("l3")],
-            "endpoints": [_pod(SOURCE)] + [_endpoint(i, traffic.remote_pod(i), port=SINK)
+            "endpoints": [_pod(SOURCE)] + [endpoint(i, traffic.remote_pod(i), port=SINK)
                                            for i in range(traffic.REMOTE_PODS)]}
 
 
 def _tunnel(pcap, arp, peers, endpoints=(), routes=()):
     uplink = _port(UPLINK, "uplink", f"net_pcap1,rx_pcap={arp}", "uplink", mtu=1600)
-    return {"ports": [_source(pcap), uplink], "domains": [_domain("l3")], "vteps": _vteps(peers),
+    return {"ports": [_source(pcap), uplink], "domains": [_domain("l3")], "vteps": vteps(peers),
             "endpoints": [_pod(SOURCE), *endpoints], "routes": [_underlay(UPLINK), *routes]}
 
 
@@ -82,17 +82,17 @@ def encap(pcap, arp):
 
 
 def encap_many(pcap, arp):
-    return _tunnel(pcap, arp, 16, [_endpoint(i, traffic.remote_pod(i), vtep=FIRST_PEER + i % 16)
+    return _tunnel(pcap, arp, 16, [endpoint(i, traffic.remote_pod(i), vtep=FIRST_PEER + i % 16)
                                    for i in range(traffic.REMOTE_PODS)])
 
 
 def encap_100k(pcap, arp):
-    return _tunnel(pcap, arp, 16, [_endpoint(i, traffic.wide_pod(i), vtep=FIRST_PEER + i % 16)
+    return _tunnel(pcap, arp, 16, [endpoint(i, traffic.wide_pod(i), vtep=FIRST_PEER + i % 16)
                                    for i in range(traffic.WIDE_PODS)])
 
 
 def decap(pcap, _):
-    return {"ports": [_source(pcap, "uplink"), _sink()], "domains": [_domain("l3")], "vteps": _vteps(1),
+    return {"ports": [_source(pcap, "uplink"), _sink()], "domains": [_domain("l3")], "vteps": vteps(1),
             "endpoints": [_pod(SINK)], "routes": [_underlay(SOURCE)]}
 
 
@@ -104,6 +104,7 @@ _OBJECTS_A_MESSAGE = 5000
 
 class Podwire(System):
     name = "podwire"
+    programs = PROGRAMS
 
     def __init__(self, ns, directory, cell, march):
         self.march = march
@@ -114,12 +115,12 @@ class Podwire(System):
                              hugepages="require" if cell.hugepages else "never")
         try:
             self.engine.start()
-            program, self.peers = PROGRAMS[cell.scenario]
+            program, self.peers = self.programs[cell.scenario]
             arp = traffic.arp_answers(directory / "arp.pcap", traffic.VTEP_MAC, max(self.peers, 1))
             self.objects = program(cell.pcap, arp)
             self.put()
             self.pids = [self.engine.pid]
-            self.threads = [machine.thread_of(self.engine.pid, "rte-worker", "lcore-worker", "dpdk-worker")]
+            self.threads = [machine.worker_thread(self.engine.pid)]
             self.ready()
         except Exception:
             self.engine.close()

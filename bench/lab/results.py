@@ -2,36 +2,45 @@
 import statistics
 
 NOISY = 0.10
-# The figure that a cell's spread is of: what the windows of one system differ by, of their median.
+KEYS = ("scenario", "system", "size", "flows", "cycles_per_packet", "mpps", "spread")
+# What only some scenarios have.
+MORE_KEYS = ("quiet_mpps", "lost", "updates_per_second", "reply_ms_p50", "reply_ms_p99")
 
 
 def spread(values):
-    return (max(values) - min(values)) / statistics.median(values) if values else None
+    """How far the middle half of the windows lies apart, as a part of the median. With few windows: all of them."""
+    if len(values) < 4:
+        return (max(values) - min(values)) / statistics.median(values)
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return (high - low) / median
 
 
-def summary(cell, system, march, windows):
-    cycles = [window.cycles for window in windows]
-    out = {"scenario": cell.scenario, "system": system, "size": cell.size if cell.size == "imix" else int(cell.size),
-           "flows": cell.flows, "cycles_per_packet": round(statistics.median(cycles), 1),
-           "mpps": round(statistics.median(window.mpps for window in windows), 3), "spread": round(spread(cycles), 3),
-           "march": march, "windows": [round(c, 1) for c in cycles]}
-    middle = sorted(windows, key=lambda window: window.cycles)[len(windows) // 2]
-    return out | middle.more
+def summary(cell, by, system, march, windows):
+    """`by`: the figure that counts, whose spread it is."""
+    figures = {"cycles_per_packet": [window.cycles for window in windows], "mpps": [window.mpps for window in windows]}
+    # What is told beside the figures is that of the window in the middle.
+    middle = sorted(range(len(windows)), key=figures[by].__getitem__)[len(windows) // 2]
+    return {"scenario": cell.scenario, "system": system, "size": cell.size if cell.size == "imix" else int(cell.size),
+            "flows": cell.flows, "cycles_per_packet": round(statistics.median(figures["cycles_per_packet"]), 1),
+            "mpps": round(statistics.median(figures["mpps"]), 3), "spread": round(spread(figures[by]), 3),
+            "by": by, "march": march, "windows": [round(value, 3) for value in figures[by]], **windows[middle].more}
+
+
+def _times(ours, theirs):
+    if ours["by"] == "mpps":
+        return ours["mpps"] / theirs["mpps"]
+    return theirs["cycles_per_packet"] / ours["cycles_per_packet"]
 
 
 def ratios(cells):
     """Podwire beside each other system on the same frames: how many times as fast it is."""
     out = []
-    for ours in cells:
-        if ours["system"] != "podwire":
-            continue
+    same = ("scenario", "size", "flows")
+    for ours in (cell for cell in cells if cell["system"] == "podwire"):
         for theirs in cells:
-            same = all(ours[key] == theirs[key] for key in ("scenario", "size", "flows"))
-            if not same or theirs["system"] == "podwire":
+            if theirs["system"] == "podwire" or any(ours[key] != theirs[key] for key in same):
                 continue
-            out.append({"ratio": f"podwire to {theirs['system']}", **{key: ours[key] for key in
-                                                                      ("scenario", "size", "flows")},
-                        "times": round(theirs["cycles_per_packet"] / ours["cycles_per_packet"], 2),
-                        "podwire_march": ours["march"], "other_march": theirs["march"],
-                        "noisy": max(ours["spread"], theirs["spread"]) > NOISY})
+            out.append({"ratio": f"podwire to {theirs['system']}", **{key: ours[key] for key in same},
+                        "times": round(_times(ours, theirs), 3), "podwire_march": ours["march"],
+                        "other_march": theirs["march"], "noisy": max(ours["spread"], theirs["spread"]) > NOISY})
     return out

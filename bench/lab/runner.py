@@ -33,17 +33,17 @@ class Runner:
     def cell(self, scenario, size, flows):
         """The summaries of its systems, best effort: what cannot be had is told and left out."""
         cell = scenarios.Cell(scenario, size, flows)
-        packets = traffic.packets_of(size, flows)
         systems = [name for name in self.options.system if scenarios.takes(name, scenario)]
         if traffic.bytes_of(size, flows) > MOST_TRAFFIC_BYTES:
             self.leave_out(cell, "its frames take more than 2 GiB")
             return []
-        memory = sum(scenarios.memory_mib(name, packets) for name in systems)
+        memory = sum(scenarios.memory_mib(name, cell) for name in systems)
         hugepages = self.hugepages.want(memory)
         if not hugepages and not self.options.without_hugepages:
             self.leave_out(cell, f"{memory} MiB of hugepages are needed, {machine.free_hugepages() * 2} are free")
             return []
-        pcap = traffic.pcap(scenarios.SCENARIOS[scenario].frames, size, flows)
+        frames = scenarios.SCENARIOS[scenario].frames
+        pcap = traffic.pcap(frames, size, flows) if frames else None
         return self._measure(scenarios.Cell(scenario, size, flows, pcap, hugepages), systems)
 
     def _measure(self, cell, systems):
@@ -56,7 +56,7 @@ class Runner:
                 directory = pathlib.Path(tempfile.mkdtemp(prefix=name[0], dir=self.directory))
                 stack.callback(shutil.rmtree, directory, ignore_errors=True)
                 try:
-                    system = scenarios.SYSTEMS[name](ns, directory, cell, self.marches[name])
+                    system = scenarios.start(name, ns, directory, cell, self.marches[name])
                 except Unmeasurable as error:
                     self.leave_out(f"{cell}, {name}", error)
                     continue
@@ -74,4 +74,5 @@ class Runner:
                     windows.setdefault(system, []).append(window)
                     say(f"{cell}, {system.name}, window {number + 1} of {self.options.repeat}: "
                         f"{window.cycles:.1f} cycles a packet, {window.mpps:.2f} Mpps")
-        return [results.summary(cell, system.name, system.march, of) for system, of in windows.items()]
+        by = scenarios.SCENARIOS[cell.scenario].by
+        return [results.summary(cell, by, system.name, system.march, of) for system, of in windows.items()]

@@ -2,30 +2,38 @@
 import dataclasses
 import pathlib
 
-from lab import podwire, testpmd
+from lab import churn, ovs, podwire, shared_memory, testpmd, traffic
 
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
     name: str
-    frames: str  # traffic.py's kind
     title: str
+    frames: str = "plain"  # traffic.py's kind; none: the traffic machine makes them
+    sizes: tuple = traffic.SIZES
+    flows: tuple = (1, 1000, 10_000, 100_000)
+    by: str = "cycles_per_packet"  # the figure that is compared
 
 
 SCENARIOS = {s.name: s for s in (
-    Scenario("p2p", "plain", "L2 domain, from one local port to another"),
-    Scenario("route", "plain", "L3 domain, from a local pod by the gateway to 64 local pods"),
-    Scenario("encap", "plain", "L3 domain, from a local pod by one route to one VXLAN peer"),
-    Scenario("encap-many", "plain", "L3 domain, from a local pod to 64 remote pods on 16 VXLAN peers"),
-    Scenario("encap-100k", "wide", "L3 domain, from a local pod to 100,000 remote pods on 16 VXLAN peers"),
-    Scenario("decap", "vxlan", "L3 domain, from a VXLAN peer to a local pod"),
+    Scenario("p2p", "one local port to another, L2 domain"),
+    Scenario("route", "a local pod by the gateway to 64 local pods, L3 domain"),
+    Scenario("encap", "a local pod by one route to one VXLAN peer"),
+    Scenario("encap-many", "a local pod to 64 remote pods on 16 VXLAN peers"),
+    Scenario("encap-100k", "a local pod to 100,000 remote pods on 16 VXLAN peers", "wide", ("64",),
+             (100_000, 1_000_000)),
+    Scenario("decap", "a VXLAN peer to a local pod", "vxlan"),
+    Scenario("churn", "encap while 1,000 remote endpoints a second change", sizes=("64",), flows=(10_000,)),
+    Scenario("memif", "two memif ports, both directions together", None, ("64", "1400"), (1,), "mpps"),
+    Scenario("vhost", "two vhost-user ports, both directions together", None, ("64", "1400"), (1,), "mpps"),
 )}
-DEFAULT = [name for name in SCENARIOS if name != "encap-100k"]
+QUICK = ("p2p", "route", "encap", "decap")
+SYSTEMS = ("podwire", "testpmd", "ovs-dpdk")
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One column of a figure: every system is measured on the same of these."""
+    """What every system is measured on alike."""
 
     scenario: str
     size: str
@@ -34,16 +42,35 @@ class Cell:
     hugepages: bool = True
 
     def __str__(self):
-        return f"{self.scenario}, {self.size} B, {self.flows} flows"
+        return f"{self.scenario}, {self.size}{'' if self.size == 'imix' else ' B'}, {self.flows} flow" + "s" * (
+            self.flows != 1)
 
 
-SYSTEMS = {system.name: system for system in (podwire.Podwire, testpmd.TestpmdIo)}
+def _setups(system):
+    """Scenario -> what starts the system for it, for those fed by a pcap."""
+    if system == "testpmd":
+        return dict.fromkeys((name for name, s in SCENARIOS.items() if s.frames and name != "churn"), testpmd.TestpmdIo)
+    if system == "ovs-dpdk":
+        return dict.fromkeys(ovs.SETUPS, ovs.OvsDpdk)
+    return dict.fromkeys(podwire.PROGRAMS, podwire.Podwire) | {"churn": churn.Churn}
 
 
 def takes(system, scenario):
     """Whether the system has this scenario."""
-    return system == "testpmd" or scenario in podwire.PROGRAMS
+    return scenario in shared_memory.SCENARIOS or scenario in _setups(system)
 
 
-def memory_mib(system, packets):
-    return {"podwire": podwire.memory_mib, "testpmd": testpmd.memory_mib}[system](packets)
+def start(system, ns, directory, cell, march):
+    if cell.scenario in shared_memory.SCENARIOS:
+        return shared_memory.SharedMemory(system, ns, directory, cell, march)
+    return _setups(system)[cell.scenario](ns, directory, cell, march)
+
+
+def memory_mib(system, cell):
+    """Of hugepages."""
+    if cell.scenario in shared_memory.SCENARIOS:
+        return shared_memory.MEMORY_MIB[system]
+    if system == "ovs-dpdk":
+        return ovs.MEMORY_MIB
+    return {"podwire": podwire.memory_mib, "testpmd": testpmd.memory_mib}[system](
+        traffic.packets_of(cell.size, cell.flows))

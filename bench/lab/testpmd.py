@@ -38,7 +38,7 @@ class Testpmd:
 
     @property
     def thread(self):
-        return machine.thread_of(self.process.pid, "rte-worker", "lcore-worker", "dpdk-worker")
+        return machine.worker_thread(self.process.pid)
 
     def text(self):
         return self.log.read_text(errors="replace")
@@ -87,7 +87,7 @@ class TestpmdIo(System):
         packets = traffic.packets_of(cell.size, cell.flows)
         self.testpmd = Testpmd("testpmd", directory, machine.SWITCH_CPU,
                                [f"net_pcap0,rx_pcap={cell.pcap},infinite_rx=1"], "--forward-mode=io",
-                               "--port-topology=loop", "--no-flush-rx", "--burst=64", memory=memory_mib(packets),
+                               "--port-topology=loop", "--no-flush-rx", memory=memory_mib(packets),
                                mbufs=packets + SPARE_MBUFS, hugepages=cell.hugepages)
         self.pids = [self.testpmd.process.pid]
         self.threads = [self.testpmd.thread]
