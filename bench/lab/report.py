@@ -64,7 +64,8 @@ def markdown(document):
              f"{document['cpu']}, {document['cpus']} CPUs, Linux {document['kernel']}, DPDK {document['dpdk']}.",
              "Compiled for: " + ", ".join(f"{name} {march}" for name, march in marches.items()) + ".", "",
              "TSC cycles a packet on one core, receive and transmit included, Mpps, and the windows' spread. "
-             f"× is how many times as fast Podwire is. ? marks a spread above {results.NOISY:.0%}: do not conclude.", "",
+             f"× is how many times as fast Podwire is, window by window. ? marks a spread above {results.NOISY:.0%}: do not "
+             "conclude.", "",
              *table(document["cells"], document["ratios"]), ""]
     churn = [cell for cell in document["cells"] if "reply_ms_p99" in cell]
     for cell in churn:

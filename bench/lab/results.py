@@ -27,9 +27,9 @@ def summary(cell, by, system, march, windows):
 
 
 def _times(ours, theirs):
-    if ours["by"] == "mpps":
-        return ours["mpps"] / theirs["mpps"]
-    return theirs["cycles_per_packet"] / ours["cycles_per_packet"]
+    """Round by round, so that what slowed down both of a round counts for neither."""
+    pairs = zip(ours["windows"], theirs["windows"])
+    return [a / b if ours["by"] == "mpps" else b / a for a, b in pairs]
 
 
 def ratios(cells):
@@ -40,7 +40,9 @@ def ratios(cells):
         for theirs in cells:
             if theirs["system"] == "podwire" or any(ours[key] != theirs[key] for key in same):
                 continue
+            times = _times(ours, theirs)
             out.append({"ratio": f"podwire to {theirs['system']}", **{key: ours[key] for key in same},
-                        "times": round(_times(ours, theirs), 3), "podwire_march": ours["march"],
-                        "other_march": theirs["march"], "noisy": max(ours["spread"], theirs["spread"]) > NOISY})
+                        "times": round(statistics.median(times), 3), "spread": round(spread(times), 3),
+                        "podwire_march": ours["march"], "other_march": theirs["march"],
+                        "noisy": spread(times) > NOISY})
     return out

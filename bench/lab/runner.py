@@ -24,6 +24,7 @@ class Runner:
 
     def close(self):
         self.hugepages.close()
+        traffic.forget_large()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def leave_out(self, what, why):
@@ -38,7 +39,7 @@ class Runner:
             self.leave_out(cell, "its frames take more than 2 GiB")
             return []
         memory = sum(scenarios.memory_mib(name, cell) for name in systems)
-        hugepages = self.hugepages.want(memory)
+        hugepages = not self.options.without_hugepages and self.hugepages.want(memory)
         if not hugepages and not self.options.without_hugepages:
             self.leave_out(cell, f"{memory} MiB of hugepages are needed, {machine.free_hugepages() * 2} are free")
             return []

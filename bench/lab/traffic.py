@@ -29,6 +29,7 @@ _WIDE_BASE = (10 << 24) | (16 << 16)
 IMIX = (64, 594, 64, 64, 594, 64, 1514, 64, 594, 64, 594, 64)
 SIZES = ("64", "1400", "imix")
 
+_LARGEST_KEPT = 256 << 20
 _FORMAT = 1  # in the files' names: another one is another file
 _DIRECTORY = pathlib.Path("/tmp/podwire-bench-traffic")
 
@@ -136,6 +137,13 @@ def pcap(kind, size, flows):
         write_pcap(unfinished, _frames(kind, size, flows))
         unfinished.rename(path)
     return path
+
+
+def forget_large():
+    """Files of many hundred MiB are not worth their room once they have been used."""
+    for path in _DIRECTORY.glob("*.pcap"):
+        if path.stat().st_size > _LARGEST_KEPT:
+            path.unlink(missing_ok=True)
 
 
 def arp_answers(path, to, peers):
