@@ -1,23 +1,26 @@
 #!/bin/bash
-# The laboratory: Podwire beside dpdk-testpmd (the limit), one worker, the same traffic, interleaved in one run.
+# The laboratory: one worker of Podwire beside dpdk-testpmd (`io`, the limit) and OVS-DPDK (the peer), on the same
+# traffic, interleaved in one run. The README's "Measuring" tells what the scenarios and figures mean.
 #
 #   sudo ./bench/run.sh [--quick] [--scenario NAME] [--size SIZE] [--flows N] [--system NAME] [--repeat N]
-#                       [--seconds S] [--march ARCH] [--json -] [--stages]
+#                       [--seconds S] [--march ARCH] [--json -] [--stages] [--results DIR] [--without-hugepages]
 #
-#   --quick          four scenarios, 64 B, 1 and 10,000 flows, short windows: below 3 minutes
-#   --scenario NAME  only this; p2p, route, encap, encap-many, encap-100k, decap. Options that name may be repeated.
+#   --quick          p2p, route, encap, decap with 64 B, 1 and 10,000 flows, short windows: below 3 minutes
+#   --scenario NAME  only this; p2p, route, encap, encap-many, encap-100k, decap, churn, memif, vhost.
+#                    Options that name something may be given several times.
 #   --size SIZE      only this: 64, 1400 (bytes without FCS) or imix
-#   --flows N        only this number of flows (1, 1000, 10000, 100000)
-#   --system NAME    only this: podwire, testpmd
-#   --repeat N       windows of each system, of which the median counts (5)
-#   --seconds S      length of a window (1)
-#   --march ARCH     what Podwire is compiled for (native; "x86-64-v3" is Debian packages' baseline for it)
-#   --json -         prints one line a figure and a ratio on standard output
+#   --flows N        only this number of flows (1, 1000, 10000, 100000); 1000000 where memory suffices
+#   --system NAME    only this: podwire, testpmd, ovs-dpdk
+#   --repeat N       windows of each system, of which the median counts (9; 5 with --quick)
+#   --seconds S      length of a window (0.5; 0.3 with --quick)
+#   --march ARCH     what Podwire is compiled for (native; the packages' baseline is x86-64-v3)
+#   --json -         one line a figure, then one line a ratio, on standard output instead of the table
 #   --stages         tells where Podwire's cycles went, stage by stage
-#   --without-hugepages  measures on 4 KiB pages where there are no others
+#   --results DIR    where the JSON file, the table and the charts go (bench/results)
+#   --without-hugepages  on 4 KiB pages, and therefore without OVS-DPDK
 #
 # The switch under test has CPU 1 to itself in real time, everything else CPU 0. PODWIRE_BUILD_DIR names a build to
-# measure instead of the one that is made in build-bench.
+# measure instead of the one that is made in build-bench (build-bench-ARCH for another --march).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case " $* " in *" --help "* | *" -h "*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' bench/run.sh; exit ;; esac
@@ -26,16 +29,24 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE
 march=native
 arguments=()
 while [ $# -gt 0 ]; do
-  if [ "$1" = --march ] && [ $# -gt 1 ]; then
-    march=$2
-    shift
-  else
-    arguments+=("$1")
-  fi
+  case "$1" in
+    --march=*) march=${1#*=} ;;
+    --march)
+      [ $# -gt 1 ] || { echo "bench/run.sh: --march needs an argument, such as native" >&2; exit 2; }
+      march=$2
+      shift
+      ;;
+    *) arguments+=("$1") ;;
+  esac
   shift
 done
 {
   config/packages.sh
+  case " ${arguments[*]} " in
+    *" --system ovs-dpdk "*) config/packages.sh peers ;;
+    *" --system "* | *" --without-hugepages "*) ;;
+    *) config/packages.sh peers ;;
+  esac
   if [ -z "${PODWIRE_BUILD_DIR:-}" ]; then
     PODWIRE_BUILD_DIR=build-bench
     [ "$march" = native ] || PODWIRE_BUILD_DIR+="-$march"
