@@ -3,6 +3,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import sys
 
 _HERE = pathlib.Path(__file__).resolve().parent
@@ -69,6 +70,8 @@ def main():
     options = parse()
     if os.cpu_count() < 2:
         sys.exit("bench/run.sh: two CPUs are needed, one for the switch and one for everything else")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     sweep()
     machine.prefer_this()
 

@@ -47,11 +47,8 @@ def changing(index, vtep):
     return podwire.endpoint(index, traffic.wide_pod(index), vtep=vtep)
 
 
-def program(pcap, arp):
-    objects = podwire.encap(pcap, arp)
-    objects["vteps"] = podwire.vteps(_PEERS)
-    objects["endpoints"] += [changing(i, podwire.FIRST_PEER) for i in range(_CHANGING)]
-    return objects
+def program(cell, directory):
+    return podwire.encap(cell, directory, _PEERS, [changing(i, podwire.FIRST_PEER) for i in range(_CHANGING)])
 
 
 class Churn(podwire.Podwire):

@@ -15,6 +15,8 @@ MARCH = "x86-64 (Debian)"
 MOST_MBUFS = 262_144
 MEMORY_MIB = 800
 _SPARE_MBUFS = 16384
+_MOST_CONNECTIONS = 1_000_000
+_ANSWERS = 100  # OpenFlow port
 
 
 class Ovs:
@@ -157,17 +159,17 @@ def _underlay_flows(ovs):
 
 # Each returns the ports where packets come in and go out.
 
-def p2p(ovs, pcap):
+def p2p(ovs, cell):
     ovs.bridge("br0")
-    _source(ovs, "br0", "source", pcap)
+    _source(ovs, "br0", "source", cell.pcap)
     _sink(ovs, "br0", "sink")
     ovs.flows("br0", f"in_port=source,dl_dst={traffic.GATEWAY_MAC},actions=output:sink")
     return "source", "sink"
 
 
-def route(ovs, pcap):
+def route(ovs, cell):
     ovs.bridge("br0")
-    _source(ovs, "br0", "source", pcap)
+    _source(ovs, "br0", "source", cell.pcap)
     _sink(ovs, "br0", "sink")
     ovs.flows("br0", *(f"ip,in_port=source,dl_dst={traffic.GATEWAY_MAC},nw_dst={traffic.remote_pod(i)},"
                        f"actions=mod_dl_src:{traffic.GATEWAY_MAC},mod_dl_dst:02:00:01:00:00:{i:02x},dec_ttl,output:sink"
@@ -175,36 +177,84 @@ def route(ovs, pcap):
     return "source", "sink"
 
 
-def encap(ovs, pcap):
+def encap(ovs, cell):
     _underlay(ovs, traffic.PEER_IP, 1)
-    return _encap(ovs, pcap, f"in_port=source,dl_dst={traffic.GATEWAY_MAC},actions=output:vxlan0")
+    return _encap(ovs, cell, f"in_port=source,dl_dst={traffic.GATEWAY_MAC},actions=output:vxlan0")
 
 
-def _encap(ovs, pcap, *flows):
+def _encap(ovs, cell, *flows):
     _sink(ovs, "br-phy", "phy0")
     _underlay_flows(ovs)
-    _source(ovs, "br-int", "source", pcap)
+    _source(ovs, "br-int", "source", cell.pcap)
     ovs.flows("br-int", *flows)
     return "source", "phy0"
 
 
-def encap_many(ovs, pcap):
+def encap_many(ovs, cell):
     _underlay(ovs, "flow", 16)
-    return _encap(ovs, pcap, *(f"ip,in_port=source,nw_dst={traffic.remote_pod(i)},"
+    return _encap(ovs, cell, *(f"ip,in_port=source,nw_dst={traffic.remote_pod(i)},"
                                f"actions=set_field:{traffic.peer_ip(i % 16)}->tun_dst,output:vxlan0"
                                for i in range(traffic.REMOTE_PODS)))
 
 
-def decap(ovs, pcap):
+def decap(ovs, cell):
     _underlay(ovs, traffic.PEER_IP, 1)
     _sink(ovs, "br-int", "sink")
     ovs.flows("br-int", f"in_port=vxlan0,dl_dst={traffic.POD_MAC},actions=output:sink")
-    _source(ovs, "br-phy", "phy0", pcap)
+    _source(ovs, "br-phy", "phy0", cell.pcap)
     _underlay_flows(ovs)
     return "phy0", "sink"
 
 
-SETUPS = {"p2p": p2p, "route": route, "encap": encap, "encap-many": encap_many, "decap": decap}
+def _tracked(ingress, egress, rules, new):
+    """Connections that begin at `ingress`, are allowed by the last of `rules` rules and are tracked from then on."""
+    return [f"table=0,in_port={ingress},ip,actions=ct(table=1,zone=1)",
+            f"table=0,in_port={_ANSWERS},ip,actions=ct(zone=1)",
+            f"table=1,priority=3,ct_state=+trk+est,ip,actions=output:{egress}",
+            *(f"table=1,priority=2,ct_state=+trk+new,udp,nw_dst=10.244.0.0/16,tp_dst={port},actions=drop"
+              for port in traffic.denied_ports(rules - 1)),
+            f"table=1,priority=1,ct_state=+trk+new,udp,{new},actions=ct(commit,zone=1),output:{egress}",
+            "table=1,priority=0,actions=drop"]
+
+
+def _establish(ovs, cell, answers):
+    """Every connection is there and has had an answer."""
+    connections = min(cell.flows, _MOST_CONNECTIONS)
+    ovs.wait(lambda: int(re.search(r"\d+", ovs.appctl("dpctl/ct-get-nconns", "netdev@ovs-netdev")).group()) >=
+             connections, f"{connections} connections")
+    ovs.add_port("br-int", "answers", "type=dpdk", f"options:dpdk-devargs=net_pcap1,rx_pcap={answers}",
+                 f"ofport_request={_ANSWERS}")
+    packets = traffic.packets_of(cell.size, cell.flows)
+    ovs.wait(lambda: ovs.counters()["answers"][0] >= packets, "the answers")
+    ovs.vsctl("del-port", "br-int", "answers")
+
+
+def encap_stateful(rules):
+    def setup(ovs, cell):
+        _underlay(ovs, traffic.PEER_IP, 1)
+        flows = _tracked("source", "vxlan0", rules, "nw_dst=10.244.2.0/24,tp_dst=5201")
+        ports = _encap(ovs, cell, *flows)
+        _establish(ovs, cell, traffic.pcap("answers", cell.size, cell.flows))
+        return ports
+    return setup
+
+
+def decap_stateful(rules):
+    def setup(ovs, cell):
+        _underlay(ovs, traffic.PEER_IP, 1)
+        _sink(ovs, "br-int", "sink")
+        flows = _tracked("vxlan0", "sink", rules, "nw_src=10.244.2.0/24,tp_src=5201")
+        ovs.flows("br-int", *flows)
+        _source(ovs, "br-phy", "phy0", cell.pcap)
+        _underlay_flows(ovs)
+        _establish(ovs, cell, traffic.pcap("plain", cell.size, cell.flows))
+        return "phy0", "sink"
+    return setup
+
+
+SETUPS = {"p2p": p2p, "route": route, "encap": encap, "encap-many": encap_many, "decap": decap,
+          "encap-stateful": encap_stateful(traffic.RULES), "encap-stateful-1-rule": encap_stateful(1),
+          "decap-stateful": decap_stateful(traffic.RULES), "decap-stateful-1-rule": decap_stateful(1)}
 
 
 class OvsDpdk(System):
@@ -219,7 +269,7 @@ class OvsDpdk(System):
             raise Unmeasurable("OVS-DPDK needs hugepages")
         self.ovs = Ovs(ns, directory, machine.SWITCH_CPU, machine.OTHER_CPU)
         try:
-            self.ingress, self.egress = SETUPS[cell.scenario](self.ovs, cell.pcap)
+            self.ingress, self.egress = SETUPS[cell.scenario](self.ovs, cell)
             self.pids = [self.ovs.vswitchd.pid]
             self.threads = [self.ovs.pmd_thread]
             self.ovs.wait(lambda: self.ovs.counters()[self.egress][1] > 10 * packets, "traffic through OVS", 20)

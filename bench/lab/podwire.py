@@ -5,6 +5,7 @@ from lab import machine, traffic
 from lab.system import LEAST_FORWARDED, System, Unmeasurable, Window
 from support.engine import Engine
 from support.process import wait_until
+from support.rpc import RpcError
 
 DOMAIN = 2
 SOURCE, SINK, UPLINK = 1, 2, 3  # port ids
@@ -58,47 +59,73 @@ def _underlay(port):
     return {"id": 1, "domain": 1, "prefix": "192.168.100.0/24", "next_hops": [{"port": port}]}
 
 
-def p2p(pcap, _):
+def p2p(cell, directory):
     receiver = {"id": 2, "name": "receiver", "domain": DOMAIN, "port": SINK, "mac": traffic.GATEWAY_MAC,
                 "addresses": ["10.244.1.3"]}
-    return {"ports": [_source(pcap), _sink()], "domains": [_domain("l2")], "endpoints": [_pod(SOURCE), receiver]}
+    return {"ports": [_source(cell.pcap), _sink()], "domains": [_domain("l2")], "endpoints": [_pod(SOURCE), receiver]}
 
 
-def route(pcap, _):
-    return {"ports": [_source(pcap), _sink()], "domains": [_domain("l3")],
+def route(cell, directory):
+    return {"ports": [_source(cell.pcap), _sink()], "domains": [_domain("l3")],
             "endpoints": [_pod(SOURCE)] + [endpoint(i, traffic.remote_pod(i), port=SINK)
                                            for i in range(traffic.REMOTE_PODS)]}
 
 
-def _tunnel(pcap, arp, peers, endpoints=(), routes=()):
-    uplink = _port(UPLINK, "uplink", f"net_pcap1,rx_pcap={arp}", "uplink", mtu=1600)
-    return {"ports": [_source(pcap), uplink], "domains": [_domain("l3")], "vteps": vteps(peers),
+def _tunnel(cell, directory, peers, endpoints=(), routes=(), answers=(), **domain):
+    played = traffic.underlay_answers(directory / "underlay.pcap", traffic.VTEP_MAC, peers, *answers)
+    uplink = _port(UPLINK, "uplink", f"net_pcap1,rx_pcap={played}", "uplink", mtu=1600)
+    return {"ports": [_source(cell.pcap), uplink], "domains": [_domain("l3", **domain)], "vteps": vteps(peers),
             "endpoints": [_pod(SOURCE), *endpoints], "routes": [_underlay(UPLINK), *routes]}
 
 
-def encap(pcap, arp):
-    return _tunnel(pcap, arp, 1, routes=[{"id": 2, "domain": DOMAIN, "prefix": "10.244.2.0/24",
-                                          "next_hops": [{"vtep": FIRST_PEER}]}])
+def encap(cell, directory, peers=1, endpoints=(), **more):
+    return _tunnel(cell, directory, peers, endpoints, [{"id": 2, "domain": DOMAIN, "prefix": "10.244.2.0/24",
+                                                        "next_hops": [{"vtep": FIRST_PEER}]}], **more)
 
 
-def encap_many(pcap, arp):
-    return _tunnel(pcap, arp, 16, [endpoint(i, traffic.remote_pod(i), vtep=FIRST_PEER + i % 16)
-                                   for i in range(traffic.REMOTE_PODS)])
+def encap_many(cell, directory):
+    return _tunnel(cell, directory, 16, [endpoint(i, traffic.remote_pod(i), vtep=FIRST_PEER + i % 16)
+                                         for i in range(traffic.REMOTE_PODS)])
 
 
-def encap_100k(pcap, arp):
-    return _tunnel(pcap, arp, 16, [endpoint(i, traffic.wide_pod(i), vtep=FIRST_PEER + i % 16)
-                                   for i in range(traffic.WIDE_PODS)])
+def encap_100k(cell, directory):
+    return _tunnel(cell, directory, 16, [endpoint(i, traffic.wide_pod(i), vtep=FIRST_PEER + i % 16)
+                                         for i in range(traffic.WIDE_PODS)])
 
 
-def decap(pcap, _):
-    return {"ports": [_source(pcap, "uplink"), _sink()], "domains": [_domain("l3")], "vteps": vteps(1),
-            "endpoints": [_pod(SINK)], "routes": [_underlay(SOURCE)]}
+def decap(cell, directory, sink=None, **domain):
+    return {"ports": [_source(cell.pcap, "uplink"), sink or _sink()], "domains": [_domain("l3", **domain)],
+            "vteps": vteps(1), "endpoints": [_pod(SINK)], "routes": [_underlay(SOURCE)]}
+
+
+def _stateful(rules, allowed):
+    """Of `rules` rules the last is the one that matches."""
+    others = [{"action": "deny", "protocol": "udp", "destination": "10.244.0.0/16", "destination_ports": [port, port]}
+              for port in traffic.denied_ports(rules - 1)]
+    return {"stateful": True, "rules": others + [{"action": "allow", "protocol": "udp", **allowed}]}
+
+
+def encap_stateful(rules):
+    def program(cell, directory):
+        # The peers' answers come in by the uplink once, so that every connection is established.
+        return encap(cell, directory, answers=[traffic.pcap("vxlan", cell.size, cell.flows)],
+                     **_stateful(rules, {"destination": "10.244.2.0/24", "destination_ports": [5201, 5201]}))
+    return program
+
+
+def decap_stateful(rules):
+    def program(cell, directory):
+        # The pod answers once.
+        sink = _port(SINK, "sink", f"net_pcap1,rx_pcap={traffic.pcap('plain', cell.size, cell.flows)}")
+        return decap(cell, directory, sink, **_stateful(rules, {"source": "10.244.2.0/24", "source_ports": [5201, 5201]}))
+    return program
 
 
 # Scenario -> what is programmed for it, and how many peers must have been resolved.
 PROGRAMS = {"p2p": (p2p, 0), "route": (route, 0), "encap": (encap, 1), "encap-many": (encap_many, 16),
-            "encap-100k": (encap_100k, 16), "decap": (decap, 0)}
+            "encap-100k": (encap_100k, 16), "decap": (decap, 0),
+            "encap-stateful": (encap_stateful(traffic.RULES), 1), "encap-stateful-1-rule": (encap_stateful(1), 1),
+            "decap-stateful": (decap_stateful(traffic.RULES), 0), "decap-stateful-1-rule": (decap_stateful(1), 0)}
 _OBJECTS_A_MESSAGE = 5000
 
 
@@ -116,13 +143,17 @@ class Podwire(System):
         try:
             self.engine.start()
             program, self.peers = self.programs[cell.scenario]
-            arp = traffic.arp_answers(directory / "arp.pcap", traffic.VTEP_MAC, max(self.peers, 1))
-            self.objects = program(cell.pcap, arp)
+            self.objects = program(cell, directory)
             self.put()
             self.pids = [self.engine.pid]
             self.threads = [machine.worker_thread(self.engine.pid)]
             self.ready()
-        except Exception:
+            if self.objects["domains"][0].get("stateful"):
+                self.answered()
+        except RpcError as error:
+            self.engine.close()
+            raise Unmeasurable(f"this engine refuses it: {error}") from error
+        except BaseException:
             self.engine.close()
             raise
 
@@ -146,6 +177,15 @@ class Podwire(System):
             self.resolved = time.monotonic()
         wait_until(lambda: sum(n["state"] == "reachable" for n in self.engine.call("neighbors")["neighbors"]) ==
                    self.peers, 10, "the underlay's peers resolved")
+
+    def answered(self):
+        """The answers that establish connections have come in: the port that plays them has nothing more."""
+        def played():
+            before = self.engine.port_stats(name)["received_packets"]
+            time.sleep(0.1)
+            return before > 0 and self.engine.port_stats(name)["received_packets"] == before
+        name = next(port["name"] for port in self.objects["ports"] if "net_pcap1" in port["devargs"])
+        wait_until(played, 30, "the answers came in")
 
     def sample(self):
         stats = self.engine.call("stats")

@@ -83,7 +83,7 @@ class TestpmdSwitch(Switch):
                      for i, s in enumerate(sockets)]
         else:
             vdevs = [f"eth_vhost{i},iface={s},queues=1" for i, s in enumerate(sockets)]
-        self.testpmd = Testpmd("switch", directory, machine.SWITCH_CPU, vdevs, "--forward-mode=mac",
+        self.testpmd = Testpmd("switch", ns, directory, machine.SWITCH_CPU, vdevs, "--forward-mode=mac",
                                hugepages=hugepages() == "auto")
         self.pid, self.thread = self.testpmd.process.pid, self.testpmd.thread
         self.testpmd.start()
@@ -133,14 +133,14 @@ _SWITCHES = {"podwire": PodwireSwitch, "testpmd": TestpmdSwitch, "ovs-dpdk": Ovs
 
 
 class TrafficMachine(Testpmd):
-    def __init__(self, directory, scenario, size, queues, sockets):
+    def __init__(self, ns, directory, scenario, size, queues, sockets):
         if scenario == "memif":
             vdevs = [f"net_memif{i},role=client,socket={s},socket-abstract=no,mac={MACS[i]}"
                      for i, s in enumerate(sockets)]
         else:
             vdevs = [f"net_virtio_user{i},path={s},mac={MACS[i]},queue_size=1024,queues=1"
                      for i, s in enumerate(sockets)]
-        super().__init__("traffic", directory, machine.OTHER_CPU, vdevs, "--forward-mode=io", f"--rxq={queues}",
+        super().__init__("traffic", ns, directory, machine.OTHER_CPU, vdevs, "--forward-mode=io", f"--rxq={queues}",
                          f"--txq={queues}", f"--txpkts={size}", f"--eth-peer=0,{MACS[1]}", f"--eth-peer=1,{MACS[0]}",
                          "--tx-ip=198.18.0.1,198.18.0.2", hugepages=hugepages() == "auto",
                          # A virtio-user device shares its memory by file, and vhost-user takes eight files.
@@ -164,7 +164,7 @@ class SharedMemory(System):
         self.switch = _SWITCHES[name](ns, directory, cell.scenario, sockets)
         self.traffic = None
         try:
-            self.traffic = TrafficMachine(directory, cell.scenario, cell.size, self.switch.queues, sockets)
+            self.traffic = TrafficMachine(ns, directory, cell.scenario, cell.size, self.switch.queues, sockets)
             wait_until(lambda: self.traffic.links_up() and self.switch.ready(), 20, f"links of {name}")
         except BaseException:
             self.close()

@@ -2,7 +2,8 @@
 
 plain  pod -> remote pods: 10.244.1.2 -> 10.244.2.2 to .65 in turn, UDP; the frame is sent to GATEWAY_MAC
 wide   the same to 100,000 addresses from 10.16.0.0 on
-vxlan  the answers to plain, encapsulated for VNI 100: 192.168.100.2 -> 192.168.100.1
+answers  the answers to plain, as the remote pods send them
+vxlan  the same encapsulated for VNI 100: 192.168.100.2 -> 192.168.100.1
 
 Sizes are bytes in the buffer, without FCS; vxlan's are the inner frame's. scapy makes one header of each kind; the
 fields that differ from flow to flow are patched in with their checksums, which is a thousand times as fast.
@@ -23,12 +24,14 @@ VTEP_MAC, PEER_MAC = "02:00:00:00:64:01", "02:00:00:00:64:02"
 VNI = 100
 REMOTE_PODS = 64
 WIDE_PODS = 100_000
+RULES = 1000  # of a stateful scenario
 _WIDE_BASE = (10 << 24) | (16 << 16)
 
 # 7 : 4 : 1, well mixed; the last is the largest that an MTU of 1500 lets through (1518 with its FCS).
 IMIX = (64, 594, 64, 64, 594, 64, 1514, 64, 594, 64, 594, 64)
 SIZES = ("64", "1400", "imix")
 
+_PCAP_HEADER = 24
 _LARGEST_KEPT = 256 << 20
 _FORMAT = 1  # in the files' names: another one is another file
 _DIRECTORY = pathlib.Path("/tmp/podwire-bench-traffic")
@@ -48,6 +51,11 @@ def peer_ip(index):
 
 def peer_mac(index):
     return f"02:00:00:00:64:{2 + index:02x}"
+
+
+def denied_ports(count):
+    """Destination ports that rules forbid and nobody uses."""
+    return range(10_000, 10_000 + count)
 
 
 def packets_of(size, flows):
@@ -105,7 +113,7 @@ def _outer(size):
 
 def _frames(kind, size, flows):
     sizes = IMIX if size == "imix" else (int(size),)
-    templates = {s: _Template(s, kind == "vxlan") for s in set(sizes)}
+    templates = {s: _Template(s, kind in ("answers", "vxlan")) for s in set(sizes)}
     outers = {s: _outer(s) for s in set(sizes)} if kind == "vxlan" else None
     base = _WIDE_BASE if kind == "wide" else int.from_bytes(bytes((10, 244, 2, 2)), "big")
     pods = WIDE_PODS if kind == "wide" else REMOTE_PODS
@@ -146,8 +154,13 @@ def forget_large():
             path.unlink(missing_ok=True)
 
 
-def arp_answers(path, to, peers):
-    """What the underlay's peers answer when the MAC `to` asks for them: read once by a port that plays it."""
-    write_pcap(path, (bytes(Ether(src=peer_mac(i), dst=to) / ARP(op=2, hwsrc=peer_mac(i), psrc=peer_ip(i), hwdst=to,
-                                                                pdst=VTEP_IP)) for i in range(peers)))
+def underlay_answers(path, to, peers, *more):
+    """What peers answer when the MAC `to` asks for them, and then the frames of the pcaps `more`: for a port that plays
+    it once."""
+    answers = (bytes(Ether(src=peer_mac(i), dst=to) / ARP(op=2, hwsrc=peer_mac(i), psrc=peer_ip(i), hwdst=to,
+                                                          pdst=VTEP_IP)) for i in range(peers))
+    write_pcap(path, answers)
+    with open(path, "ab") as out:
+        for one in more:
+            out.write(one.read_bytes()[_PCAP_HEADER:])
     return path
