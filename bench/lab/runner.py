@@ -1,8 +1,9 @@
 """Measures cells: every system of a cell is set up, then they are measured in turn, window by window."""
 import contextlib
+import os
 import pathlib
-import tempfile
 import shutil
+import tempfile
 
 from lab import machine, results, scenarios, traffic
 from lab.machine import say
@@ -10,6 +11,15 @@ from lab.system import Unmeasurable
 from support.netns import Netns
 
 MOST_TRAFFIC_BYTES = 2 << 30
+_LONGEST_REASON = 200
+
+
+def _sweep_directories():
+    """Removes what runs left that were killed."""
+    for path in pathlib.Path("/tmp").glob("pwb*-*"):
+        pid = path.name[3:].split("-")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class Runner:
@@ -18,7 +28,8 @@ class Runner:
     def __init__(self, options, marches):
         self.options = options
         self.marches = marches
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="pwb", dir="/tmp"))
+        _sweep_directories()
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"pwb{os.getpid()}-", dir="/tmp"))
         self.hugepages = machine.Hugepages()
         self.left_out = []
 
@@ -29,7 +40,7 @@ class Runner:
 
     def leave_out(self, what, why):
         say(f"left out: {what}: {why}")
-        self.left_out.append({"cell": str(what), "why": str(why)})
+        self.left_out.append({"cell": str(what), "why": str(why)[:_LONGEST_REASON]})
 
     def cell(self, scenario, size, flows):
         """The summaries of its systems, best effort: what cannot be had is told and left out."""

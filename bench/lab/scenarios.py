@@ -13,6 +13,7 @@ class Scenario:
     sizes: tuple = traffic.SIZES
     flows: tuple = (1, 1000, 10_000, 100_000)
     by: str = "cycles_per_packet"  # the figure that is compared
+    burst: int = None  # packets that a system takes from its source at a time; none: what it does by itself
 
 
 SCENARIOS = {s.name: s for s in (
@@ -27,6 +28,8 @@ SCENARIOS = {s.name: s for s in (
     Scenario("encap-stateful-1-rule", "encap of established connections, one rule", sizes=("64",)),
     Scenario("decap-stateful", "decap of established connections, 1,000 rules", "vxlan"),
     Scenario("decap-stateful-1-rule", "decap of established connections, one rule", "vxlan", ("64",)),
+    Scenario("small-bursts-16", "encap, 16 packets at a time", sizes=("64",), burst=16),
+    Scenario("small-bursts-4", "encap, 4 packets at a time", sizes=("64",), burst=4),
     Scenario("churn", "encap while 1,000 remote endpoints a second change", sizes=("64",), flows=(10_000,)),
     Scenario("memif", "two memif ports, both directions together", None, ("64", "1400"), (1,), "mpps"),
     Scenario("vhost", "two vhost-user ports, both directions together", None, ("64", "1400"), (1,), "mpps"),
@@ -44,6 +47,10 @@ class Cell:
     flows: int
     pcap: pathlib.Path = None
     hugepages: bool = True
+
+    @property
+    def burst(self):
+        return SCENARIOS[self.scenario].burst
 
     def __str__(self):
         return f"{self.scenario}, {self.size}{'' if self.size == 'imix' else ' B'}, {self.flows} flow" + "s" * (

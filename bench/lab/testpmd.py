@@ -88,7 +88,8 @@ class TestpmdIo(System):
         packets = traffic.packets_of(cell.size, cell.flows)
         self.testpmd = Testpmd("testpmd", ns, directory, machine.SWITCH_CPU,
                                [f"net_pcap0,rx_pcap={cell.pcap},infinite_rx=1"], "--forward-mode=io",
-                               "--port-topology=loop", "--no-flush-rx", memory=memory_mib(packets),
+                               "--port-topology=loop", "--no-flush-rx",
+                               *([f"--burst={cell.burst}"] if cell.burst else []), memory=memory_mib(packets),
                                mbufs=packets + SPARE_MBUFS, hugepages=cell.hugepages)
         self.pids = [self.testpmd.process.pid]
         self.threads = [self.testpmd.thread]
