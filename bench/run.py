@@ -9,11 +9,10 @@ import sys
 _HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(_HERE), str(_HERE.parent / "tests")]
 
-from lab import build, machine, ovs, report, results, scenarios, traffic
+from lab import build, machine, report, results, scenarios, traffic
 from lab.machine import say
 from lab.runner import Runner
 from support.netns import sweep
-from support.process import BUILD
 
 
 def parse():
@@ -32,7 +31,9 @@ def parse():
     options = parser.parse_args()
     quick = options.quick
     options.scenario = options.scenario or list(scenarios.QUICK if quick else scenarios.SCENARIOS)
-    options.system = options.system or list(scenarios.SYSTEMS)
+    options.system = options.system or [name for name in scenarios.SYSTEMS if build.has(name)]
+    if not all(build.has(name) for name in options.system):
+        parser.error("podwire-baseline needs PODWIRE_BASELINE_DIR where PODWIRE_BUILD_DIR is set")
     options.repeat = options.repeat or (5 if quick else 9)
     options.seconds = options.seconds or (0.3 if quick else 0.5)
     if min(options.flows or [1]) < 1 or options.repeat < 1 or options.seconds <= 0:
@@ -53,8 +54,7 @@ def wanted(options):
 
 
 def measure(options, emit):
-    marches = {"podwire": build.of_podwire(BUILD), "testpmd": build.of_dpdk(), "ovs-dpdk": ovs.MARCH}
-    runner = Runner(options, marches)
+    runner = Runner(options, {name: build.march(name) for name in options.system})
     cells = []
     try:
         for scenario, size, flows in wanted(options):
@@ -63,7 +63,7 @@ def measure(options, emit):
                 emit(one)
     finally:
         runner.close()
-    return cells, runner.left_out
+    return cells, runner
 
 
 def main():
@@ -83,17 +83,18 @@ def main():
         if one["spread"] > results.NOISY:
             say(f"  {one['system']}: too noisy to conclude, its windows differ by {one['spread']:.0%}")
 
-    cells, left_out = measure(options, emit)
+    cells, runner = measure(options, emit)
     if not cells:
         sys.exit("bench/run.sh: nothing was measured")
     ratios = results.ratios(cells)
-    path = report.write(options.results, machine.facts(), cells, ratios, left_out)
+    path = report.write(options.results, machine.facts(), cells, ratios, runner.left_out)
     if options.json:
         for ratio in ratios:
             print(json.dumps(ratio))
     else:
         print("\n".join(report.table(cells, ratios)))
     say(f"written: {path}, .md and a chart a scenario")
+    sys.exit(1 if runner.failed else 0)
 
 
 if __name__ == "__main__":

@@ -12,24 +12,30 @@
 #                    Options that name something may be given several times.
 #   --size SIZE      only this: 64, 1400 (bytes without FCS) or imix
 #   --flows N        only this number of flows (1, 1000, 10000, 100000); 1000000 where memory suffices
-#   --system NAME    only this: podwire, testpmd, ovs-dpdk
+#   --system NAME    only this: podwire, podwire-baseline (compiled as packages are; not with --quick), testpmd, ovs-dpdk
 #   --repeat N       windows of each system, of which the median counts (9; 5 with --quick)
 #   --seconds S      length of a window (0.5; 0.3 with --quick)
-#   --march ARCH     what Podwire is compiled for (native; the packages' baseline is x86-64-v3)
+#   --march ARCH     what Podwire is compiled for (native)
 #   --json -         one line a figure, then one line a ratio, on standard output instead of the table
 #   --stages         tells where Podwire's cycles went, stage by stage
 #   --results DIR    where the JSON file, the table and the charts go (bench/results)
 #   --without-hugepages  on 4 KiB pages, and therefore without OVS-DPDK
 #
 # The switch under test has CPU 1 to itself in real time, everything else CPU 0. PODWIRE_BUILD_DIR names a build to
-# measure instead of the one that is made in build-bench (build-bench-ARCH for another --march).
+# measure instead of the one that is made in build-bench (build-bench-ARCH for another --march), and
+# PODWIRE_BASELINE_DIR then one for podwire-baseline.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case " $* " in *" --help "* | *" -h "*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' bench/run.sh; exit ;; esac
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 [ "$(id -u)" = 0 ] || { echo "bench/run.sh makes network namespaces and real-time threads: run it as root" >&2; exit 1; }
 march=native
+packaged=x86-64-v3
 arguments=()
+compile() {  # DIRECTORY ARCH
+  [ -f "$1/build.ninja" ] || meson setup --unity=on -Dunity_size=8 -Dmarch="$2" -Dtests=false "$1"
+  ninja -C "$1" dataplane/podwire-engine
+}
 while [ $# -gt 0 ]; do
   case "$1" in
     --march=*) march=${1#*=} ;;
@@ -45,16 +51,25 @@ done
 {
   config/packages.sh
   case " ${arguments[*]} " in
-    *" --system ovs-dpdk "*) config/packages.sh peers ;;
-    *" --system "* | *" --without-hugepages "*) ;;
+    *" --system"[=\ ]"ovs-dpdk "*) config/packages.sh peers ;;
+    *" --system"* | *" --without-hugepages "*) ;;
     *) config/packages.sh peers ;;
   esac
   if [ -z "${PODWIRE_BUILD_DIR:-}" ]; then
     PODWIRE_BUILD_DIR=build-bench
     [ "$march" = native ] || PODWIRE_BUILD_DIR+="-$march"
-    [ -f "$PODWIRE_BUILD_DIR/build.ninja" ] ||
-      meson setup --unity=on -Dunity_size=8 -Dmarch="$march" -Dtests=false "$PODWIRE_BUILD_DIR"
-    ninja -C "$PODWIRE_BUILD_DIR" dataplane/podwire-engine
+    compile "$PODWIRE_BUILD_DIR" "$march"
+    case " ${arguments[*]} " in
+      *" --system"[=\ ]"podwire-baseline "*) baseline=true ;;
+      *" --system"* | *" --quick "*) baseline=false ;;
+      *) baseline=true ;;
+    esac
+    if $baseline; then
+      PODWIRE_BASELINE_DIR=build-bench-$packaged
+      compile "$PODWIRE_BASELINE_DIR" "$packaged"
+      PODWIRE_BASELINE_DIR=$(realpath "$PODWIRE_BASELINE_DIR")
+      export PODWIRE_BASELINE_DIR
+    fi
   fi
 } >&2
 PODWIRE_BUILD_DIR=$(realpath "$PODWIRE_BUILD_DIR")

@@ -1,19 +1,35 @@
-"""Which -march a build is for."""
+"""The builds of Podwire that are measured, and which -march each system is compiled for."""
 import json
+import os
 import pathlib
 import re
 import subprocess
 
-_DEBIAN = "corei7 (Debian)"
+from support import process
+
+# The one that packages have; bench/run.sh makes it beside the one for this machine.
+_BASELINE = os.environ.get("PODWIRE_BASELINE_DIR")
 
 
-def of_dpdk():
-    """Of Debian's DPDK, as its libdpdk.pc says it."""
-    flags = subprocess.run(["pkg-config", "--cflags-only-other", "libdpdk"], text=True, capture_output=True).stdout
-    found = re.search(r"-march=(\S+)", flags)
-    return f"{found.group(1)} (Debian)" if found else _DEBIAN
+def _directory(system):
+    return pathlib.Path(_BASELINE) if system == "podwire-baseline" else process.BUILD
 
 
-def of_podwire(directory):
-    options = json.loads((pathlib.Path(directory) / "meson-info/intro-buildoptions.json").read_text())
+def has(system):
+    return system != "podwire-baseline" or _BASELINE is not None
+
+
+def engine(system):
+    """The program."""
+    return str(_directory(system) / "dataplane/podwire-engine")
+
+
+def march(system):
+    if system == "ovs-dpdk":
+        return "x86-64 (Debian)"
+    if system == "testpmd":
+        flags = subprocess.run(["pkg-config", "--cflags-only-other", "libdpdk"], text=True, capture_output=True).stdout
+        found = re.search(r"-march=(\S+)", flags)
+        return f"{found.group(1)} (Debian)" if found else "Debian's"
+    options = json.loads((_directory(system) / "meson-info/intro-buildoptions.json").read_text())
     return next(option["value"] for option in options if option["name"] == "march")

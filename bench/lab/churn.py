@@ -56,8 +56,8 @@ class Churn(podwire.Podwire):
 
     programs = {"churn": (program, _PEERS)}
 
-    def __init__(self, ns, directory, cell, march):
-        super().__init__(ns, directory, cell, march)
+    def __init__(self, name, ns, directory, cell, march):
+        super().__init__(name, ns, directory, cell, march)
         self.statistics = Rpc(self.engine.socket)  # the updates have the engine's own connection
 
     def sample(self):

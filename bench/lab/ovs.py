@@ -10,7 +10,6 @@ from lab.system import LEAST_FORWARDED, System, Unmeasurable, Window
 
 VSWITCHD = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
 SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
-MARCH = "x86-64 (Debian)"
 # Its buffers are shared by all ports, and there are never more.
 MOST_MBUFS = 262_144
 MEMORY_MIB = 800
@@ -258,10 +257,8 @@ SETUPS = {"p2p": p2p, "route": route, "encap": encap, "encap-many": encap_many, 
 
 
 class OvsDpdk(System):
-    name = "ovs-dpdk"
-
-    def __init__(self, ns, directory, cell, march):
-        self.march = march
+    def __init__(self, name, ns, directory, cell, march):
+        self.name, self.march = name, march
         packets = traffic.packets_of(cell.size, cell.flows)
         if packets > MOST_MBUFS - _SPARE_MBUFS:
             raise Unmeasurable(f"the source holds a buffer for each of {packets} packets, and OVS has {MOST_MBUFS}")

@@ -1,7 +1,7 @@
 """Podwire under test: one engine with one worker, programmed over its socket."""
 import time
 
-from lab import machine, traffic
+from lab import build, machine, traffic
 from lab.system import LEAST_FORWARDED, System, Unmeasurable, Window
 from support.engine import Engine
 from support.process import wait_until
@@ -119,7 +119,8 @@ def decap_stateful(rules):
     def program(cell, directory):
         # The pod answers once.
         sink = _port(SINK, "sink", f"net_pcap1,rx_pcap={traffic.pcap('plain', cell.size, cell.flows)}")
-        return decap(cell, directory, sink, **_stateful(rules, {"source": "10.244.2.0/24", "source_ports": [5201, 5201]}))
+        return decap(cell, directory, sink,
+                     **_stateful(rules, {"source": "10.244.2.0/24", "source_ports": [5201, 5201]}))
     return program
 
 
@@ -133,17 +134,18 @@ _OBJECTS_A_MESSAGE = 5000
 
 
 class Podwire(System):
-    name = "podwire"
+    """`name`: which build."""
+
     programs = PROGRAMS
 
-    def __init__(self, ns, directory, cell, march):
-        self.march = march
+    def __init__(self, name, ns, directory, cell, march):
+        self.name, self.march = name, march
         self.directory = directory
         packets = traffic.packets_of(cell.size, cell.flows)
         self.engine = Engine(ns, directory, workers=1, cpus=[machine.SWITCH_CPU], idle="busy", log_level="warn",
                              mbufs=packets + SPARE_MBUFS, jumbo_mbufs=64, memory_mib=memory_mib(packets),
                              **({"burst": cell.burst} if cell.burst else {}),
-                             hugepages="require" if cell.hugepages else "never")
+                             hugepages="require" if cell.hugepages else "never", program=build.engine(name))
         try:
             self.engine.start()
             program, self.peers = self.programs[cell.scenario]
@@ -152,8 +154,7 @@ class Podwire(System):
             self.pids = [self.engine.pid]
             self.threads = [machine.worker_thread(self.engine.pid)]
             self.ready()
-            if self.objects["domains"][0].get("stateful"):
-                self.answered()
+            self.answered()
         except RpcError as error:
             self.engine.close()
             raise Unmeasurable(f"this engine refuses it: {error}") from error
@@ -179,11 +180,15 @@ class Podwire(System):
             self.engine.delete(ports=[UPLINK], routes=[route["id"] for route in routes])
             self.engine.put(ports=[uplink], routes=routes)
             self.resolved = time.monotonic()
+            self.answered()
         wait_until(lambda: sum(n["state"] == "reachable" for n in self.engine.call("neighbors")["neighbors"]) ==
                    self.peers, 10, "the underlay's peers resolved")
 
     def answered(self):
-        """The answers that establish connections have come in: the port that plays them has nothing more."""
+        """Where connections are tracked: waits until the answers have come in that establish them."""
+        if "stateful" not in self.objects["domains"][0]:
+            return
+
         def played():
             before = self.engine.port_stats(name)["received_packets"]
             time.sleep(0.1)

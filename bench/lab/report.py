@@ -5,7 +5,7 @@ import json
 
 from lab import results, scenarios
 
-_COLOURS = {"podwire": "#1f6f8b", "testpmd": "#b8b8b8", "ovs-dpdk": "#d98e04"}
+_COLOURS = {"podwire": "#1f6f8b", "podwire-baseline": "#74b3c4", "testpmd": "#b8b8b8", "ovs-dpdk": "#d98e04"}
 _BAR, _GAP, _PANEL, _LEFT, _TOP = 44, 28, 190, 64, 66
 _FIGURES = {"cycles_per_packet": "TSC cycles a packet (less is better)", "mpps": "Mpps (more is better)"}
 
@@ -37,7 +37,7 @@ def _size(size):
 def table(cells, ratios):
     """One line a cell: every system's figures, and the ratios."""
     systems = [name for name in scenarios.SYSTEMS if any(cell["system"] == name for cell in cells)]
-    others = [name for name in systems if name != "podwire"] if "podwire" in systems else []
+    others = [name for name in systems if not name.startswith("podwire")] if "podwire" in systems else []
     lines = ["| scenario | size | flows | " + " | ".join(systems + [f"× {name}" for name in others]) + " |",
              "|---|---|---|" + "---|" * (len(systems) + len(others))]
     of = lambda cell: (cell["scenario"], cell["size"], cell["flows"])
@@ -64,13 +64,14 @@ def markdown(document):
              f"{document['cpu']}, {document['cpus']} CPUs, Linux {document['kernel']}, DPDK {document['dpdk']}.",
              "Compiled for: " + ", ".join(f"{name} {march}" for name, march in marches.items()) + ".", "",
              "TSC cycles a packet on one core, receive and transmit included, Mpps, and the windows' spread. "
-             f"× is how many times as fast Podwire is, window by window. ? marks a spread above {results.NOISY:.0%}: do not "
-             "conclude.", "",
+             "× is how many times as fast Podwire is, window by window. "
+             f"? marks a spread above {results.NOISY:.0%}: do not conclude.", "",
              *table(document["cells"], document["ratios"]), ""]
     churn = [cell for cell in document["cells"] if "reply_ms_p99" in cell]
     for cell in churn:
         lines += [f"Churn: {cell['updates_per_second']} updates/s cost {cell['lost']:.1%} of {cell['quiet_mpps']:.2f} "
-                  f"Mpps; a reply takes {cell['reply_ms_p50']} ms, {cell['reply_ms_p99']} ms at the 99th percentile.", ""]
+                  f"Mpps; a reply takes {cell['reply_ms_p50']} ms, at the 99th percentile {cell['reply_ms_p99']} ms.",
+                  ""]
     if document["left_out"]:
         lines += ["Left out:", ""] + [f"- {one['cell']}: {one['why']}" for one in document["left_out"]] + [""]
     return "\n".join(lines)

@@ -36,12 +36,12 @@ def ratios(cells):
     """Podwire beside each other system on the same frames: how many times as fast it is."""
     out = []
     same = ("scenario", "size", "flows")
-    for ours in (cell for cell in cells if cell["system"] == "podwire"):
+    for ours in (cell for cell in cells if cell["system"].startswith("podwire")):
         for theirs in cells:
-            if theirs["system"] == "podwire" or any(ours[key] != theirs[key] for key in same):
+            if theirs["system"].startswith("podwire") or any(ours[key] != theirs[key] for key in same):
                 continue
             times = _times(ours, theirs)
-            out.append({"ratio": f"podwire to {theirs['system']}", **{key: ours[key] for key in same},
+            out.append({"ratio": f"{ours['system']} to {theirs['system']}", **{key: ours[key] for key in same},
                         "times": round(statistics.median(times), 3), "spread": round(spread(times), 3),
                         "podwire_march": ours["march"], "other_march": theirs["march"],
                         "noisy": spread(times) > NOISY})

@@ -9,9 +9,12 @@ from lab import machine, results, scenarios, traffic
 from lab.machine import say
 from lab.system import Unmeasurable
 from support.netns import Netns
+from support.rpc import RpcError
 
 MOST_TRAFFIC_BYTES = 2 << 30
 _LONGEST_REASON = 200
+# What costs a run one system of one cell and no more.
+_FAILURES = (Unmeasurable, RuntimeError, AssertionError, OSError, RpcError)
 
 
 def _sweep_directories():
@@ -32,11 +35,16 @@ class Runner:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"pwb{os.getpid()}-", dir="/tmp"))
         self.hugepages = machine.Hugepages()
         self.left_out = []
+        self.failed = False  # something went wrong that should not
 
     def close(self):
         self.hugepages.close()
         traffic.forget_large()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def fail(self, what, error):
+        self.failed |= not isinstance(error, Unmeasurable)
+        self.leave_out(what, error)
 
     def leave_out(self, what, why):
         say(f"left out: {what}: {why}")
@@ -69,8 +77,8 @@ class Runner:
                 stack.callback(shutil.rmtree, directory, ignore_errors=True)
                 try:
                     system = scenarios.start(name, ns, directory, cell, self.marches[name])
-                except Unmeasurable as error:
-                    self.leave_out(f"{cell}, {name}", error)
+                except _FAILURES as error:
+                    self.fail(f"{cell}, {name}", error)
                     continue
                 stack.callback(system.close)
                 system.pause()
@@ -79,8 +87,8 @@ class Runner:
                 for system in list(running):
                     try:
                         window = system.measure(self.options.seconds)
-                    except Unmeasurable as error:
-                        self.leave_out(f"{cell}, {system.name}", error)
+                    except _FAILURES as error:
+                        self.fail(f"{cell}, {system.name}", error)
                         running.remove(system)
                         continue
                     windows.setdefault(system, []).append(window)

@@ -35,7 +35,7 @@ SCENARIOS = {s.name: s for s in (
     Scenario("vhost", "two vhost-user ports, both directions together", None, ("64", "1400"), (1,), "mpps"),
 )}
 QUICK = ("p2p", "route", "encap", "decap")
-SYSTEMS = ("podwire", "testpmd", "ovs-dpdk")
+SYSTEMS = ("podwire", "podwire-baseline", "testpmd", "ovs-dpdk")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def takes(system, scenario):
 def start(system, ns, directory, cell, march):
     if cell.scenario in shared_memory.SCENARIOS:
         return shared_memory.SharedMemory(system, ns, directory, cell, march)
-    return _setups(system)[cell.scenario](ns, directory, cell, march)
+    return _setups(system)[cell.scenario](system, ns, directory, cell, march)
 
 
 def memory_mib(system, cell):
@@ -83,5 +83,4 @@ def memory_mib(system, cell):
         return shared_memory.MEMORY_MIB[system]
     if system == "ovs-dpdk":
         return ovs.MEMORY_MIB
-    return {"podwire": podwire.memory_mib, "testpmd": testpmd.memory_mib}[system](
-        traffic.packets_of(cell.size, cell.flows))
+    return (testpmd if system == "testpmd" else podwire).memory_mib(traffic.packets_of(cell.size, cell.flows))

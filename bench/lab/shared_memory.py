@@ -1,14 +1,15 @@
 """Scenarios `memif` and `vhost`: a switch between two shared-memory ports, whose other ends a second process joins.
 
-The traffic machine is one dpdk-testpmd on the other CPU that passes what comes out of one port into the other, so that a
-fixed number of frames goes round in both directions.
+The traffic machine is one dpdk-testpmd on the other CPU that passes what comes out of one port into the other, so that
+a fixed number of frames goes round in both directions.
 """
+import contextlib
 import os
 import re
 import signal
 import time
 
-from lab import machine, testpmd
+from lab import build, machine, testpmd
 from lab.ovs import Ovs
 from lab.system import System, Unmeasurable, Window
 from lab.testpmd import Testpmd
@@ -17,7 +18,8 @@ from support.process import wait_until
 
 SCENARIOS = ("memif", "vhost")
 MACS = ("02:00:00:00:03:01", "02:00:00:00:03:02")
-MEMORY_MIB = {"podwire": 600, "testpmd": 600, "ovs-dpdk": 1100}  # of the switch and its traffic machine
+# Of the switch and its traffic machine.
+MEMORY_MIB = {"podwire": 600, "podwire-baseline": 600, "testpmd": 600, "ovs-dpdk": 1100}
 # Bursts of 32 that go round in each direction: enough to keep both sides busy, never more than a ring holds.
 _BURSTS = {"memif": 16, "vhost": 6}
 _ATTEMPTS = 3
@@ -40,8 +42,9 @@ class Switch:
 
 
 class PodwireSwitch(Switch):
-    def __init__(self, ns, directory, scenario, sockets):
-        self.engine = Engine(ns, directory, workers=1, cpus=[machine.SWITCH_CPU], log_level="warn").start()
+    def __init__(self, name, ns, directory, scenario, sockets):
+        self.engine = Engine(ns, directory, workers=1, cpus=[machine.SWITCH_CPU], log_level="warn",
+                             program=build.engine(name)).start()
         self.pid = self.engine.pid
         port = lambda i: {"id": i + 1, "name": f"p{i}", "kind": scenario, "role": "pod", "domain": 2, "mac": MACS[i],
                           "mtu": 1500, "socket": str(sockets[i])}
@@ -77,7 +80,7 @@ class PodwireSwitch(Switch):
 
 
 class TestpmdSwitch(Switch):
-    def __init__(self, ns, directory, scenario, sockets):
+    def __init__(self, name, ns, directory, scenario, sockets):
         if scenario == "memif":
             vdevs = [f"net_memif{i},role=server,socket={s},socket-abstract=no,mac={MACS[i]}"
                      for i, s in enumerate(sockets)]
@@ -99,7 +102,7 @@ class TestpmdSwitch(Switch):
 
 
 class OvsSwitch(Switch):
-    def __init__(self, ns, directory, scenario, sockets):
+    def __init__(self, name, ns, directory, scenario, sockets):
         # It sends on its second queue only.
         self.queues = 2 if scenario == "memif" else 1
         self.ovs = Ovs(ns, directory / "ovs", machine.SWITCH_CPU, machine.OTHER_CPU)
@@ -129,7 +132,8 @@ class OvsSwitch(Switch):
         self.ovs.close()
 
 
-_SWITCHES = {"podwire": PodwireSwitch, "testpmd": TestpmdSwitch, "ovs-dpdk": OvsSwitch}
+_SWITCHES = {"podwire": PodwireSwitch, "podwire-baseline": PodwireSwitch, "testpmd": TestpmdSwitch,
+             "ovs-dpdk": OvsSwitch}
 
 
 class TrafficMachine(Testpmd):
@@ -161,7 +165,7 @@ class SharedMemory(System):
     def __init__(self, name, ns, directory, cell, march):
         self.name, self.march, self.cell = name, march, cell
         sockets = [directory / f"{i}.sock" for i in (0, 1)]
-        self.switch = _SWITCHES[name](ns, directory, cell.scenario, sockets)
+        self.switch = _SWITCHES[name](name, ns, directory, cell.scenario, sockets)
         self.traffic = None
         try:
             self.traffic = TrafficMachine(ns, directory, cell.scenario, cell.size, self.switch.queues, sockets)
@@ -203,5 +207,6 @@ class SharedMemory(System):
     def close(self):
         if self.traffic is not None:
             self.traffic.close()
-        os.kill(self.switch.pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.switch.pid, signal.SIGCONT)
         self.switch.close()

@@ -19,16 +19,18 @@ def memory_mib(packets):
 class Testpmd:
     """A dpdk-testpmd that forwards on `cpu` once it is told to start."""
 
-    def __init__(self, name, ns, directory, cpu, vdevs, *options, eal=(), memory=256, mbufs=SPARE_MBUFS, hugepages=True):
+    def __init__(self, name, ns, directory, cpu, vdevs, *options, eal=(), memory=256, mbufs=SPARE_MBUFS,
+                 hugepages=True):
         self.log = directory / f"{name}.log"
         pages = ["--in-memory"] if hugepages else ["--no-huge"]
         # In the namespace only so that a later run finds and ends it if this one cannot.
-        argv = ["ip", "netns", "exec", ns.name, "stdbuf", "-oL", "dpdk-testpmd", "--lcores", f"0@{machine.OTHER_CPU},1@{cpu}", "--main-lcore=0",
-                "--no-pci", "--no-telemetry", *pages, "-m", str(memory), *eal, "--file-prefix",
-                f"{directory.name}-{name}", *(f"--vdev={vdev}" for vdev in vdevs), "--", "-i", "--nb-cores=1",
-                f"--total-num-mbufs={mbufs}", "--no-mlockall", "--no-lsc-interrupt", "--record-core-cycles", *options]
+        argv = ["ip", "netns", "exec", ns.name, "stdbuf", "-oL", "dpdk-testpmd", "--lcores",
+                f"0@{machine.OTHER_CPU},1@{cpu}", "--main-lcore=0", "--no-pci", "--no-telemetry", *pages,
+                "-m", str(memory), *eal, "--file-prefix", f"{directory.name}-{name}", *(f"--vdev={vdev}" for vdev in vdevs),
+                "--", "-i", "--nb-cores=1", f"--total-num-mbufs={mbufs}", "--no-mlockall", "--no-lsc-interrupt", "--record-core-cycles", *options]
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, text=True)
+            self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
+                                            text=True)
         try:
             wait_until(lambda: "testpmd>" in self.text() or self.process.poll() is not None, 60, f"{name}'s prompt")
             if self.process.poll() is not None:
@@ -81,10 +83,8 @@ def cycles_per_packet(text):
 class TestpmdIo(System):
     """Receives from the source and drops."""
 
-    name = "testpmd"
-
-    def __init__(self, ns, directory, cell, march):
-        self.march = march
+    def __init__(self, name, ns, directory, cell, march):
+        self.name, self.march = name, march
         packets = traffic.packets_of(cell.size, cell.flows)
         self.testpmd = Testpmd("testpmd", ns, directory, machine.SWITCH_CPU,
                                [f"net_pcap0,rx_pcap={cell.pcap},infinite_rx=1"], "--forward-mode=io",
