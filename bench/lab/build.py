@@ -1,11 +1,13 @@
-"""The builds of Podwire that are measured, and which -march each system is compiled for."""
+"""The builds of Podwire that are measured, their engines, and which -march each system is compiled for."""
 import json
 import os
 import pathlib
 import re
 import subprocess
 
+from lab import machine
 from support import process
+from support.engine import Engine
 
 # The one that packages have; bench/run.sh makes it beside the one for this machine.
 _BASELINE = os.environ.get("PODWIRE_BASELINE_DIR")
@@ -19,9 +21,15 @@ def has(system):
     return system != "podwire-baseline" or _BASELINE is not None
 
 
-def engine(system):
-    """The program."""
-    return str(_directory(system) / "dataplane/podwire-engine")
+def engine(system, ns, directory, **options):
+    """An engine of that build with one worker, running."""
+    engine = Engine(ns, directory, workers=1, cpus=[machine.SWITCH_CPU], idle="busy", log_level="warn", **options)
+    engine.daemon.argv[:1] = [*machine.DIES_WITH_US, str(_directory(system) / "dataplane/podwire-engine")]
+    try:
+        return engine.start()
+    except BaseException:
+        engine.close()
+        raise
 
 
 def march(system):

@@ -16,6 +16,10 @@ _LOCK = "/run/lock/podwire-bench.lock"
 _HUGEPAGES = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 
 
+# A real-time thread must not outlive who would have ended it.
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"]
+
+
 def say(*words):
     print(*words, file=sys.stderr, flush=True)
 

@@ -61,8 +61,8 @@ class Ovs:
 
     def spawn(self, *argv):
         self.processes.append(subprocess.Popen(
-            ["ip", "netns", "exec", self.ns.name, *map(str, argv)], env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            ["ip", "netns", "exec", self.ns.name, *machine.DIES_WITH_US, *map(str, argv)], env=self.environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         return self.processes[-1]
 
     def wait(self, condition, what, timeout=60):

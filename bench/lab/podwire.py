@@ -3,7 +3,6 @@ import time
 
 from lab import build, machine, traffic
 from lab.system import LEAST_FORWARDED, System, Unmeasurable, Window
-from support.engine import Engine
 from support.process import wait_until
 from support.rpc import RpcError
 
@@ -142,12 +141,10 @@ class Podwire(System):
         self.name, self.march = name, march
         self.directory = directory
         packets = traffic.packets_of(cell.size, cell.flows)
-        self.engine = Engine(ns, directory, workers=1, cpus=[machine.SWITCH_CPU], idle="busy", log_level="warn",
-                             mbufs=packets + SPARE_MBUFS, jumbo_mbufs=64, memory_mib=memory_mib(packets),
-                             **({"burst": cell.burst} if cell.burst else {}),
-                             hugepages="require" if cell.hugepages else "never", program=build.engine(name))
+        self.engine = build.engine(name, ns, directory, mbufs=packets + SPARE_MBUFS, jumbo_mbufs=64,
+                                   memory_mib=memory_mib(packets), **({"burst": cell.burst} if cell.burst else {}),
+                                   hugepages="require" if cell.hugepages else "never")
         try:
-            self.engine.start()
             program, self.peers = self.programs[cell.scenario]
             self.objects = program(cell, directory)
             self.put()

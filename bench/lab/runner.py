@@ -13,6 +13,7 @@ from support.rpc import RpcError
 
 MOST_TRAFFIC_BYTES = 2 << 30
 _LONGEST_REASON = 200
+_SPARE_MIB = 64  # of hugepages: others take some
 # What costs a run one system of one cell and no more.
 _FAILURES = (Unmeasurable, RuntimeError, AssertionError, OSError, RpcError)
 
@@ -57,7 +58,7 @@ class Runner:
         if traffic.bytes_of(size, flows) > MOST_TRAFFIC_BYTES:
             self.leave_out(cell, "its frames take more than 2 GiB")
             return []
-        memory = sum(scenarios.memory_mib(name, cell) for name in systems)
+        memory = sum(scenarios.memory_mib(name, cell) for name in systems) + _SPARE_MIB
         hugepages = not self.options.without_hugepages and self.hugepages.want(memory)
         if not hugepages and not self.options.without_hugepages:
             self.leave_out(cell, f"{memory} MiB of hugepages are needed, {machine.free_hugepages() * 2} are free")

@@ -13,7 +13,7 @@ from lab import build, machine, testpmd
 from lab.ovs import Ovs
 from lab.system import System, Unmeasurable, Window
 from lab.testpmd import Testpmd
-from support.engine import Engine, hugepages
+from support.engine import hugepages
 from support.process import wait_until
 
 SCENARIOS = ("memif", "vhost")
@@ -23,6 +23,7 @@ MEMORY_MIB = {"podwire": 600, "podwire-baseline": 600, "testpmd": 600, "ovs-dpdk
 # Bursts of 32 that go round in each direction: enough to keep both sides busy, never more than a ring holds.
 _BURSTS = {"memif": 16, "vhost": 6}
 _ATTEMPTS = 3
+_PATIENCE = 1.0  # seconds
 
 
 class Switch:
@@ -43,8 +44,7 @@ class Switch:
 
 class PodwireSwitch(Switch):
     def __init__(self, name, ns, directory, scenario, sockets):
-        self.engine = Engine(ns, directory, workers=1, cpus=[machine.SWITCH_CPU], log_level="warn",
-                             program=build.engine(name)).start()
+        self.engine = build.engine(name, ns, directory)
         self.pid = self.engine.pid
         port = lambda i: {"id": i + 1, "name": f"p{i}", "kind": scenario, "role": "pod", "domain": 2, "mac": MACS[i],
                           "mtu": 1500, "socket": str(sockets[i])}
@@ -184,15 +184,23 @@ class SharedMemory(System):
 
     def ready(self):
         for _ in range(_ATTEMPTS):
+            if self.started and self.flows():
+                return
             if self.started:
-                before = self.traffic.received()
-                time.sleep(0.05)
-                if all(after > before for after, before in zip(self.traffic.received(), before)):
-                    return
                 self.traffic.stop()
             self.traffic.ask(f"start tx_first {_BURSTS[self.cell.scenario]}", "packet forwarding -")
             self.started = True
-        raise Unmeasurable("its traffic dies out")
+        if not self.flows():
+            raise Unmeasurable("its traffic dies out")
+
+    def flows(self):
+        """Whether frames go round in both directions."""
+        before, deadline = self.traffic.received(), time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            time.sleep(0.02)
+            if all(after > before for after, before in zip(self.traffic.received(), before)):
+                return True
+        return False
 
     def observe(self, seconds):
         self.switch.begin()

@@ -24,10 +24,11 @@ class Testpmd:
         self.log = directory / f"{name}.log"
         pages = ["--in-memory"] if hugepages else ["--no-huge"]
         # In the namespace only so that a later run finds and ends it if this one cannot.
-        argv = ["ip", "netns", "exec", ns.name, "stdbuf", "-oL", "dpdk-testpmd", "--lcores",
+        argv = ["ip", "netns", "exec", ns.name, *machine.DIES_WITH_US, "stdbuf", "-oL", "dpdk-testpmd", "--lcores",
                 f"0@{machine.OTHER_CPU},1@{cpu}", "--main-lcore=0", "--no-pci", "--no-telemetry", *pages,
-                "-m", str(memory), *eal, "--file-prefix", f"{directory.name}-{name}", *(f"--vdev={vdev}" for vdev in vdevs),
-                "--", "-i", "--nb-cores=1", f"--total-num-mbufs={mbufs}", "--no-mlockall", "--no-lsc-interrupt", "--record-core-cycles", *options]
+                "-m", str(memory), *eal, "--file-prefix", f"{directory.name}-{name}",
+                *(f"--vdev={vdev}" for vdev in vdevs), "--", "-i", "--nb-cores=1", f"--total-num-mbufs={mbufs}",
+                "--no-mlockall", "--no-lsc-interrupt", "--record-core-cycles", *options]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
                                             text=True)

@@ -44,7 +44,7 @@ def engine_config(directory, **overrides):
 class Engine:
     """put() and delete() patch it; `call` is any verb."""
 
-    def __init__(self, ns, directory, program=None, **overrides):
+    def __init__(self, ns, directory, **overrides):
         self.ns = ns
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ class Engine:
         self.socket = self.config["socket"]
         config_file = self.directory / "engine.json"
         config_file.write_text(json.dumps(self.config))
-        self.daemon = Daemon("podwire-engine", ns, [program or binary("podwire-engine"), "--config", config_file],
+        self.daemon = Daemon("podwire-engine", ns, [binary("podwire-engine"), "--config", config_file],
                              self.directory / "engine.log")
         self.rpc = None
 
