@@ -33,6 +33,7 @@ struct Options {
   std::optional<std::vector<unsigned>> cpus;  // one a worker; none: workers float over the allowed CPUs
   IdleMode idle = IdleMode::kAdaptive;
   unsigned spin_us = 50;                   // adaptive: polls this long after the last packet before it sleeps
+  unsigned burst = 64;                     // packets taken from a queue at a time
   std::optional<std::string> file_prefix;  // EAL's name for this process; none: podwire-<pid>
   std::string log_level = "info";
 

@@ -51,7 +51,8 @@ Result<std::unique_ptr<Engine>> Engine::create(Start start) {
 Result<void> Engine::start_workers() {
   WorkerSet::Config config;
   config.lcores = start_.lcores;
-  config.idle = {start_.options.idle == IdleMode::kBusy, start_.options.spin_us};
+  config.idle = {start_.options.idle == IdleMode::kBusy, start_.options.spin_us,
+                 static_cast<std::uint16_t>(start_.options.burst)};
   config.pipeline = hooks_for<Pipeline, kResumeStage>();
   config.pools = pools_.get();
   PODWIRE_TRY(workers_, WorkerSet::create(config, publisher_, counters_));

@@ -129,7 +129,9 @@ Json make_stats(const StatsSources& s, bool all_drops) {
            {{"polls", of(&WorkerCounters::polls)},
             {"empty_polls", of(&WorkerCounters::empty_polls)},
             {"sleeps", of(&WorkerCounters::sleeps)},
-            {"events_lost", of(&WorkerCounters::events_lost)}}}};
+            {"events_lost", of(&WorkerCounters::events_lost)},
+            {"busy_cycles", of(&WorkerCounters::busy_cycles)},
+            {"total_cycles", of(&WorkerCounters::total_cycles)}}}};
 }
 
 }  // namespace podwire::engine

@@ -142,7 +142,8 @@ unsigned Worker::serve_all() noexcept {
 
 unsigned Worker::receive(PolledQueue& queue) noexcept {
   const std::uint64_t begin = rte_rdtsc();
-  const std::uint16_t count = queue.device->rx_burst(queue.queue, burst_.mbufs);
+  const auto room = std::span(burst_.mbufs).first(shared_.idle.burst);
+  const std::uint16_t count = queue.device->rx_burst(queue.queue, room);
   if (count == 0) return 0;
   std::uint64_t bytes = 0;
   for (std::uint16_t i = 0; i < count; ++i) {

@@ -39,6 +39,7 @@ PipelineHooks hooks_for() {
 struct IdlePolicy {
   bool busy = false;           // never sleep
   std::uint32_t spin_us = 50;  // adaptive: how long to poll before sleeping; see worker/spin_governor.hpp
+  std::uint16_t burst = kBurstMax;  // packets taken from a queue at a time, 1..kBurstMax
 };
 
 // A packet from the main thread; its metadata is saved in the mbuf.

@@ -47,9 +47,11 @@ TEST(Options, EveryKeyIsAnOption) {
 }
 
 TEST(Options, ReadBothSpellings) {
-  const auto parsed = parse({"--memory-mib", "512", "--idle=busy", "--cpus=2,3", "--hugepages", "never",
-                             "--file-prefix", "node-a", "--log-level", "debug", "--socket", "/tmp/e.sock",
-                             "--spin-us", "0", "--mbufs", "4096", "--jumbo-mbufs", "64"});
+  const auto parsed =
+      parse({"--memory-mib",  "512",    "--idle=busy", "--cpus=2,3", "--hugepages", "never",
+             "--file-prefix", "node-a", "--log-level", "debug",      "--socket",    "/tmp/e.sock",
+             "--spin-us",     "0",      "--burst",     "16",         "--mbufs",     "4096",
+             "--jumbo-mbufs", "64"});
   ASSERT_TRUE(parsed) << parsed.error().message;
   const auto& o = parsed->options;
   EXPECT_EQ(o.memory_mib, 512u);
@@ -61,6 +63,7 @@ TEST(Options, ReadBothSpellings) {
   EXPECT_EQ(o.log_level, "debug");
   EXPECT_EQ(o.socket, "/tmp/e.sock");
   EXPECT_EQ(o.spin_us, 0u);
+  EXPECT_EQ(o.burst, 16u);
   EXPECT_EQ(o.mbufs, 4096u);
   EXPECT_EQ(o.jumbo_mbufs, 64u);
 }
@@ -120,6 +123,8 @@ TEST(Options, NameWhatIsWrongOnTheCommandLine) {
       {{"--mbufs", "1023"}, "mbufs is 1023, must be from 1024"},
       {{"--jumbo-mbufs", "15"}, "jumbo_mbufs is 15, must be from 16"},
       {{"--spin-us", "-1"}, "spin_us is -1, must be from 0 to 1000000"},
+      {{"--burst", "0"}, "burst is 0, must be from 1 to 64"},
+      {{"--burst", "65"}, "burst is 65, must be from 1 to 64"},
       {{"--idle", "lazy"}, "idle is \"lazy\", must be one of \"adaptive\", \"busy\""},
       {{"--hugepages", "maybe"}, "must be one of \"auto\", \"require\", \"never\""},
       {{"--log-level", "loud"}, "log_level is \"loud\""},

@@ -1,0 +1,143 @@
+"""The machine under the benches: who has which CPU, real-time polling, hugepages, one measurement at a time."""
+import contextlib
+import fcntl
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+SWITCH_CPU, OTHER_CPU = 1, 0
+_PRIORITY = 50
+_THROTTLE = pathlib.Path("/proc/sys/kernel/sched_rt_runtime_us")
+# What the throttle was before a run that did not live to put it back.
+_THROTTLE_BEFORE = pathlib.Path("/run/podwire-bench.rt_runtime_us")
+_LOCK = "/run/lock/podwire-bench.lock"
+_HUGEPAGES = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+
+
+# A real-time thread must not outlive who would have ended it.
+DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"]
+
+
+def say(*words):
+    print(*words, file=sys.stderr, flush=True)
+
+
+def thread_of(pid, *prefixes):
+    """The id of the thread whose name begins with one of these."""
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().startswith(prefixes):
+            return int(task.name)
+    raise RuntimeError(f"process {pid} has no thread called {' or '.join(prefixes)}")
+
+
+def worker_thread(pid):
+    """The one forwarding thread of a DPDK process."""
+    return thread_of(pid, "rte-worker", "lcore-worker", "dpdk-worker")
+
+
+@contextlib.contextmanager
+def turn():
+    """Two runs on one machine measure in turn, not at once; and whoever has its turn keeps off the switch's CPU."""
+    with open(_LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {OTHER_CPU})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before)
+
+
+def _restore_throttle():
+    if _THROTTLE_BEFORE.exists():
+        _THROTTLE.write_text(_THROTTLE_BEFORE.read_text())
+        _THROTTLE_BEFORE.unlink()
+
+
+_told = False
+
+
+@contextlib.contextmanager
+def real_time(threads):
+    """These threads are preempted by nothing. Where that is not allowed, they run as they are. Inside turn() only."""
+    global _told
+    _restore_throttle()
+    changed = []
+    try:
+        try:
+            before = _THROTTLE.read_text()
+            _THROTTLE_BEFORE.write_text(before)
+            _THROTTLE.write_text("-1")
+            for thread in threads:
+                os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(_PRIORITY))
+                changed.append(thread)
+        except OSError as error:
+            if not _told:
+                say(f"polling threads are not real-time here, expect noise: {error}")
+            _told = True
+        yield
+    finally:
+        for thread in changed:
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+        with contextlib.suppress(OSError):
+            _restore_throttle()
+
+
+def run_time(pid, thread):
+    """Seconds for which the thread has had a CPU."""
+    return int(pathlib.Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0]) / 1e9
+
+
+def free_hugepages():
+    try:
+        return int((_HUGEPAGES / "free_hugepages").read_text())
+    except OSError:
+        return 0
+
+
+class Hugepages:
+    """Reserves what is missing, and gives it back with close()."""
+
+    def __init__(self):
+        self.before = None
+
+    def want(self, mib):
+        """Whether `mib` MiB of 2 MiB pages are free, if need be after having asked the kernel for more."""
+        missing = (mib + 1) // 2 - free_hugepages()
+        if missing <= 0:
+            return True
+        file = _HUGEPAGES / "nr_hugepages"
+        try:
+            total = int(file.read_text())
+            available = int(next(line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemAvailable")))
+            if missing * 2 > available // 1024 * 3 // 4:
+                return False
+            if self.before is None:
+                self.before = total
+            file.write_text(str(total + missing))
+        except OSError:
+            return False
+        return free_hugepages() * 2 >= mib
+
+    def close(self):
+        if self.before is not None:
+            (_HUGEPAGES / "nr_hugepages").write_text(str(self.before))
+            self.before = None
+
+
+def prefer_this():
+    """What else runs on the machine disturbs less. Nice values count inside a session only."""
+    with contextlib.suppress(OSError):
+        pathlib.Path("/proc/self/autogroup").write_text("-15")
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
+
+
+def facts():
+    """What a reader must know to compare figures of two machines."""
+    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    dpdk = subprocess.run(["dpkg-query", "-Wf", "${Version}", "dpdk"], text=True, capture_output=True).stdout
+    return {"cpu": cpu, "cpus": os.cpu_count(), "kernel": platform.release(), "dpdk": dpdk}

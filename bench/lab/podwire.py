@@ -1,0 +1,221 @@
+"""Podwire under test: one engine with one worker, programmed over its socket."""
+import time
+
+from lab import build, machine, traffic
+from lab.system import LEAST_FORWARDED, System, Unmeasurable, Window
+from support.process import wait_until
+from support.rpc import RpcError
+
+DOMAIN = 2
+SOURCE, SINK, UPLINK = 1, 2, 3  # port ids
+LOCAL_VTEP, FIRST_PEER = 1, 2
+SPARE_MBUFS = 16384
+_MBUF_BYTES = 2432
+# The source never runs dry, so the cycles that are counted are all there are.
+_CROSS_CHECK = 0.05
+# An underlay neighbour that does not answer for 30 s is asked again, and nobody is there to answer.
+_RESOLVED_FOR = 20
+
+
+def memory_mib(packets):
+    return (packets + SPARE_MBUFS) * _MBUF_BYTES // 2**20 + 96
+
+
+def _domain(mode, **more):
+    return {"id": DOMAIN, "name": "bench", "vni": traffic.VNI, "mode": mode, "mtu": 1500,
+            "gateway_mac": traffic.GATEWAY_MAC if mode == "l3" else "02:70:77:00:00:01",
+            "gateways": ["10.244.0.1/16"], **more}
+
+
+def _port(id, name, devargs, role="pod", **more):
+    domain = {"domain": DOMAIN} if role == "pod" else {}
+    return {"id": id, "name": name, "kind": "physical", "role": role, "devargs": devargs, **domain, **more}
+
+
+def _source(pcap, role="pod"):
+    return _port(SOURCE, "source", f"net_pcap0,rx_pcap={pcap},infinite_rx=1", role)
+
+
+def _sink():
+    return _port(SINK, "sink", "net_null0,no-rx=1")
+
+
+def _pod(port):
+    return {"id": 1, "name": "pod", "domain": DOMAIN, "port": port, "mac": traffic.POD_MAC,
+            "addresses": [traffic.POD_IP]}
+
+
+def endpoint(index, address, **where):
+    return {"id": 2 + index, "name": f"e{index}", "domain": DOMAIN, "mac": f"02:00:01:{index >> 16:02x}:"
+            f"{index >> 8 & 255:02x}:{index & 255:02x}", "addresses": [address], **where}
+
+
+def vteps(peers):
+    local = {"id": LOCAL_VTEP, "name": "local", "local": True, "address": traffic.VTEP_IP, "mac": "02:00:00:00:ee:01"}
+    return [local] + [{"id": FIRST_PEER + i, "name": f"peer{i}", "address": traffic.peer_ip(i),
+                       "mac": f"02:00:00:00:ee:{2 + i:02x}"} for i in range(peers)]
+
+
+def _underlay(port):
+    return {"id": 1, "domain": 1, "prefix": "192.168.100.0/24", "next_hops": [{"port": port}]}
+
+
+def p2p(cell, directory):
+    receiver = {"id": 2, "name": "receiver", "domain": DOMAIN, "port": SINK, "mac": traffic.GATEWAY_MAC,
+                "addresses": ["10.244.1.3"]}
+    return {"ports": [_source(cell.pcap), _sink()], "domains": [_domain("l2")], "endpoints": [_pod(SOURCE), receiver]}
+
+
+def route(cell, directory):
+    return {"ports": [_source(cell.pcap), _sink()], "domains": [_domain("l3")],
+            "endpoints": [_pod(SOURCE)] + [endpoint(i, traffic.remote_pod(i), port=SINK)
+                                           for i in range(traffic.REMOTE_PODS)]}
+
+
+def _tunnel(cell, directory, peers, endpoints=(), routes=(), answers=(), **domain):
+    played = traffic.underlay_answers(directory / "underlay.pcap", traffic.VTEP_MAC, peers, *answers)
+    uplink = _port(UPLINK, "uplink", f"net_pcap1,rx_pcap={played}", "uplink", mtu=1600)
+    return {"ports": [_source(cell.pcap), uplink], "domains": [_domain("l3", **domain)], "vteps": vteps(peers),
+            "endpoints": [_pod(SOURCE), *endpoints], "routes": [_underlay(UPLINK), *routes]}
+
+
+def encap(cell, directory, peers=1, endpoints=(), **more):
+    return _tunnel(cell, directory, peers, endpoints, [{"id": 2, "domain": DOMAIN, "prefix": "10.244.2.0/24",
+                                                        "next_hops": [{"vtep": FIRST_PEER}]}], **more)
+
+
+def encap_many(cell, directory):
+    return _tunnel(cell, directory, 16, [endpoint(i, traffic.remote_pod(i), vtep=FIRST_PEER + i % 16)
+                                         for i in range(traffic.REMOTE_PODS)])
+
+
+def encap_100k(cell, directory):
+    return _tunnel(cell, directory, 16, [endpoint(i, traffic.wide_pod(i), vtep=FIRST_PEER + i % 16)
+                                         for i in range(traffic.WIDE_PODS)])
+
+
+def decap(cell, directory, sink=None, **domain):
+    return {"ports": [_source(cell.pcap, "uplink"), sink or _sink()], "domains": [_domain("l3", **domain)],
+            "vteps": vteps(1), "endpoints": [_pod(SINK)], "routes": [_underlay(SOURCE)]}
+
+
+def _stateful(rules, allowed):
+    """Of `rules` rules the last is the one that matches."""
+    others = [{"action": "deny", "protocol": "udp", "destination": "10.244.0.0/16", "destination_ports": [port, port]}
+              for port in traffic.denied_ports(rules - 1)]
+    return {"stateful": True, "rules": others + [{"action": "allow", "protocol": "udp", **allowed}]}
+
+
+def encap_stateful(rules):
+    def program(cell, directory):
+        # The peers' answers come in by the uplink once, so that every connection is established.
+        return encap(cell, directory, answers=[traffic.pcap("vxlan", cell.size, cell.flows)],
+                     **_stateful(rules, {"destination": "10.244.2.0/24", "destination_ports": [5201, 5201]}))
+    return program
+
+
+def decap_stateful(rules):
+    def program(cell, directory):
+        # The pod answers once.
+        sink = _port(SINK, "sink", f"net_pcap1,rx_pcap={traffic.pcap('plain', cell.size, cell.flows)}")
+        return decap(cell, directory, sink,
+                     **_stateful(rules, {"source": "10.244.2.0/24", "source_ports": [5201, 5201]}))
+    return program
+
+
+# Scenario -> what is programmed for it, and how many peers must have been resolved.
+PROGRAMS = {"p2p": (p2p, 0), "route": (route, 0), "encap": (encap, 1), "encap-many": (encap_many, 16),
+            "encap-100k": (encap_100k, 16), "decap": (decap, 0),
+            "small-bursts-16": (encap, 1), "small-bursts-4": (encap, 1),
+            "encap-stateful": (encap_stateful(traffic.RULES), 1), "encap-stateful-1-rule": (encap_stateful(1), 1),
+            "decap-stateful": (decap_stateful(traffic.RULES), 0), "decap-stateful-1-rule": (decap_stateful(1), 0)}
+_OBJECTS_A_MESSAGE = 5000
+
+
+class Podwire(System):
+    """`name`: which build."""
+
+    programs = PROGRAMS
+
+    def __init__(self, name, ns, directory, cell, march):
+        self.name, self.march = name, march
+        self.directory = directory
+        packets = traffic.packets_of(cell.size, cell.flows)
+        self.engine = build.engine(name, ns, directory, mbufs=packets + SPARE_MBUFS, jumbo_mbufs=64,
+                                   memory_mib=memory_mib(packets), **({"burst": cell.burst} if cell.burst else {}),
+                                   hugepages="require" if cell.hugepages else "never")
+        try:
+            program, self.peers = self.programs[cell.scenario]
+            self.objects = program(cell, directory)
+            self.put()
+            self.pids = [self.engine.pid]
+            self.threads = [machine.worker_thread(self.engine.pid)]
+            self.ready()
+            self.answered()
+        except RpcError as error:
+            self.engine.close()
+            raise Unmeasurable(f"this engine refuses it: {error}") from error
+        except BaseException:
+            self.engine.close()
+            raise
+
+    def put(self):
+        endpoints = self.objects["endpoints"]
+        first = dict(self.objects, endpoints=endpoints[:_OBJECTS_A_MESSAGE])
+        chunks = [first] + [{"endpoints": endpoints[i:i + _OBJECTS_A_MESSAGE]}
+                            for i in range(_OBJECTS_A_MESSAGE, len(endpoints), _OBJECTS_A_MESSAGE)]
+        self.engine.replace(*chunks)
+        self.resolved = time.monotonic()
+
+    def ready(self):
+        if self.peers == 0:
+            return
+        if time.monotonic() - self.resolved > _RESOLVED_FOR:
+            # The uplink plays its answers once more.
+            uplink = next(port for port in self.objects["ports"] if port["id"] == UPLINK)
+            routes = [route for route in self.objects["routes"] if route["domain"] == 1]
+            self.engine.delete(ports=[UPLINK], routes=[route["id"] for route in routes])
+            self.engine.put(ports=[uplink], routes=routes)
+            self.resolved = time.monotonic()
+            self.answered()
+        wait_until(lambda: sum(n["state"] == "reachable" for n in self.engine.call("neighbors")["neighbors"]) ==
+                   self.peers, 10, "the underlay's peers resolved")
+
+    def answered(self):
+        """Where connections are tracked: waits until the answers have come in that establish them."""
+        if "stateful" not in self.objects["domains"][0]:
+            return
+
+        def played():
+            before = self.engine.port_stats(name)["received_packets"]
+            time.sleep(0.1)
+            return before > 0 and self.engine.port_stats(name)["received_packets"] == before
+        name = next(port["name"] for port in self.objects["ports"] if "net_pcap1" in port["devargs"])
+        wait_until(played, 30, "the answers came in")
+
+    def sample(self):
+        stats = self.engine.call("stats")
+        return time.monotonic(), stats
+
+    def observe(self, seconds):
+        began, before = self.sample()
+        time.sleep(seconds)
+        ended, after = self.sample()
+        stages = {}
+        for old, new in zip(before["stages"], after["stages"]):
+            stages[new["name"]] = {key: new[key] - old[key] for key in ("packets", "bursts", "dropped", "cycles")}
+        of = lambda section, key: after[section][key] - before[section][key]
+        received, sent = stages["receive"]["packets"], of("ledger", "sent")
+        if received == 0 or sent < LEAST_FORWARDED * received:
+            raise Unmeasurable(f"podwire received {received} packets and sent {sent}; drops: "
+                               f"{ {drop['reason']: drop['packets'] for drop in after['drops']} }")
+        cycles = {name: round(stage["cycles"] / received, 1) for name, stage in stages.items() if stage["packets"]}
+        busy, elapsed = of("worker", "busy_cycles") / received, after["tsc_hz"] * (ended - began) / received
+        if abs(elapsed / busy - 1) > _CROSS_CHECK:
+            machine.say(f"  podwire counts {busy:.1f} busy cycles a packet, and the clock {elapsed:.1f}")
+        return Window(ended - began, sent, busy, {"stages": cycles, "clock_cycles": round(elapsed, 1),
+                                                  "burst": round(received / stages["receive"]["bursts"], 1)})
+
+    def close(self):
+        super().close()
+        self.engine.close()
