@@ -86,7 +86,7 @@ Result<std::vector<std::string>> arguments_for(const Settings& settings, const T
       settings.file_prefix.empty() ? "trafficgen-" + std::to_string(::getpid()) : settings.file_prefix;
   std::vector<std::string> out{"podwire-trafficgen", "--lcores", lcores, "-m",
                                std::to_string(settings.memory_mib), "--file-prefix", prefix, "--no-telemetry",
-                               "--log-level", "*:warning",
+                               "--log-level", "*:error",
                                // A vhost-user switch takes eight files at most, net_memif's zero-copy one.
                                "--single-file-segments"};
   const auto add = [&](std::initializer_list<const char*> words) {
@@ -126,6 +126,17 @@ Eal::~Eal() {
   rte_eal_cleanup();
   std::error_code ignored;
   std::filesystem::remove_all(directory, ignored);
+}
+
+Realtime::Realtime(bool wanted) noexcept {
+  sched_param parameters{};
+  parameters.sched_priority = kPriority;
+  applied_ = wanted && ::sched_setscheduler(0, SCHED_FIFO, &parameters) == 0;
+}
+
+Realtime::~Realtime() {
+  const sched_param parameters{};
+  if (applied_) ::sched_setscheduler(0, SCHED_OTHER, &parameters);
 }
 
 void catch_signals() {

@@ -23,6 +23,19 @@ class Eal {
 void catch_signals();
 bool interrupted() noexcept;
 
+// While one lives, the calling thread is under SCHED_FIFO, if that is wanted and the kernel allows it.
+class Realtime {
+ public:
+  static constexpr int kPriority = 50;
+  explicit Realtime(bool wanted) noexcept;
+  Realtime(const Realtime&) = delete;
+  Realtime& operator=(const Realtime&) = delete;
+  ~Realtime();
+
+ private:
+  bool applied_ = false;
+};
+
 // While one lives, a memory fault ends the process with a message instead of a core dump: DPDK's net_memif
 // and net_virtio_user unmap what they share with a peer that leaves, under the thread that uses it.
 class SharedMemoryInUse {

@@ -17,7 +17,8 @@ namespace {
 
 constexpr unsigned kReceiveBurst = 32;
 constexpr unsigned kMaxBurst = 64;
-// How late a frame may leave before it is struck off the schedule.
+// How late a frame may leave before it is struck off the schedule. No turn of the loop takes so long by
+// itself: one that does was interrupted.
 constexpr double kPatienceSeconds = 100e-6;
 
 }  // namespace
@@ -109,7 +110,8 @@ void Exchange::exchange(std::array<Way, 2>& ways, TrialResult& result) {
   const auto cycles_per_second = static_cast<double>(rte_get_tsc_hz());
   const auto start = rte_rdtsc();
   const auto end = start + static_cast<std::uint64_t>(result.plan.seconds * cycles_per_second);
-  std::uint64_t now = start, longest = 0;
+  std::uint64_t now = start, longest = 0, held_up = 0;
+  const auto stall = static_cast<std::uint64_t>(kPatienceSeconds * cycles_per_second);
   for (auto& way : ways) way.pacer.start(start);
   while (now < end && !interrupted()) {
     for (auto& way : ways) {
@@ -124,9 +126,12 @@ void Exchange::exchange(std::array<Way, 2>& ways, TrialResult& result) {
     }
     const auto after = rte_rdtsc();
     longest = std::max(longest, after - now);
+    if (after - now > stall) held_up += after - now;
     now = after;
   }
-  result.seconds = static_cast<double>(now - start) / cycles_per_second;
+  result.seconds = static_cast<double>(now - start - held_up) / cycles_per_second;
+  result.held_up =
+      static_cast<double>(held_up) / static_cast<double>(std::max<std::uint64_t>(now - start, 1));
   const double stall_seconds = static_cast<double>(longest) / cycles_per_second;
   result.longest_stall_us = stall_seconds * 1e6;
   result.disturbed = stall_seconds * result.plan.rate > settings_.descriptors / 2.0;
@@ -154,6 +159,7 @@ Result<TrialResult> Exchange::run(const TrialPlan& plan, std::array<bool, 2> act
   {
     const auto& sides = settings_.sides;
     const SharedMemoryInUse guard(!sides[0].device.socket.empty() || !sides[1].device.socket.empty());
+    const Realtime realtime(settings_.realtime);
     exchange(ways, result);
     settle(ways, result);
   }
@@ -161,7 +167,6 @@ Result<TrialResult> Exchange::run(const TrialPlan& plan, std::array<bool, 2> act
   for (const auto* port : ports_) {
     if (!port->is_up()) return port->link_lost();
   }
-  double scheduled = 0, struck = 0;
   for (unsigned i = 0; i < 2; ++i) {
     auto& direction = ways[i].result;
     direction.received = ways[i].tracker.unique();
@@ -169,11 +174,8 @@ Result<TrialResult> Exchange::run(const TrialPlan& plan, std::array<bool, 2> act
     direction.duplicated = ways[i].tracker.duplicated();
     direction.stale = ways[i].tracker.stale();
     result.behind = std::max(result.behind, ways[i].pacer.behind());
-    struck += static_cast<double>(ways[i].pacer.struck());
-    scheduled += static_cast<double>(ways[i].pacer.struck() + direction.offered());
     result.direction[i] = std::move(direction);
   }
-  result.struck = scheduled > 0 ? struck / scheduled : 0;
   return result;
 }
 

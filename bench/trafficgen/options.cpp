@@ -74,6 +74,9 @@ const std::vector<Group>& groups() {
         {"quiet", nullptr, "no progress on standard error"}}},
       {"This machine",
        {{"cpu", "N", "CPU that sends and receives (not the switch's); default: any, which costs accuracy"},
+        {"realtime", nullptr,
+         "SCHED_FIFO 50 during trials: keeps other programs off the CPU, all of the time once sysctl "
+         "kernel.sched_rt_runtime_us=-1"},
         {"memory", "MIB", "for packets, 128 to 65536; default: 256"},
         {"no-huge", nullptr, "4 KiB pages; default: hugepages if enough are free"},
         {"file-prefix", "NAME", "EAL's name for this process; default: trafficgen-<pid>"},
@@ -262,6 +265,7 @@ void read_rest(Reader& r, Settings& s) {
   }
   r.count("memory", s.memory_mib, 128, 65536);
   s.no_huge = r.has("no-huge");
+  s.realtime = r.has("realtime");
   r.text("file-prefix", s.file_prefix);
   s.eal_arguments = r.all("eal");
   if (s.json.empty() && s.markdown.empty() && s.svg != "-") s.markdown = "-";

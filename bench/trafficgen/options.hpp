@@ -38,6 +38,7 @@ struct Settings {
   unsigned descriptors = 1024;
 
   std::optional<unsigned> cpu;
+  bool realtime = false;
   unsigned memory_mib = 256;
   bool no_huge = false;
   std::string file_prefix;                 // empty: of the process's own

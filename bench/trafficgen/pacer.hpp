@@ -31,7 +31,6 @@ class Pacer {
     if (due < 1) return 0;
     if (due > patience_) {
       const double kept = static_cast<double>(burst_);
-      struck_ += static_cast<std::uint64_t>(due - kept);
       done_ = scheduled - kept;
       due = kept;
     }
@@ -41,7 +40,6 @@ class Pacer {
     if (due > 2 * burst_) ++behind_;
     return frames;
   }
-  std::uint64_t struck() const noexcept { return struck_; }
   // Share of the bursts after which more than another one was due already: near 1, the generator is at its
   // limit.
   double behind() const noexcept {
@@ -55,7 +53,7 @@ class Pacer {
   bool unpaced_;
   std::uint64_t start_ = 0;
   double done_ = 0;
-  std::uint64_t struck_ = 0, bursts_ = 0, behind_ = 0;
+  std::uint64_t bursts_ = 0, behind_ = 0;
 };
 
 }  // namespace podwire::trafficgen

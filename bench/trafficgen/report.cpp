@@ -12,6 +12,9 @@ constexpr double kWireBytesBeside = 20;  // preamble 7, start delimiter 1, gap 1
 constexpr double kGeneratorBusy = 0.5;
 // Searches further apart than this do not agree on a figure.
 constexpr double kNoisySpread = 0.1;
+// Beyond this share of a trial lost to others, the rates are better than the truth: the switch rested
+// meanwhile.
+constexpr double kHeldUpTooMuch = 0.02;
 constexpr const char* kSideNames[] = {"A", "B"};
 
 [[gnu::format(printf, 1, 2)]] std::string text_of(const char* format, ...) {
@@ -61,7 +64,7 @@ Json trial_json(const Report& report, const TrialResult& trial) {
            std::isfinite(trial.plan.rate) ? Json(rounded(trial.plan.rate, 1)) : Json(nullptr)},
           {"seconds", rounded(trial.seconds, 4)},
           {"loss", trial.loss()},
-          {"not_kept", rounded(trial.struck, 6)},
+          {"held_up", rounded(trial.held_up, 6)},
           {"generator_behind", rounded(trial.behind, 4)},
           {"longest_stall_us", rounded(trial.longest_stall_us, 1)},
           {"disturbed", trial.disturbed},
@@ -128,6 +131,20 @@ Json method_json(const Settings& s) {
           {"max_rate", std::isfinite(m.max_rate) ? Json(m.max_rate) : Json(nullptr)},
           {"burst", s.burst},
           {"queues", s.queues}};
+}
+
+// The most that another program took of the generator's CPU in a trial on which a figure rests.
+double most_held_up(const Report& report) {
+  double most = 0;
+  for (const auto& cell : report.cells) {
+    for (const auto& rate : cell.rates) {
+      for (const auto& search : rate.searches) {
+        if (const auto* best = search.best()) most = std::max(most, best->trial.held_up);
+      }
+    }
+    for (const auto& at : cell.latency) most = std::max(most, at.trial.held_up);
+  }
+  return most;
 }
 
 std::string rate_rows(const Report& report) {
@@ -215,6 +232,7 @@ Json to_json(const Report& report) {
   return {{"program", "podwire-trafficgen " PODWIRE_VERSION},
           {"date", report.date},
           {"machine", report.machine},
+          {"held_up", rounded(most_held_up(report), 6)},
           {"dpdk", report.dpdk},
           {"ports", std::move(ports)},
           {"method", method_json(report.settings)},
@@ -230,6 +248,12 @@ std::string to_markdown(const Report& report) {
   out += text_of("- direction %s, trials of %g s, %u searches, resolution %g %%\n", to_text(s.direction),
                  s.method.trial_seconds, s.method.repeat, s.method.resolution * 100);
   out += "- " + report.machine + ", " + report.dpdk + "\n\n";
+  if (const double held_up = most_held_up(report); held_up > kHeldUpTooMuch)
+    out += text_of(
+        "Other programs had up to %.1f %% of the generator's CPU during trials: give it one of its own "
+        "(--cpu), or "
+        "--realtime.\n\n",
+        held_up * 100);
   out += rate_rows(report);
   if (!s.method.latency_shares.empty()) out += latency_rows(report);
   return out;

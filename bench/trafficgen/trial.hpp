@@ -41,13 +41,13 @@ struct DirectionResult {
 
 struct TrialResult {
   TrialPlan plan;
-  double seconds = 0;                        // for which was sent
+  double seconds = 0;                        // for which was sent, without the times in which we were held up
   std::array<DirectionResult, 2> direction;  // A to B, B to A
-  double struck = 0;                         // share of the schedule that the generator did not keep, 0 to 1
-  double behind = 0;                         // share of the bursts with the generator at its limit
-  double longest_stall_us = 0;               // for which the generator looked at neither side
-  bool disturbed = false;                    // that was long enough for a receive ring to run over
-  std::uint64_t foreign = 0;                 // frames that are not of this trial
+  double held_up = 0;           // share of the trial in which another program had our CPU, 0 to 1
+  double behind = 0;            // share of the bursts with the generator at its limit
+  double longest_stall_us = 0;  // for which the generator looked at neither side
+  bool disturbed = false;       // that was long enough for a receive ring to run over
+  std::uint64_t foreign = 0;    // frames that are not of this trial
 
   // Of the worse direction, 0 to 1.
   double loss() const;
