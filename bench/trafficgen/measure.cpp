@@ -84,6 +84,7 @@ Result<RateResult> search_rate(const Method& method, const Cell& cell, double to
                   tell(line_of(probe));
                   return probe;
                 }));
+    if (search.limit == Verdict::kPassed && range.high < method.max_rate) search.limit = Verdict::kNotOffered;
     tell(" search " + std::to_string(i + 1) + " of " + std::to_string(method.repeat) + ", tolerated loss " +
          percent(tolerated) + ": " +
          (search.rate > 0 ? mega(search.rate) + " a direction" : "no rate passes"));
