@@ -126,7 +126,10 @@ void Exchange::exchange(std::array<Way, 2>& ways, TrialResult& result) {
     }
     const auto after = rte_rdtsc();
     longest = std::max(longest, after - now);
-    if (after - now > stall) held_up += after - now;
+    if (after - now > stall) {
+      held_up += after - now;
+      for (auto& way : ways) way.pacer.skip(after - now);
+    }
     now = after;
   }
   result.seconds = static_cast<double>(now - start - held_up) / cycles_per_second;

@@ -1,7 +1,7 @@
-// Pacer: when which frame is due, open loop: the schedule does not wait for the switch. Frames that fall due
-// while the generator itself was held up (preempted, or too slow) for longer than `patience` are struck off
-// the schedule instead of being sent all at once, since a burst of them would be the generator's loss and
-// look like the switch's. One thread; no DPDK in here; times are TSC cycles.
+// Pacer: when which frame is due, open loop: the schedule does not wait for the switch. Frames that are due
+// for longer than `patience`, because the generator is too slow, are struck off the schedule: a burst of them
+// would be the generator's loss and look like the switch's. Time in which the generator did not run is taken
+// out by skip(). One thread; no DPDK in here; times are TSC cycles.
 #pragma once
 
 #include <algorithm>
@@ -23,10 +23,12 @@ class Pacer {
     start_ = now;
     done_ = 0;
   }
+  // The schedule rests for `cycles`, in which another program had the CPU.
+  void skip(std::uint64_t cycles) noexcept { start_ += cycles; }
   // How many frames to send at `now`, at most a burst. They count as done.
   unsigned take(std::uint64_t now) noexcept {
     if (unpaced_) return burst_;
-    const double scheduled = static_cast<double>(now - start_) * frames_per_cycle_;
+    const double scheduled = static_cast<double>(static_cast<std::int64_t>(now - start_)) * frames_per_cycle_;
     double due = scheduled - done_;
     if (due < 1) return 0;
     if (due > patience_) {

@@ -48,6 +48,23 @@ TEST(Pacer, StrikesOffWhatALongPauseLeft) {
   EXPECT_EQ(pacer.take(10'001'000), 1u);
 }
 
+TEST(Pacer, KeepsTheRateOverTheTimeThatIsNotSkipped) {
+  Pacer pacer(2e5, kHz, kPatience, 16);
+  pacer.start(0);
+  std::uint64_t sent = 0, now = 0, skipped = 0;
+  for (unsigned turn = 1; turn <= 100'000; ++turn) {
+    now += 500;
+    sent += pacer.take(now);
+    if (turn % 100 == 0) {  // every 50 us for 150 us
+      now += 150'000;
+      skipped += 150'000;
+      pacer.skip(150'000);
+    }
+  }
+  EXPECT_NEAR(static_cast<double>(sent), 2e5 * static_cast<double>(now - skipped) / kHz, 2);
+  EXPECT_EQ(pacer.behind(), 0);
+}
+
 TEST(Pacer, SaysThatItIsBehind) {
   Pacer pacer(100e6, kHz, kPatience, 16);
   pacer.start(0);
