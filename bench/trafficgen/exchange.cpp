@@ -3,10 +3,12 @@
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "bench/trafficgen/eal.hpp"
 #include "bench/trafficgen/pacer.hpp"
@@ -17,9 +19,16 @@ namespace {
 
 constexpr unsigned kReceiveBurst = 32;
 constexpr unsigned kMaxBurst = 64;
-// How late a frame may leave before it is struck off the schedule. No turn of the loop takes so long by
-// itself: one that does was interrupted.
+// How late a frame may leave before it is struck off the schedule. A turn of the loop that takes so long has
+// been interrupted, or its driver calls the system.
 constexpr double kPatienceSeconds = 100e-6;
+
+// How often another program was given our CPU while we wanted it.
+long interruptions() {
+  rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nivcsw;
+}
 
 }  // namespace
 
@@ -112,6 +121,11 @@ void Exchange::exchange(std::array<Way, 2>& ways, TrialResult& result) {
   const auto end = start + static_cast<std::uint64_t>(result.plan.seconds * cycles_per_second);
   std::uint64_t now = start, longest = 0, held_up = 0;
   const auto stall = static_cast<std::uint64_t>(kPatienceSeconds * cycles_per_second);
+  long before = interruptions();
+  const auto was_interrupted = [&] {
+    const long earlier = std::exchange(before, interruptions());
+    return before != earlier;
+  };
   for (auto& way : ways) way.pacer.start(start);
   while (now < end && !interrupted()) {
     for (auto& way : ways) {
@@ -126,7 +140,7 @@ void Exchange::exchange(std::array<Way, 2>& ways, TrialResult& result) {
     }
     const auto after = rte_rdtsc();
     longest = std::max(longest, after - now);
-    if (after - now > stall) {
+    if (after - now > stall && was_interrupted()) {
       held_up += after - now;
       for (auto& way : ways) way.pacer.skip(after - now);
     }

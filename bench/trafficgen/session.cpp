@@ -19,7 +19,8 @@ namespace {
 // Until frames get through: how fast and how long at a time.
 constexpr TrialPlan kFirstFrames{1000, 0.1, false};
 constexpr unsigned kCache = 256;
-constexpr unsigned kSpareBuffers = 1024;
+// Under way, and what drivers hold beyond their queues (net_af_xdp: 2,048 a queue, whatever its descriptors).
+constexpr unsigned kSpareBuffers = 4096;
 
 struct PoolFree {
   void operator()(rte_mempool* pool) const { rte_mempool_free(pool); }
