@@ -234,6 +234,7 @@ Json to_json(const Report& report) {
           {"machine", report.machine},
           {"held_up", rounded(most_held_up(report), 6)},
           {"dpdk", report.dpdk},
+          {"hugepages", report.hugepages},
           {"ports", std::move(ports)},
           {"method", method_json(report.settings)},
           {"results", std::move(results)}};
@@ -247,7 +248,8 @@ std::string to_markdown(const Report& report) {
            ")\n";
   out += text_of("- direction %s, trials of %g s, %u searches, resolution %g %%\n", to_text(s.direction),
                  s.method.trial_seconds, s.method.repeat, s.method.resolution * 100);
-  out += "- " + report.machine + ", " + report.dpdk + "\n\n";
+  out += "- " + report.machine + ", " + report.dpdk + (report.hugepages ? ", hugepages" : ", 4 KiB pages") +
+         "\n\n";
   if (const double held_up = most_held_up(report); held_up > kHeldUpTooMuch)
     out += text_of(
         "Other programs had up to %.1f %% of the generator's CPU during trials: give it one of its own "

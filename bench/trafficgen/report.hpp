@@ -16,7 +16,8 @@ struct Report {
   std::string date;                    // ISO 8601
   std::string machine;                 // CPU model
   std::string dpdk;                    // version
-  double cycles_per_second = 1e9;      // of the TSC
+  bool hugepages = true;
+  double cycles_per_second = 1e9;  // of the TSC
   std::vector<Cell> cells;
 };
 

@@ -1,6 +1,7 @@
 #include "bench/trafficgen/session.hpp"
 
 #include <rte_cycles.h>
+#include <rte_eal.h>
 #include <rte_mbuf.h>
 #include <rte_version.h>
 
@@ -118,6 +119,7 @@ Result<Report> run_session(const Settings& settings, const Tell& tell) {
   report.date = now_text();
   report.machine = cpu_model();
   report.dpdk = rte_version();
+  report.hugepages = rte_eal_has_hugepages() != 0;
   report.cycles_per_second = static_cast<double>(rte_get_tsc_hz());
   Exchange exchange(settings, {ports[0].get(), ports[1].get()}, send_pool.get());
   for (const auto size : settings.sizes) {
