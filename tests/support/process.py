@@ -13,6 +13,7 @@ _PLACES = {
     "podwired": "control/podwired",
     "podwirectl": "control/cli/podwirectl",
     "podwire": "cni-shim/podwire",
+    "podwire-trafficgen": "bench/trafficgen/podwire-trafficgen",
 }
 
 
