@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "dataplane/pipeline/accounting.hpp"
+#include "dataplane/ports/refused_frame.hpp"
 
 namespace podwire::engine {
 namespace {
@@ -171,7 +172,7 @@ void Worker::book_received(const PolledQueue& queue, std::uint16_t count, std::u
 
 void Worker::drop_bad_offload() noexcept {
   for (std::uint16_t i = 0; i < burst_.count; ++i) {
-    if ((burst_.mbufs[i]->ol_flags & kBadOffloadFlag) != 0) burst_.drop(i, DropReason::bad_offload);
+    if ((burst_.mbufs[i]->ol_flags & kBadOffloadFlag) != 0) burst_.drop(i, refusal_of(burst_.mbufs[i]));
   }
   counters_.stages[0].dropped.add(collect(ctx_, burst_));
 }
