@@ -5,6 +5,7 @@
 #include <rte_hash_crc.h>
 #include <rte_jhash.h>
 
+#include "bench/micro/median.hpp"
 #include "bench/micro/node.hpp"
 
 namespace podwire::engine::bench {
@@ -13,16 +14,16 @@ namespace {
 // `work(i)` again and again: cycles for one, as they overlap in a loop.
 template <class Work>
 void repeat(benchmark::State& state, const char* unit, int times, Work work) {
-  std::uint64_t cycles = 0;
+  std::vector<double> cycles;
   for ([[maybe_unused]] auto _ : state) {
     const auto begin = rte_rdtsc();
     for (std::uint64_t i = 0; i < static_cast<std::uint64_t>(times); ++i) {
       benchmark::DoNotOptimize(i);
       benchmark::DoNotOptimize(work(i));
     }
-    cycles += rte_rdtsc() - begin;
+    cycles.push_back(static_cast<double>(rte_rdtsc() - begin) / times);
   }
-  state.counters[unit] = static_cast<double>(cycles) / static_cast<double>(state.iterations()) / times;
+  state.counters[unit] = median(std::move(cycles));
 }
 
 constexpr int kHashes = 4096;

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "bench/micro/median.hpp"
 #include "bench/micro/passes.hpp"
 
 namespace podwire::engine::bench {

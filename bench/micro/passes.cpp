@@ -199,12 +199,6 @@ void Spent::add(const Spent& other) {
   counted_cycles += other.counted_cycles;
 }
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 std::string_view stage_name(std::size_t stage) {
   return stage < Pipeline::kCount ? Pipeline::kNames[stage] : std::string_view("egress");
 }

@@ -36,7 +36,6 @@ struct Spent {
 
 inline constexpr std::size_t kEgress = Pipeline::kCount;  // as a stage number: queueing and sending
 
-double median(std::vector<double> values);
 std::string_view stage_name(std::size_t stage);
 // One pass of stage number `stage` (order of pipeline.hpp, or kEgress) alone.
 Spent run_stage(std::size_t stage, const Load& load);

@@ -3,6 +3,7 @@
 #include <benchmark/benchmark.h>
 #include <rte_cycles.h>
 
+#include "bench/micro/median.hpp"
 #include "bench/micro/passes.hpp"
 
 namespace podwire::engine::bench {
@@ -46,7 +47,6 @@ Load load_of(const benchmark::State& state, Traffic traffic) {
           state.range(2) != 0};
 }
 
-// The median pass: one that the machine interrupts costs as much as a hundred others.
 struct Passes {
   std::vector<double> cycles, counted;
   std::int64_t packets = 0;

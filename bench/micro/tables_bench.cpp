@@ -15,6 +15,7 @@
 #include <random>
 #include <vector>
 
+#include "bench/micro/median.hpp"
 #include "dataplane/tables/snapshot.hpp"
 
 namespace podwire::engine::bench {
@@ -74,18 +75,18 @@ void look_up(benchmark::State& state, const std::vector<Key>& keys, Work burst) 
   std::vector<Key> asked(kSequence);
   std::ranges::transform(order, asked.begin(), [&](std::uint32_t i) { return keys[i]; });
   std::size_t at = 0;
-  std::uint64_t cycles = 0;
+  std::vector<double> cycles;
   for ([[maybe_unused]] auto _ : state) {
     const auto begin = rte_rdtsc();
     for (int i = 0; i < 64; ++i) {
       benchmark::DoNotOptimize(burst(std::span(asked).subspan(at, kBurst)));
       at = (at + kBurst) % kSequence;
     }
-    cycles += rte_rdtsc() - begin;
+    cycles.push_back(static_cast<double>(rte_rdtsc() - begin) / 64 / kBurst);
   }
   const auto lookups = static_cast<double>(state.iterations()) * 64 * kBurst;
   state.SetItemsProcessed(static_cast<std::int64_t>(lookups));
-  state.counters["cycles_per_lookup"] = static_cast<double>(cycles) / lookups;
+  state.counters["cycles_per_lookup"] = median(std::move(cycles));
 }
 
 template <class Key>
@@ -173,30 +174,26 @@ void dpdk_hash(benchmark::State& state, bool batched) {
 // Filling a table: cycles per key.
 void own_insert(benchmark::State& state) {
   const auto keys = keys_of<Key64>(static_cast<std::size_t>(state.range(0)));
-  std::uint64_t cycles = 0;
+  std::vector<double> cycles;
   for ([[maybe_unused]] auto _ : state) {
     const auto begin = rte_rdtsc();
     const auto table = filled(keys);
-    cycles += rte_rdtsc() - begin;
+    cycles.push_back(static_cast<double>(rte_rdtsc() - begin) / static_cast<double>(keys.size()));
     benchmark::DoNotOptimize(table.size());
   }
-  state.counters["cycles_per_insert"] = static_cast<double>(cycles) /
-                                        static_cast<double>(state.iterations()) /
-                                        static_cast<double>(keys.size());
+  state.counters["cycles_per_insert"] = median(std::move(cycles));
 }
 void dpdk_insert(benchmark::State& state) {
   const auto keys = keys_of<Key64>(static_cast<std::size_t>(state.range(0)));
-  std::uint64_t cycles = 0;
+  std::vector<double> cycles;
   for ([[maybe_unused]] auto _ : state) {
     const auto begin = rte_rdtsc();
     const RteHash hash(keys.size(), sizeof(Key64));
     if (hash.table == nullptr || !fill(hash.table, keys))
       return state.SkipWithError("rte_hash takes no more");
-    cycles += rte_rdtsc() - begin;
+    cycles.push_back(static_cast<double>(rte_rdtsc() - begin) / static_cast<double>(keys.size()));
   }
-  state.counters["cycles_per_insert"] = static_cast<double>(cycles) /
-                                        static_cast<double>(state.iterations()) /
-                                        static_cast<double>(keys.size());
+  state.counters["cycles_per_insert"] = median(std::move(cycles));
 }
 
 // Our FIB: host routes beside routes of so many shorter lengths, which make a look-up try more often when the
@@ -226,34 +223,48 @@ void own_fib(benchmark::State& state, int lengths, bool misses) {
   state.counters["bytes_per_entry"] = static_cast<double>(table.bytes()) / static_cast<double>(all.size());
 }
 
-void dpdk_lpm(benchmark::State& state, bool batched) {
-  const auto all = addresses(static_cast<std::size_t>(state.range(0)));
-  const auto before = eal_bytes();
-  rte_lpm_config config{};
-  config.max_rules = static_cast<std::uint32_t>(all.size());
-  config.number_tbl8s = 1 << 16;
-  rte_lpm* lpm = rte_lpm_create("micro", SOCKET_ID_ANY, &config);
-  if (lpm == nullptr) return state.SkipWithError("rte_lpm: no memory");
-  for (std::uint32_t i = 0; i < all.size(); ++i) {
-    if (rte_lpm_add(lpm, all[i], 32, i & 0xffffff) != 0) {
-      rte_lpm_free(lpm);
-      return state.SkipWithError("rte_lpm takes no more");
-    }
+// Kept from one call to the next: adding a rule takes time in proportion to those that are there.
+struct Lpm {
+  explicit Lpm(const std::vector<std::uint32_t>& all) : rules(all.size()) {
+    const auto before = eal_bytes();
+    rte_lpm_config config{};
+    config.max_rules = static_cast<std::uint32_t>(all.size());
+    config.number_tbl8s = 1 << 16;
+    table = rte_lpm_create("micro", SOCKET_ID_ANY, &config);
+    good = table != nullptr;
+    for (std::uint32_t i = 0; good && i < all.size(); ++i)
+      good = rte_lpm_add(table, all[i], 32, i & 0xffffff) == 0;
+    bytes = eal_bytes() - before;
   }
-  state.counters["bytes_per_entry"] =
-      static_cast<double>(eal_bytes() - before) / static_cast<double>(all.size());
+  ~Lpm() { rte_lpm_free(table); }
+  Lpm(const Lpm&) = delete;
+  Lpm& operator=(const Lpm&) = delete;
+  const std::size_t rules;
+  rte_lpm* table;
+  bool good;
+  std::size_t bytes = 0;
+};
+
+void dpdk_lpm(benchmark::State& state, bool batched) {
+  static Lpm* lpm = nullptr;  // never destroyed at the end, when EAL is gone
+  const auto all = addresses(static_cast<std::size_t>(state.range(0)));
+  if (lpm == nullptr || lpm->rules != all.size()) {
+    delete lpm;
+    lpm = new Lpm(all);
+  }
+  if (!lpm->good) return state.SkipWithError("rte_lpm takes no more rules");
+  state.counters["bytes_per_entry"] = static_cast<double>(lpm->bytes) / static_cast<double>(all.size());
   look_up(state, all, [&](std::span<const std::uint32_t> asked) {
     std::uint32_t sum = 0;
     std::array<std::uint32_t, kBurst> hops{};
     if (batched) {
-      rte_lpm_lookup_bulk(lpm, asked.data(), hops.data(), kBurst);
+      rte_lpm_lookup_bulk(lpm->table, asked.data(), hops.data(), kBurst);
     } else {
-      for (std::size_t i = 0; i < kBurst; ++i) rte_lpm_lookup(lpm, asked[i], &hops[i]);
+      for (std::size_t i = 0; i < kBurst; ++i) rte_lpm_lookup(lpm->table, asked[i], &hops[i]);
     }
     for (const auto hop : hops) sum += hop;
     return sum;
   });
-  rte_lpm_free(lpm);
 }
 
 void dpdk_fib(benchmark::State& state, rte_fib_lookup_type type) {
