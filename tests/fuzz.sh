@@ -31,9 +31,10 @@ build() {
 build memif_control_fuzz $memif $base
 # shellcheck disable=SC2086
 build memif_ring_fuzz dataplane/ports/memif_ring.cpp
+build vhost_message_fuzz dataplane/ports/vhost_message.cpp dataplane/ports/vhost_socket.cpp $base
 
 crashes=0
-for target in memif_control memif_ring; do
+for target in memif_control memif_ring vhost_message; do
   kept=tests/fuzz/corpus/$target
   learnt=$out/corpus-$target
   mkdir -p "$learnt"

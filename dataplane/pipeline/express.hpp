@@ -2,7 +2,8 @@
 // of a tunnel, done in three passes over the burst without metadata: recognise and hash, look up, rewrite and
 // queue. It decides nothing that the stages would decide otherwise: whatever is not plain, not allowed, not
 // known, too large or otherwise special is left to them as it came, in its place among the others, so that
-// no flow is reordered. Learning domains, the host port and VLAN ports take the stages' way always.
+// no flow is reordered. Learning and stateful domains, the host port
+// and VLAN ports take the stages' way always.
 //
 // Runs before the stages, on the worker's own thread. Counted as the stage "express".
 #pragma once
@@ -14,6 +15,7 @@
 #include "dataplane/packet/flow_hash.hpp"
 #include "dataplane/packet/plain_frame.hpp"
 #include "dataplane/pipeline/driver.hpp"
+#include "dataplane/ports/refused_frame.hpp"
 #include "dataplane/tunnels/vxlan.hpp"
 
 namespace podwire::engine {
@@ -124,7 +126,7 @@ class ExpressLane {
     sources_are_plain_ = false;
   }
 
-  static bool serves(const DomainEntry& domain) noexcept { return !domain.learning; }
+  static bool serves(const DomainEntry& domain) noexcept { return !domain.learning && !domain.stateful; }
 
   // What recognise() needs of a domain for every packet.
   void remember(const DomainEntry& domain) noexcept {
@@ -457,12 +459,12 @@ class Express {
     }
     burst.leaving = 0;
     if ((flags & kBadOffloadFlag) != 0) [[unlikely]]
-      drop_bad_offload(ctx, burst);
+      drop_refused(ctx, burst);
   }
 
-  [[gnu::cold, gnu::noinline]] static void drop_bad_offload(Context& ctx, Burst& burst) noexcept {
+  [[gnu::cold, gnu::noinline]] static void drop_refused(Context& ctx, Burst& burst) noexcept {
     for (std::uint16_t i = 0; i < burst.count; ++i) {
-      if ((burst.mbufs[i]->ol_flags & kBadOffloadFlag) != 0) burst.drop(i, DropReason::bad_offload);
+      if ((burst.mbufs[i]->ol_flags & kBadOffloadFlag) != 0) burst.drop(i, refusal_of(burst.mbufs[i]));
     }
     ctx.counters->stages[0].dropped.add(collect(ctx, burst));
   }

@@ -49,7 +49,7 @@ class MemifPort final : public Port {
     Counter packets, bytes, oversized, without_buffers;
   };
   struct alignas(64) SendState {  // one a worker
-    Counter packets, bytes;
+    Counter packets, bytes, refused;
     TxStop stop = TxStop::kDown;
   };
 
@@ -230,6 +230,8 @@ std::uint16_t MemifPort::tx_burst(std::uint16_t queue, std::span<rte_mbuf*> in) 
   const auto sent = memif::transmit(out.ring, in);
   check(*link, sent.fault);
   state.stop = sent.fault == RingFault::kNone ? TxStop::kFull : TxStop::kDown;
+  if (sent.packets < in.size() && sent.fault == RingFault::kNone)
+    state.refused.add(in.size() - sent.packets);  // the worker drops them
   if (sent.packets == 0) return 0;
   // Either we see that the peer wants a signal, or it sees the packets when it looks once more before it
   // sleeps.
@@ -303,15 +305,25 @@ Json MemifPort::describe() const {
 }
 
 Json MemifPort::describe_link() const {
-  const auto ring_facts = [](const auto& queues, auto&& mode) {
-    Json rings = Json::array();
-    for (const auto& queue : queues) {
-      rings.push_back({{"ring_size", queue.ring.ring().size()}, {"mode", mode(queue)}});
-    }
-    return rings;
+  // How the side waits that reads the ring. Packets, bytes and refused count since the port was opened.
+  const auto facts_of = [](const memif::Ring& ring) {
+    return Json{{"ring_size", ring.size()}, {"mode", ring.masked() ? "polling" : "interrupt"}};
   };
-  // Of those that the peer reads we know how it waits; of those that we read we say how we do.
-  const auto mode = [](const auto& queue) { return queue.ring.ring().masked() ? "polling" : "interrupt"; };
+  Json rings_in = Json::array(), rings_out = Json::array();
+  for (std::size_t i = 0; i < owned_->incoming.size(); ++i) {
+    const auto& state = received_[i];
+    rings_in.push_back(facts_of(owned_->incoming[i].ring.ring()));
+    rings_in.back().update(
+        {{"packets", state.packets.get()}, {"bytes", state.bytes.get()}, {"refused", state.oversized.get()}});
+  }
+  for (std::size_t i = 0; i < owned_->outgoing.size(); ++i) {
+    rings_out.push_back(facts_of(owned_->outgoing[i].ring.ring()));
+    // Ring i is worker i's; what is left over nobody uses.
+    const bool used = i < sent_.size();
+    rings_out.back().update({{"packets", used ? sent_[i].packets.get() : 0},
+                             {"bytes", used ? sent_[i].bytes.get() : 0},
+                             {"refused", used ? sent_[i].refused.get() : 0}});
+  }
   const bool sealed = std::all_of(owned_->regions.begin(), owned_->regions.end(),
                                   [](const auto& region) { return region.sealed(); });
   return {{"peer",
@@ -319,8 +331,8 @@ Json MemifPort::describe_link() const {
             {"interface", owned_->peer.interface},
             {"version",
              std::to_string(owned_->peer.version >> 8) + "." + std::to_string(owned_->peer.version & 0xff)}}},
-          {"rings_in", ring_facts(owned_->incoming, mode)},
-          {"rings_out", ring_facts(owned_->outgoing, mode)},
+          {"rings_in", std::move(rings_in)},
+          {"rings_out", std::move(rings_out)},
           {"buffer_size", owned_->buffer_bytes.load(std::memory_order_relaxed)},
           {"regions", owned_->regions.size()},
           {"region_bytes", owned_->region_bytes()},

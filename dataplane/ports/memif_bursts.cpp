@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "dataplane/ports/refused_frame.hpp"
+
 namespace podwire::engine::memif {
 namespace {
 
@@ -153,8 +155,10 @@ Received receive(IncomingRing& ring, const Pools& pools, std::uint32_t max_bytes
       rte_prefetch0(batch.pieces[batch.frames[done + kPrefetched].first_piece].data);
     rte_mbuf* packet = fresh[done];
     if (frame.bytes > max_bytes) [[unlikely]] {
+      refuse_too_big(packet, frame.bytes);
       ++result.oversized;
-      rte_mbuf_raw_free(packet);
+      result.bytes += frame.bytes;
+      out[result.packets++] = packet;
     } else if (frame.pieces == 1 && frame.bytes <= rte_pktmbuf_tailroom(packet)) [[likely]] {
       rte_memcpy(rte_pktmbuf_mtod(packet, std::byte*), batch.pieces[frame.first_piece].data, frame.bytes);
       packet->data_len = static_cast<std::uint16_t>(frame.bytes);

@@ -14,12 +14,12 @@ namespace podwire::engine::memif {
 
 struct Received {
   std::uint16_t packets = 0;
-  std::uint16_t oversized = 0;  // taken from the ring and dropped: longer than `max_bytes`
+  std::uint16_t oversized = 0;  // of these: longer than `max_bytes`, so refused (ports/refused_frame.hpp)
   bool no_buffers = false;      // the rest waits in the ring
   std::uint64_t bytes = 0;
   RingFault fault = RingFault::kNone;
 };
-// Up to out.size() frames of at most `max_bytes` out of the ring.
+// Up to out.size() frames out of the ring.
 Received receive(IncomingRing& ring, const Pools& pools, std::uint32_t max_bytes,
                  std::span<rte_mbuf*> out) noexcept;
 

@@ -111,7 +111,11 @@ def test_status_says_who_is_connected_and_how(switch, pod):
     assert device["state"] == "connected" and device["role"] == "server"
     assert device["peer"]["name"].startswith("DPDK 22.11") and device["peer"]["version"] == "2.0"
     assert device["peer"]["interface"] == "net_memif0"
-    assert device["rings_in"][0]["ring_size"] == 512 and device["rings_out"][0] == {"ring_size": 512, "mode": "polling"}
+    assert device["rings_in"][0]["ring_size"] == 512 and [device["rings_out"][0][k] for k in ("ring_size", "mode")] == [512, "polling"]
+    stats = switch.engine.port_stats("shown")
+    for rings, way in (("rings_in", "received"), ("rings_out", "sent")):
+        assert device[rings][0]["packets"] >= 8 and device[rings][0]["refused"] == 0
+        assert device[rings][0]["packets"] <= stats[f"{way}_packets"]
     assert device["buffer_size"] == 4096
     assert device["region_bytes"] >= 2 * 512 * 4096 and device["sealed"]
     assert (device["connects"], device["violations"]) == (1, 0)

@@ -10,6 +10,7 @@
 
 #include "dataplane/ports/fault_guard.hpp"
 #include "dataplane/ports/memif.hpp"
+#include "dataplane/ports/refused_frame.hpp"
 #include "tests/eal/ports/test_pools.hpp"
 #include "tests/support/memif_peer.hpp"
 

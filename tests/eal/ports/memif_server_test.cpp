@@ -147,15 +147,46 @@ TEST_F(MemifServerTest, WithoutBuffersFramesWait) {
   EXPECT_GT(facts()["receive_without_buffers"], 0);
 }
 
-TEST_F(MemifServerTest, OversizedFramesAreDroppedAndCounted) {
+TEST_F(MemifServerTest, OversizedFramesAreRefusedAndCounted) {
   open();
   const auto peer = connected();
   ASSERT_TRUE(peer->put(frame(1523)));
   ASSERT_TRUE(peer->put(frame(1522)));
-  EXPECT_EQ(receive(), Bytes());
-  EXPECT_EQ(receive(), frame(1522));
+  std::array<rte_mbuf*, 64> out;
+  ASSERT_EQ(port_->rx_burst(0, out), 2);
+  EXPECT_NE(out[0]->ol_flags & kBadOffloadFlag, 0u);
+  EXPECT_EQ(refusal_of(out[0]), DropReason::too_big);
+  EXPECT_EQ(out[0]->pkt_len, 1523u);
+  EXPECT_EQ(out[1]->ol_flags & kBadOffloadFlag, 0u);
+  EXPECT_EQ(out[1]->pkt_len, 1522u);
+  rte_pktmbuf_free_bulk(out.data(), 2);
   EXPECT_EQ(facts()["oversized"], 1);
+  EXPECT_EQ(port_->queue_counters(0).received_packets, 2u);
   EXPECT_TRUE(port_->link_up());
+}
+
+TEST_F(MemifServerTest, EveryRingIsCounted) {
+  config_.queues = 2;
+  open(2);
+  const auto peer = connected({2, 2, 4, 2048});
+  ASSERT_TRUE(peer->put(frame(100), 65536, 1));
+  ASSERT_TRUE(peer->put(frame(2000), 65536, 1));
+  std::array<rte_mbuf*, 64> out;
+  ASSERT_EQ(port_->rx_burst(1, out), 2);
+  rte_pktmbuf_free_bulk(out.data(), 2);
+  for (int i = 0; i < 16; ++i) ASSERT_TRUE(transmit(frame(60), 2048, 1));
+  EXPECT_FALSE(transmit(frame(60), 2048, 1));  // the ring is full
+  const auto device = facts();
+  const auto expect = [&](const char* ring, int index, int packets, int bytes, int refused) {
+    const auto& one = device[ring][index];
+    EXPECT_EQ(one["packets"], packets) << ring << index;
+    EXPECT_EQ(one["bytes"], bytes) << ring << index;
+    EXPECT_EQ(one["refused"], refused) << ring << index;
+  };
+  expect("rings_in", 0, 0, 0, 0);
+  expect("rings_in", 1, 2, 2100, 1);
+  expect("rings_out", 0, 0, 0, 0);
+  expect("rings_out", 1, 16, 960, 1);
 }
 
 TEST_F(MemifServerTest, IsDownWithoutPeer) {

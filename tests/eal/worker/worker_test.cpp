@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "dataplane/ports/refused_frame.hpp"
 #include "tests/eal/worker/worker_fixture.hpp"
 
 namespace podwire::engine {
@@ -73,6 +74,18 @@ TEST_F(WorkerTest, BadOffloadIsBookedAsReceivedAndDropped) {
   a.put(mixed);
   ASSERT_TRUE(wait_until([&] { return b.sent() == 2; }));
   EXPECT_EQ(drops(DropReason::bad_offload), 1u);
+}
+
+TEST_F(WorkerTest, FramesTooLongForTheirPortAreBookedAsReceivedAndDropped) {
+  auto& a = add_memory();
+  auto& b = add_memory();
+  publish();
+  auto mixed = packets(3);
+  refuse_too_big(mixed[0], 9000);
+  a.put(mixed);
+  ASSERT_TRUE(wait_until([&] { return b.sent() == 2; }));
+  EXPECT_EQ(drops(DropReason::too_big), 1u);
+  EXPECT_EQ(drops(DropReason::bad_offload), 0u);
 }
 
 TEST_F(WorkerTest, EgressPortThatIsGone) {
