@@ -63,13 +63,16 @@ class LearnFilter {
   Slot slots_[kSlots];
 };
 
+class FlowTable;
+
 struct Context {
   const Snapshot* tables = nullptr;
   WorkerCounters* counters = nullptr;
   rte_mempool* pool = nullptr;  // for clones, fragments and segments only
   EventSink* events = nullptr;
   EgressSink* egress = nullptr;
-  std::uint64_t now_tsc = 0;  // read once per burst
+  FlowTable* flows = nullptr;  // null: connections are not remembered, every packet is a first one
+  std::uint64_t now_tsc = 0;   // read once per burst
   std::uint64_t tsc_hz = 0;
   std::uint32_t now_s = 0;  // monotonic seconds
   IcmpLimiter icmp;
