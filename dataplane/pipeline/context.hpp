@@ -77,6 +77,9 @@ struct Context {
   std::uint32_t now_s = 0;  // monotonic seconds
   IcmpLimiter icmp;
   LearnFilter learned;
+  // Between the flow stage and the track stage.
+  std::uint32_t flow_tasks = 0;         // packets of the burst with one
+  std::uint32_t adjacency_changes = 0;  // generation of adjacency slot 0 when the burst was looked up
 };
 
 }  // namespace podwire::engine

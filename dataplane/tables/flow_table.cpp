@@ -6,6 +6,8 @@
 #include <bit>
 #include <new>
 
+#include "dataplane/tables/lookup_table.hpp"
+
 namespace podwire::engine {
 namespace {
 
@@ -73,7 +75,7 @@ class FlowTable::PairLocks {
 
 FlowTable::FlowTable(std::uint32_t capacity, std::uint64_t seed)
     : capacity_(capacity),
-      seed_(seed | 1),
+      seed_(mix(seed + kOdd2)),  // the hash needs all bits of it
       // Four slots a connection in all, so that a pair of sixteen has eight in use when the table is full.
       pair_mask_(std::bit_ceil(std::max(capacity / 4, 4u)) - 1),
       lines_(static_cast<Line*>(reserve((std::size_t{capacity} + 1) * 2 * sizeof(Line)))),
@@ -231,7 +233,7 @@ void FlowTable::clear_slot(std::uint64_t hash, std::uint32_t line) noexcept {
   }
 }
 
-// Under the entry's lock or before anything leads to it.
+// Under the entry's lock.
 void FlowTable::write_line(std::uint32_t line, const FlowKey& key, FlowPhase phase,
                            std::uint32_t rules_generation, std::uint32_t now_s) noexcept {
   auto& to = lines_[line];
@@ -367,8 +369,11 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
     if (entry != 0) release(entry);
     return result;
   }
+  // In one piece for remove(), which may come to the entry by its index.
+  spin_lock(lines_[entry * 2].locked);
   write_line(entry * 2, original, phase, rules_generation, now_s);
   write_line(entry * 2 + 1, both ? reply : FlowKey{}, phase, rules_generation, now_s);
+  lines_[entry * 2].locked.store(0, kRelease);
   fill(free_slot(hashes[0]), hashes[0], entry * 2);
   if (both) fill(free_slot(hashes[1]), hashes[1], entry * 2 + 1);
   result.outcome = Insertion::Outcome::kNew;
@@ -386,10 +391,15 @@ bool FlowTable::remove(FlowRef ref) noexcept {
   {
     const PairLocks held(*this, hashes[0], hashes[1]);
     if (!lock_entry(ref)) return false;
-    forget_lines(entry);
-    clear_slot(hashes[0], entry * 2);
-    clear_slot(hashes[1], entry * 2 + 1);
+    // The keys were read while they may have been written: only these pairs are locked.
+    const bool same = key_at(entry * 2) == keys[0] && key_at(entry * 2 + 1) == keys[1];
+    if (same) {
+      forget_lines(entry);
+      clear_slot(hashes[0], entry * 2);
+      clear_slot(hashes[1], entry * 2 + 1);
+    }
     unlock_entry(ref);
+    if (!same) return false;
   }
   release(entry);
   return true;
