@@ -252,6 +252,9 @@ Result<void> read_value(const Json& value, const std::string& path, Domain& out)
   r.optional_in("fdb_ageing_s", out.fdb_ageing_s, 1, 86400);
   r.optional("dns_servers", out.dns_servers);
   r.optional("search_domains", out.search_domains);
+  r.optional("stateful", out.stateful);
+  r.optional("strict_tcp", out.strict_tcp);
+  r.optional("rules", out.rules);
   PODWIRE_CHECK(r.finish());
   PODWIRE_CHECK(check_name(path, out.name));
   PODWIRE_CHECK(check_host_mac(path, "gateway_mac", out.gateway_mac, false));
@@ -259,6 +262,12 @@ Result<void> read_value(const Json& value, const std::string& path, Domain& out)
     return invalid(path + ".id is 1, which is the built-in underlay domain; use 2 to 65535");
   if (out.mode == DomainMode::kL3 && out.learning) return invalid(path + ".learning is for mode l2");
   if (out.mode == DomainMode::kL3 && !out.flood.empty()) return invalid(path + ".flood is for mode l2");
+  if (!out.stateful && (out.strict_tcp || !out.rules.empty()))
+    return invalid(path + ": strict_tcp and rules are for stateful domains; set \"stateful\": true");
+  if (out.rules.size() > kMaxRules) {
+    return invalid(path + ".rules has " + std::to_string(out.rules.size()) + " entries, at most " +
+                   std::to_string(kMaxRules) + " are possible; use larger prefixes");
+  }
   return check_dns(path, out);
 }
 
@@ -279,6 +288,9 @@ Json to_json(const Domain& d) {
          {"fdb_ageing_s", d.fdb_ageing_s}};
   for (const auto& server : d.dns_servers) j["dns_servers"].push_back(to_string(server));
   for (const auto& name : d.search_domains) j["search_domains"].push_back(name);
+  if (d.stateful) j["stateful"] = true;
+  if (d.strict_tcp) j["strict_tcp"] = true;
+  put_if_any(j, "rules", d.rules);
   return j;
 }
 

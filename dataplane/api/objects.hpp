@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -82,6 +83,28 @@ enum class DomainMode {
 };
 extern const std::vector<std::string> kDomainModeNames;
 
+enum class RuleAction { kAllow, kDeny };
+enum class RuleProtocol { kAny, kTcp, kUdp, kSctp, kIcmp, kIcmpv6 };
+extern const std::vector<std::string> kRuleActionNames;
+extern const std::vector<std::string> kRuleProtocolNames;
+
+struct PortRange {
+  std::uint16_t first = 0, last = 65535;  // both included
+  bool operator==(const PortRange&) const = default;
+};
+
+// One line of a domain's rules: what it says of a connection's first packet.
+struct Rule {
+  RuleAction action = RuleAction::kAllow;
+  RuleProtocol protocol = RuleProtocol::kAny;
+  std::optional<IpPrefix> source, destination;  // none: any address of either family
+  PortRange source_ports, destination_ports;    // other than all ports: with tcp, udp or sctp only
+
+  bool operator==(const Rule&) const = default;
+};
+
+inline constexpr std::size_t kMaxRules = 4096;  // of one domain
+
 struct Domain {
   DomainId id;  // 2..65535 (1 is the underlay)
   std::string name;
@@ -99,6 +122,11 @@ struct Domain {
   // What endpoints with dhcp are told.
   std::vector<IpAddr> dns_servers;          // at most 8
   std::vector<std::string> search_domains;  // at most 8, of 1..253 characters
+  bool stateful = false;                    // connections are tracked
+  bool strict_tcp = false;  // stateful only: a TCP connection begins with a SYN; otherwise one is picked up
+  // Stateful only: the first that matches a connection's first packet decides on the connection. None that
+  // matches: allowed. At most kMaxRules.
+  std::vector<Rule> rules;
 
   bool operator==(const Domain&) const = default;
 };
@@ -169,6 +197,7 @@ struct IdSet {
 
 Result<void> read_value(const Json& value, const std::string& path, Port& out);
 Result<void> read_value(const Json& value, const std::string& path, Vtep& out);
+Result<void> read_value(const Json& value, const std::string& path, Rule& out);
 Result<void> read_value(const Json& value, const std::string& path, Domain& out);
 Result<void> read_value(const Json& value, const std::string& path, AddressPair& out);
 Result<void> read_value(const Json& value, const std::string& path, Endpoint& out);
@@ -179,6 +208,7 @@ Result<void> read_value(const Json& value, const std::string& path, IdSet& out);
 
 Json to_json(const Port&);
 Json to_json(const Vtep&);
+Json to_json(const Rule&);
 Json to_json(const Domain&);
 Json to_json(const Endpoint&);
 Json to_json(const NextHop&);

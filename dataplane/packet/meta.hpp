@@ -28,6 +28,13 @@ enum class Verdict : std::uint8_t {
   kTaken,     // replaced by what the stage emitted (segments, clones); the stage freed or reused it
 };
 
+// What the flow stage leaves to the track stage, once forward has decided.
+enum class FlowTask : std::uint8_t {
+  kNone,
+  kInsert,   // a connection's first packet, allowed
+  kRefresh,  // the connection is known; where its packets go is to be noted anew
+};
+
 struct alignas(64) PacketMeta {
   PortId ingress;   // never 0: generated packets carry the port that caused them
   PortId egress;    // valid with kForward
@@ -48,6 +55,7 @@ struct alignas(64) PacketMeta {
   bool resolved = false;  // leaves as it is: no MTU or TTL treatment (raw host traffic, generated)
 
   std::uint8_t vlan_stripped = 0;
+  FlowTask flow_task = FlowTask::kNone;
   std::uint32_t flow_hash = 0;  // symmetric-free hash of the inner 5-tuple; 0 until somebody needs it
   std::uint32_t adjacency = 0;  // deciding Adjacency slot, 0 = none (for explain)
   std::uint32_t vtep = 0;  // slot in Snapshot::vteps, valid with kTunnel; after decap: the sender's slot or 0

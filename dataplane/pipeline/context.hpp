@@ -55,18 +55,24 @@ class LearnFilter {
   Slot slots_[kSlots];
 };
 
+class FlowTable;
+
 struct Context {
   const Snapshot* tables = nullptr;
   WorkerCounters* counters = nullptr;
   rte_mempool* pool = nullptr;  // for clones, fragments and segments only
   EventSink* events = nullptr;
   EgressSink* egress = nullptr;
-  std::uint64_t now_tsc = 0;  // read once per burst
+  FlowTable* flows = nullptr;  // null: connections are not remembered, every packet is a first one
+  std::uint64_t now_tsc = 0;   // read once per burst
   std::uint64_t tsc_hz = 0;
   std::uint32_t now_s = 0;  // monotonic seconds
   IcmpLimiter icmp;
   LearnFilter learned;
   Burst aside;  // what the express lane leaves to the stages
+  // Between the flow stage and the track stage.
+  std::uint32_t flow_tasks = 0;         // packets of the burst with one
+  std::uint32_t adjacency_changes = 0;  // generation of adjacency slot 0 when the burst was looked up
 };
 
 }  // namespace podwire::engine

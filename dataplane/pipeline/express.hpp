@@ -2,8 +2,8 @@
 // of a tunnel, done in three passes over the burst without metadata: recognise and hash, look up, rewrite and
 // queue. It decides nothing that the stages would decide otherwise: whatever is not plain, not allowed, not
 // known, too large or otherwise special is left to them as it came, in its place among the others, so that
-// no flow is reordered. Learning and stateful domains, the host port
-// and VLAN ports take the stages' way always.
+// no flow is reordered. Learning and stateful domains, the host port and VLAN ports take the stages' way
+// always.
 //
 // Runs before the stages, on the worker's own thread. Counted as the stage "express".
 #pragma once

@@ -7,6 +7,7 @@
 #include "dataplane/pipeline/encap.hpp"
 #include "dataplane/pipeline/finalize.hpp"
 #include "dataplane/pipeline/flood.hpp"
+#include "dataplane/pipeline/flow.hpp"
 #include "dataplane/pipeline/forward.hpp"
 #include "dataplane/pipeline/gateway.hpp"
 #include "dataplane/pipeline/guard.hpp"
@@ -14,6 +15,7 @@
 #include "dataplane/pipeline/merge.hpp"
 #include "dataplane/pipeline/parse.hpp"
 #include "dataplane/pipeline/rewrite.hpp"
+#include "dataplane/pipeline/track.hpp"
 
 namespace podwire::engine {
 
@@ -23,7 +25,9 @@ using Pipeline = StageList<ParseStage,     // headers found and checked, offsets
                            GuardStage,     // pods send from their own addresses only
                            DhcpStage,      // DHCP and router solicitations of pods are answered
                            GatewayStage,   // ARP, ND and echo for the gateway are answered
+                           FlowStage,      // stateful domains: known connections decided, new ones checked
                            ForwardStage,   // L2: FDB; L3: FIB
+                           TrackStage,     // new connections noted, with the way that they take
                            FloodStage,     // one copy a member
                            RewriteStage,   // MACs, TTL, MTU; ICMP errors
                            MergeStage,     // TCP segments from a tunnel joined for a tap

@@ -21,11 +21,20 @@ constexpr int kTickMs = 100;
 // How long replies may take to leave once the engine has been told to.
 constexpr int kGoodbyeMs = 500;
 
-std::string random_instance() {
+// Connections at most. Their 160 MiB are touched only as far as there are connections.
+constexpr std::uint32_t kMaxFlows = 1u << 20;
+// All of them are looked at once in ten seconds.
+constexpr std::uint32_t kFlowsPerTick = kMaxFlows / (10'000 / kTickMs) + 1;
+
+std::uint64_t random_number() {
   std::uint64_t number = 0;
   if (::getrandom(&number, sizeof number, 0) != sizeof number) number = rte_rdtsc();
+  return number;
+}
+
+std::string random_instance() {
   char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(number));
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(random_number()));
   return text;
 }
 
@@ -36,7 +45,8 @@ Engine::Engine(Start start, PacketPools pools)
       instance_(random_instance()),
       pools_(std::move(pools)),
       counters_(static_cast<unsigned>(start_.lcores.size())),
-      publisher_(static_cast<unsigned>(start_.lcores.size())) {}
+      publisher_(static_cast<unsigned>(start_.lcores.size())),
+      flows_(kMaxFlows, random_number()) {}
 
 Result<std::unique_ptr<Engine>> Engine::create(Start start) {
   const auto& options = start.options;
@@ -55,6 +65,7 @@ Result<void> Engine::start_workers() {
                  static_cast<std::uint16_t>(start_.options.burst)};
   config.pipeline = hooks_for<Pipeline, kResumeStage>();
   config.pools = pools_.get();
+  config.flows = &flows_;
   PODWIRE_TRY(workers_, WorkerSet::create(config, publisher_, counters_));
 
   ProgrammerEnvironment environment;
@@ -97,7 +108,9 @@ Result<void> Engine::listen() {
   PODWIRE_CHECK(watch(workers_->event_fd(), [this] { serve_events(); }));
   PODWIRE_CHECK(watch(timer_.get(), [this] {
     std::uint64_t ticks = 0;
-    if (::read(timer_.get(), &ticks, sizeof ticks) > 0) programmer_->tick(now_ms());
+    if (::read(timer_.get(), &ticks, sizeof ticks) <= 0) return;
+    programmer_->tick(now_ms());
+    age_flows();
   }));
   return watch(start_.signal_fd, [this] {
     if (!leaving_) spdlog::info("leaving on a signal");
@@ -147,6 +160,17 @@ void Engine::serve_events() {
   programmer_->flush(now);
 }
 
+void Engine::age_flows() {
+  const auto& tables = *publisher_.current_for_main();
+  // The workers' clock: see Context::now_s.
+  const auto now_s = static_cast<std::uint32_t>(rte_rdtsc() / rte_get_tsc_hz());
+  const auto forgotten = flows_.age(now_s, kFlowsPerTick, [&](const FlowKey& key) {
+    const auto* domain = tables.domain(key.domain());
+    return domain == nullptr || !domain->stateful;
+  });
+  if (forgotten != 0) counters_.main().flows.expired.add(forgotten);
+}
+
 Result<std::uint64_t> Engine::patch(api::ObjectSet put, const api::IdSet& remove, std::vector<UniqueFd> fds) {
   return programmer_->patch(std::move(put), remove, std::move(fds), now_ms());
 }
@@ -166,7 +190,7 @@ Json Engine::status() {
 }
 
 Json Engine::stats(bool all_drops) {
-  return make_stats({*programmer_, counters_, ledgers_, rte_get_tsc_hz()}, all_drops);
+  return make_stats({*programmer_, counters_, ledgers_, flows_, rte_get_tsc_hz()}, all_drops);
 }
 
 Result<Json> Engine::fdb(const Json& params) {

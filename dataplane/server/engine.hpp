@@ -12,6 +12,7 @@
 #include "dataplane/base/reactor.hpp"
 #include "dataplane/options.hpp"
 #include "dataplane/server/verb_server.hpp"
+#include "dataplane/tables/flow_table.hpp"
 #include "dataplane/tables/programmer.hpp"
 #include "dataplane/telemetry/ledger.hpp"
 #include "dataplane/worker/pools.hpp"
@@ -60,6 +61,7 @@ class Engine final : public Backend {
   Result<void> listen();
   Result<void> watch(int fd, std::function<void()> serve);
   void serve_events();
+  void age_flows();
   void say_goodbye();
   static std::uint64_t now_ms();
 
@@ -71,6 +73,7 @@ class Engine final : public Backend {
   CounterSet counters_;
   LedgerBook ledgers_{counters_};
   Publisher publisher_;
+  FlowTable flows_;
   std::unique_ptr<WorkerSet> workers_;
   std::unique_ptr<Programmer> programmer_;
   VerbServer verbs_{*this};

@@ -18,6 +18,20 @@ AdjacencyPool::~AdjacencyPool() {
   ::munmap(slots_, kCapacity * sizeof(Adjacency));
 }
 
+void AdjacencyPool::invalidate(std::uint32_t slot) {
+  slots_[0].generation.advance();
+  slots_[slot].generation.advance();
+}
+
+void AdjacencyPool::invalidate_released() {
+  for (const auto slot : released_) invalidate(slot);
+}
+
+std::vector<std::uint32_t> AdjacencyPool::take_released() {
+  invalidate_released();
+  return std::exchange(released_, {});
+}
+
 std::uint32_t AdjacencyPool::allocate(const Adjacency& adjacency) {
   std::uint32_t slot = used_;
   if (!free_.empty()) {
@@ -25,9 +39,9 @@ std::uint32_t AdjacencyPool::allocate(const Adjacency& adjacency) {
     free_.pop_back();
   } else {
     assert(used_ < kCapacity);  // the limits in intent.hpp and learned_macs.hpp keep it so
-    ++used_;
+    new (&slots_[used_++]) Adjacency;
   }
-  new (&slots_[slot]) Adjacency(adjacency);
+  slots_[slot] = adjacency;
   return slot;
 }
 

@@ -28,7 +28,11 @@ class AdjacencyPool {
   const Adjacency& at(std::uint32_t slot) const { return slots_[slot]; }
   std::uint32_t allocate(const Adjacency& adjacency);
   void release(std::uint32_t slot) { released_.push_back(slot); }
-  std::vector<std::uint32_t> take_released() { return std::exchange(released_, {}); }
+  // Whoever remembers `slot` looks up anew. Call it once the tables lead elsewhere: slot 0's generation
+  // advances first, so that who looked up before, and reads the slot's generation after, sees that it did.
+  void invalidate(std::uint32_t slot);
+  void invalidate_released();
+  std::vector<std::uint32_t> take_released();  // invalidates them
   void recycle(const std::vector<std::uint32_t>& slots) {
     free_.insert(free_.end(), slots.begin(), slots.end());
   }

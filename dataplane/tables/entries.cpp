@@ -140,6 +140,8 @@ DomainEntry make_domain_entry(const Intent& intent, const api::Domain& domain,
   entry.vni = domain.vni;
   entry.flood = domain.mode == api::DomainMode::kL2;
   entry.learning = domain.learning;
+  entry.stateful = domain.stateful;
+  entry.strict_tcp = domain.strict_tcp;
   entry.host_access = domain.host_access;
   entry.mtu = domain.mtu;
   entry.gateway_mac = domain.gateway_mac;

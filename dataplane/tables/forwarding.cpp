@@ -230,6 +230,7 @@ void Forwarding::apply() {
   }
   dirty_prefixes_.clear();
   dirty_macs_.clear();
+  adjacency_pool().invalidate_released();
 }
 
 std::uint32_t Forwarding::table_value(const DomainPrefix& key) const {
@@ -247,6 +248,30 @@ void Forwarding::refresh(const DomainPrefix& key) {
     v4 ? fib4_.put(key4(key), after) : fib6_.put(key6(key), after);
   }
   if ((before == 0) != (after == 0)) count_length(key, after != 0);
+  // Connections that went the former way look it up again; the others are left alone.
+  if (const auto former = before != 0 ? before : cover_of(key)) invalidate(former);
+}
+
+std::uint32_t Forwarding::cover_of(const DomainPrefix& key) const {
+  const auto it = lengths_.find(key.domain);
+  if (it == lengths_.end()) return 0;
+  const bool v4 = key.prefix.address.is_v4();
+  for (int length = key.prefix.length - 1; length >= 0; --length) {
+    const auto index = static_cast<std::size_t>(length);
+    if ((v4 ? it->second.v4[index] : it->second.v6[index]) == 0) continue;
+    const IpPrefix shorter{key.prefix.address, length};
+    if (const auto slot = table_value({key.domain, shorter.network()})) return slot;
+  }
+  return 0;
+}
+
+void Forwarding::invalidate(std::uint32_t slot) {
+  adjacency_pool().invalidate(slot);
+  const auto& adjacency = adjacencies().at(slot);
+  if (adjacency.kind != Adjacency::Kind::kMultipath) return;
+  const auto& paths = memory_->paths.paths();  // connections remember the one of them that they take
+  for (std::uint32_t i = 0; i < adjacency.paths_count; ++i)
+    adjacency_pool().invalidate(paths[adjacency.paths_first + i]);
 }
 
 void Forwarding::count_length(const DomainPrefix& key, bool added) {

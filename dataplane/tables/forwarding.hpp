@@ -94,6 +94,9 @@ class Forwarding {
   void refresh_mac(DomainId domain, const MacAddr& mac);
   std::uint32_t table_value(const DomainPrefix& key) const;
   void count_length(const DomainPrefix& key, bool added);
+  // The slot that addresses of `key` would get if it were not there; 0 for none.
+  std::uint32_t cover_of(const DomainPrefix& key) const;
+  void invalidate(std::uint32_t slot);
   void erase_learned(DomainId domain, const MacAddr& mac);
 
   AdjacencyPool& adjacency_pool() { return memory_->adjacencies; }

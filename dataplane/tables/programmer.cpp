@@ -78,7 +78,13 @@ Result<std::uint64_t> Programmer::State::apply(const api::ObjectSet& put, const 
     intent_.rollback(changes);
     return devices.error();
   }
+  auto rules = compile_rules(changes);
+  if (!rules) {
+    intent_.rollback(changes);
+    return rules.error();
+  }
   ++generation_;
+  install_rules(changes, std::move(*rules));
   commit(changes, std::move(*devices), now_ms);
   return generation_;
 }
@@ -228,6 +234,10 @@ void Programmer::State::rebuild(DomainId id) {
                                  : make_domain_entry(intent_, *domain,
                                                      [this](VtepId vtep) { return underlay_.slot_of(vtep); });
   forwarding_.fill_lengths(entry);
+  if (entry.stateful) {
+    entry.rules = rule_sets_.at(id);
+    entry.rules_generation = entry.rules->generation();
+  }
   resize_for(domain_entries_, id.value());
   auto& current = domain_entries_[id.value()];
   if (current && *current == entry) return;
@@ -259,7 +269,10 @@ bool Programmer::State::publish() {
   next->generation = generation_;
   next->ports_generation = ports_generation_;
   for (const auto& entry : port_entries_) next->ports.push_back(entry.get());
-  for (const auto& entry : domain_entries_) next->domains.push_back(entry.get());
+  for (const auto& entry : domain_entries_) {
+    next->domains.push_back(entry.get());
+    next->stateful = next->stateful || (entry && entry->stateful);
+  }
   next->host_port = intent_.host_port();
   next->host_domain = intent_.host_domain();
   for (const auto& [id, port] : intent_.ports()) {

@@ -12,6 +12,7 @@
 #include "dataplane/tables/neighbor_prober.hpp"
 #include "dataplane/tables/parking.hpp"
 #include "dataplane/tables/programmer.hpp"
+#include "dataplane/tables/rule_set.hpp"
 #include "dataplane/tables/underlay.hpp"
 
 namespace podwire::engine {
@@ -60,6 +61,11 @@ class Programmer::State final : private Topology {
     std::uint64_t ports_generation;  // the first without it
   };
 
+  // programmer_rules.cpp
+  using RuleSets = std::map<DomainId, std::shared_ptr<const RuleSet>>;
+  Result<RuleSets> compile_rules(const Changes& changes);
+  void install_rules(const Changes& changes, RuleSets fresh);
+
   MacAddr mac_of(PortId port) const override;
   std::uint32_t slot_of(VtepId vtep) const override { return underlay_.slot_of(vtep); }
 
@@ -104,6 +110,8 @@ class Programmer::State final : private Topology {
   std::vector<std::unique_ptr<const PortEntry>> port_entries_;      // by id
   std::vector<std::unique_ptr<const DomainEntry>> domain_entries_;  // by id
   std::unique_ptr<LookupTable<Key64>> vnis_ = std::make_unique<LookupTable<Key64>>();
+  RuleSets rule_sets_;  // of the stateful domains
+  std::uint32_t rules_generation_ = 0;
   std::set<PortId> lease_news_;  // ports whose leases have changed since they were last advertised
   Garbage garbage_;
   bool publish_needed_ = true;

@@ -8,6 +8,7 @@
 #include <array>
 #include <bitset>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "dataplane/api/objects.hpp"
@@ -19,7 +20,24 @@
 
 namespace podwire::engine {
 
-// One place a packet may go. Slot 0 is never used.
+// How often a slot has changed its meaning, so that who remembers the slot (a connection) notices. Written by
+// the main thread, read by workers.
+class SlotGeneration {
+ public:
+  SlotGeneration() = default;
+  // It belongs to the slot, not to what is in it: another adjacency in the same slot leaves it alone.
+  SlotGeneration(const SlotGeneration&) noexcept {}
+  SlotGeneration& operator=(const SlotGeneration&) noexcept { return *this; }
+  std::uint32_t get() const noexcept { return __atomic_load_n(&value_, __ATOMIC_ACQUIRE); }
+  void advance() noexcept { __atomic_store_n(&value_, value_ + 1, __ATOMIC_RELEASE); }
+  // Says nothing about what the slot means now.
+  bool operator==(const SlotGeneration&) const noexcept { return true; }
+
+ private:
+  std::uint32_t value_ = 0;
+};
+
+// One place a packet may go. Slot 0 is never used; its generation advances before any other's does.
 struct alignas(32) Adjacency {
   enum class Kind : std::uint8_t {
     kNone,
@@ -39,6 +57,7 @@ struct alignas(32) Adjacency {
   std::uint32_t paths_first = 0;
   EndpointId endpoint;  // who decided: one of these, or neither (gateway)
   RouteId route;
+  SlotGeneration generation;  // advances when the slot is released or no longer decides for what it did
 
   bool operator==(const Adjacency&) const = default;
 
@@ -91,6 +110,8 @@ struct PortEntry {
   bool operator==(const PortEntry&) const = default;
 };
 
+class RuleSet;  // tables/rule_set.hpp
+
 struct DomainEntry {
   DomainId id;
   Vni vni;
@@ -106,6 +127,10 @@ struct DomainEntry {
   std::uint64_t fib4_lengths = 0;          // bit L: some route of this domain has length L (hosts: 32)
   std::bitset<129> fib6_lengths;
   std::vector<std::uint8_t> fib6_lengths_descending;
+  bool stateful = false;
+  bool strict_tcp = false;
+  std::uint32_t rules_generation = 0;    // of `rules`; no two of any domain are the same
+  std::shared_ptr<const RuleSet> rules;  // stateful only, then never null
 
   bool operator==(const DomainEntry&) const = default;
 };
@@ -143,6 +168,7 @@ struct alignas(64) VtepEntry {
 struct Snapshot {
   std::uint64_t generation = 0;
   std::uint64_t ports_generation = 0;       // changes when a worker must look at its polled queues anew
+  bool stateful = false;                    // some domain is
   std::vector<const PortEntry*> ports;      // by PortId; null where there is none
   std::vector<const DomainEntry*> domains;  // by DomainId
   std::vector<VtepEntry> vteps;             // by slot; slot 0 unused

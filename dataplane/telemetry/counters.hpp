@@ -53,12 +53,24 @@ struct StageCounters {
   Counter packets, bursts, dropped, cycles;
 };
 
+// Of connections. In the table are inserted - evicted - removed - expired.
+struct FlowCounters {
+  Counter inserted;    // new ones
+  Counter evicted;     // half open or closing ones that made room
+  Counter removed;     // ended before their time: by a rule, or by a new connection of the same ports
+  Counter expired;     // main thread
+  Counter refused;     // no room: the packet was dropped
+  Counter rechecked;   // looked at again after a change of rules
+  Counter reresolved;  // whose way was looked up again
+};
+
 struct WorkerCounters {
   std::vector<PortCounters> ports = std::vector<PortCounters>(kMaxPorts);
   std::vector<LedgerCounters> domains = std::vector<LedgerCounters>(kMaxDomains);
   LedgerCounters engine;
   Counter drops[kDropReasonCount];
   StageCounters stages[kMaxStages];
+  FlowCounters flows;
   Counter polls, empty_polls, sleeps, events_lost, busy_cycles, total_cycles;
 };
 

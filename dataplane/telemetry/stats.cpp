@@ -3,6 +3,7 @@
 #include <array>
 
 #include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/tables/flow_table.hpp"
 #include "dataplane/tables/intent.hpp"
 
 namespace podwire::engine {
@@ -90,6 +91,29 @@ Json drops_json(const CounterSet& counters, bool all) {
   return drops;
 }
 
+// By state as they were on the last way through the table, up to ten seconds ago.
+Json flows_json(const CounterSet& counters, const FlowTable& table) {
+  const auto of = [&](Counter FlowCounters::*field) {
+    return sum(counters, [&](const WorkerCounters& w) -> const Counter& { return w.flows.*field; });
+  };
+  const auto inserted = of(&FlowCounters::inserted), evicted = of(&FlowCounters::evicted),
+             removed = of(&FlowCounters::removed), expired = of(&FlowCounters::expired);
+  Json by_state = Json::object();
+  for (std::size_t state = 1; state < kFlowStateCount; ++state) {
+    if (const auto count = table.by_state()[state]) by_state[std::string(kFlowStateNames[state])] = count;
+  }
+  return {{"capacity", table.capacity()},
+          {"entries", inserted - evicted - removed - expired},
+          {"inserted", inserted},
+          {"evicted", evicted},
+          {"removed", removed},
+          {"expired", expired},
+          {"refused", of(&FlowCounters::refused)},
+          {"rechecked", of(&FlowCounters::rechecked)},
+          {"reresolved", of(&FlowCounters::reresolved)},
+          {"by_state", std::move(by_state)}};
+}
+
 Json domains_json(const StatsSources& s) {
   Json domains = Json::array();
   domains.push_back({{"id", kUnderlayDomain.value()},
@@ -125,6 +149,7 @@ Json make_stats(const StatsSources& s, bool all_drops) {
           {"drops", drops_json(s.counters, all_drops)},
           {"ledger", to_json(s.ledgers.engine())},
           {"domains", domains_json(s)},
+          {"flows", flows_json(s.counters, s.flows)},
           {"worker",
            {{"polls", of(&WorkerCounters::polls)},
             {"empty_polls", of(&WorkerCounters::empty_polls)},

@@ -11,6 +11,8 @@
 
 namespace podwire::engine {
 
+class FlowTable;
+
 // Stage names by index in WorkerCounters::stages: "receive", the pipeline's, "transmit".
 std::span<const std::string_view> stage_names();
 
@@ -18,6 +20,7 @@ struct StatsSources {
   const Programmer& programmer;
   const CounterSet& counters;
   const LedgerBook& ledgers;
+  const FlowTable& flows;
   std::uint64_t tsc_hz = 0;
 };
 // `all_drops`: also reasons that never occurred.

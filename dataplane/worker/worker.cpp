@@ -52,6 +52,7 @@ Worker::Worker(unsigned index, unsigned workers, const Shared& shared, WorkerCou
   ctx_.counters = &counters_;
   ctx_.pool = shared.pools.packets;
   ctx_.events = this;
+  ctx_.flows = shared.flows;
   ctx_.tsc_hz = rte_get_tsc_hz();
 }
 

@@ -57,6 +57,7 @@ class Worker final : public EventSink {
     Pools pools;
     int events_fd = -1;                   // eventfd of the main thread
     std::atomic<bool>* events_announced;  // set by the first worker to push since the main thread looked
+    FlowTable* flows = nullptr;           // may be null
   };
   static Result<std::unique_ptr<Worker>> create(unsigned index, unsigned workers, const Shared& shared,
                                                 WorkerCounters& counters);

@@ -37,8 +37,8 @@ Result<std::unique_ptr<WorkerSet>> WorkerSet::create(const Config& config, Publi
   std::unique_ptr<WorkerSet> set(new WorkerSet(config, publisher, counters));
   set->events_fd_.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!set->events_fd_) return errno_error("the workers' event descriptor");
-  const Worker::Shared shared{publisher,    set->handover_,        config.pipeline,        config.idle,
-                              config.pools, set->events_fd_.get(), &set->events_announced_};
+  const Worker::Shared shared{publisher,    set->handover_,        config.pipeline,         config.idle,
+                              config.pools, set->events_fd_.get(), &set->events_announced_, config.flows};
   std::vector<Waker*> wakers;
   for (unsigned index = 0; index < count; ++index) {
     PODWIRE_TRY(auto worker, Worker::create(index, count, shared, counters.worker(index)));

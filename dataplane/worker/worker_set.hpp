@@ -17,6 +17,7 @@ namespace podwire::engine {
 class WorkerSet final : public Injector {
  public:
   struct Config {
+    FlowTable* flows = nullptr;    // of all workers; may be null
     std::vector<unsigned> lcores;  // one worker each; not the main lcore
     IdlePolicy idle;
     PipelineHooks pipeline;  // hooks_for<Pipeline, kResumeStage>()

@@ -1,4 +1,5 @@
 #include "dataplane/telemetry/explain.hpp"
+#include "dataplane/tables/flow_table.hpp"
 
 #include <gtest/gtest.h>
 
@@ -29,7 +30,7 @@ class ExplainTest : public SwitchTest {
   // Counters, objects, learned MACs, neighbours, packet buffers.
   std::string everything() {
     const LedgerBook ledgers(counters_);
-    auto all = make_stats({*programmer_, counters_, ledgers, 1}, true);
+    auto all = make_stats({*programmer_, counters_, ledgers, FlowTable(16, 1), 1}, true);
     all["fdb"] = *programmer_->fdb(Json::object(), now_ms_);
     all["neighbors"] = *programmer_->neighbors(Json::object(), now_ms_);
     all["mbufs"] = pool_.in_use();

@@ -1,4 +1,5 @@
 #include "dataplane/telemetry/stats.hpp"
+#include "dataplane/tables/flow_table.hpp"
 
 #include <gtest/gtest.h>
 
@@ -74,7 +75,7 @@ class StatsTest : public SwitchTest {
  protected:
   Json stats(bool all = false) {
     const LedgerBook ledgers(counters_);
-    return make_stats({*programmer_, counters_, ledgers, 1000}, all);
+    return make_stats({*programmer_, counters_, ledgers, FlowTable(16, 1), 1000}, all);
   }
 };
 
@@ -104,7 +105,7 @@ TEST_F(StatsTest, CountsWhatStagesAndReasonsSaw) {
 TEST_F(StatsTest, HasTheShapeThatClientsRead) {
   const auto s = stats();
   for (const char* key :
-       {"generation", "tsc_hz", "ports", "stages", "drops", "ledger", "domains", "worker"}) {
+       {"generation", "tsc_hz", "ports", "stages", "drops", "ledger", "domains", "flows", "worker"}) {
     EXPECT_TRUE(s.contains(key)) << key;
   }
   for (const char* key : {"received", "generated", "clones", "segments", "sent", "dropped", "consumed",

@@ -1,0 +1,198 @@
+// Flow: connection tracking of stateful domains. A packet of a known connection moves its state and takes the
+// way that the connection remembers, as long as the adjacency there has not changed since: one lookup however
+// many rules and routes there are. The first packet of a connection is checked against the domain's rules; if
+// they allow it, forward decides and the track stage notes the connection. After a change of rules a
+// connection is checked once more, in its original direction. In domains that learn, forward decides for
+// every packet: it is what keeps learned MACs fresh. In place; other domains pay a look at the snapshot a
+// burst.
+#pragma once
+
+#include <algorithm>
+
+#include "dataplane/pipeline/flow_packet.hpp"
+#include "dataplane/pipeline/routing.hpp"
+#include "dataplane/tables/rule_set.hpp"
+
+namespace podwire::engine {
+
+struct FlowStage {
+  static constexpr std::string_view kName = "flow";
+
+  static void run(Context& ctx, Burst& burst) noexcept {
+    if (!ctx.tables->stateful) [[likely]]
+      return;
+    ctx.flow_tasks = 0;
+    ctx.adjacency_changes = ctx.tables->adjacencies[0].generation.get();
+    Batch batch;
+    gather(ctx, burst, batch);
+    if (batch.count == 0) return;
+    if (ctx.flows != nullptr) {
+      ctx.flows->find_burst({batch.keys.data(), batch.count}, {batch.found.data(), batch.count});
+    } else {
+      std::fill_n(batch.found.begin(), batch.count, FlowRef{});
+    }
+    for (std::uint16_t k = 0; k < batch.count; ++k) {
+      if (!batch.found[k] || !serve_known(ctx, burst, batch, k)) batch.first[batch.first_count++] = k;
+    }
+    if (batch.first_count != 0) serve_first(ctx, burst, batch);
+  }
+
+ private:
+  struct Batch {
+    std::uint16_t count = 0, first_count = 0;
+    std::array<FlowKey, kBurstMax> keys;
+    std::array<FlowRef, kBurstMax> found;
+    std::array<FlowPacket, kBurstMax> packets;
+    std::array<std::uint16_t, kBurstMax> at;     // in the burst
+    std::array<std::uint16_t, kBurstMax> first;  // which begin a connection, if they may
+    std::array<const DomainEntry*, kBurstMax> domains;
+  };
+
+  static void gather(Context& ctx, Burst& burst, Batch& batch) noexcept {
+    const DomainEntry* domain = nullptr;
+    for (std::uint16_t i = 0; i < burst.count; ++i) {
+      const auto& meta = burst.meta[i];
+      if (meta.verdict != Verdict::kUndecided || meta.generated) continue;
+      if (domain == nullptr || domain->id != meta.domain) domain = ctx.tables->domain(meta.domain);
+      if (domain == nullptr || !domain->stateful) continue;
+      const auto k = batch.count;
+      const auto packet = batch.packets[k] =
+          read_flow_packet(ctx.flows, burst.mbufs[i], meta, ctx.now_s, batch.keys[k]);
+      if (packet.kind == FlowPacket::Kind::kUntracked) continue;
+      if (packet.kind == FlowPacket::Kind::kRefused) [[unlikely]] {
+        burst.drop(i, packet.reason);
+        continue;
+      }
+      batch.at[k] = i;
+      batch.domains[k] = domain;
+      ++batch.count;
+    }
+  }
+
+  // False: it is no packet of this connection, which has ended.
+  static bool serve_known(Context& ctx, Burst& burst, const Batch& batch, std::uint16_t k) noexcept {
+    const auto i = batch.at[k];
+    const auto& packet = batch.packets[k];
+    const auto& domain = *batch.domains[k];
+    const auto ref = batch.found[k];
+    auto& flows = *ctx.flows;
+    FlowView view;
+    if (!flows.read(ref, view)) return false;
+    if (packet.kind != FlowPacket::Kind::kTracked) [[unlikely]]
+      return packet.kind == FlowPacket::Kind::kRelated;
+    if (view.rules_generation != domain.rules_generation) [[unlikely]] {
+      if (!still_allowed(ctx, ref, domain)) {
+        burst.drop(i, DropReason::policy_denied);
+        return true;
+      }
+    }
+    auto step = step_flow(packet, view.phase, ref.direction());
+    if (step.outcome == FlowStep::Outcome::kPass && !(step.phase == view.phase)) [[unlikely]]
+      step = flows.update(ref, [&](FlowPhase now) { return step_flow(packet, now, ref.direction()); });
+    if (step.outcome == FlowStep::Outcome::kInvalid) [[unlikely]] {
+      burst.drop(i, DropReason::flow_invalid);
+      return true;
+    }
+    if (step.outcome == FlowStep::Outcome::kBegin) [[unlikely]] {
+      if (flows.remove(ref)) ctx.counters->flows.removed.add(1);
+      return false;
+    }
+    flows.touch(ref, ctx.now_s);
+    if (!follow_remembered(ctx, burst.mbufs[i], burst.meta[i], domain, view.decision)) [[unlikely]] {
+      if (view.decision.adjacency != 0) ctx.counters->flows.reresolved.add(1);
+      give_task(ctx, burst.meta[i], domain.learning ? FlowTask::kNone : FlowTask::kRefresh);
+    }
+    return true;
+  }
+
+  [[gnu::cold, gnu::noinline]] static bool still_allowed(Context& ctx, FlowRef ref,
+                                                         const DomainEntry& domain) noexcept {
+    FlowKey original;
+    ctx.counters->flows.rechecked.add(1);
+    if (!ctx.flows->read_key(ref, Direction::kOriginal, original)) return false;
+    if (domain.rules->allows(original)) {
+      ctx.flows->set_rules_generation(ref, domain.rules_generation);
+      return true;
+    }
+    if (ctx.flows->remove(ref)) ctx.counters->flows.removed.add(1);
+    return false;
+  }
+
+  // Whether forward would decide as it did then, and if so the same.
+  static bool follow_remembered(const Context& ctx, rte_mbuf* mbuf, PacketMeta& meta,
+                                const DomainEntry& domain, const FlowDecision& decision) noexcept {
+    const auto& tables = *ctx.tables;
+    if (decision.adjacency == 0) return false;
+    const auto& adjacency = tables.adjacencies[decision.adjacency];
+    if (adjacency.generation.get() != decision.generation) return false;
+    const auto destination = header_unchecked<EtherHeader>(mbuf, 0)->destination;
+    if (decision.routed) {
+      if (destination != domain.gateway_mac && !(meta.from_tunnel && is_our_vtep_mac(tables, destination)))
+        return false;
+    } else if (destination != adjacency.mac || (adjacency.kind == Adjacency::Kind::kPort &&
+                                                adjacency.port == meta.ingress && !meta.from_tunnel)) {
+      return false;
+    }
+    if (adjacency.kind == Adjacency::Kind::kVtep && meta.from_tunnel) return false;
+    return follow(tables, domain, decision.adjacency, meta, decision.routed);
+  }
+
+  static bool is_our_vtep_mac(const Snapshot& tables, const MacAddr& mac) noexcept {
+    return std::any_of(tables.local_vteps.begin(), tables.local_vteps.end(),
+                       [&](const LocalVtep& vtep) { return vtep.mac == mac; });
+  }
+
+  static void give_task(Context& ctx, PacketMeta& meta, FlowTask task) noexcept {
+    meta.flow_task = task;
+    if (task != FlowTask::kNone) ++ctx.flow_tasks;
+  }
+
+  // Packets that may begin connections: those of one domain are put to its rules together.
+  static void serve_first(Context& ctx, Burst& burst, const Batch& batch) noexcept {
+    std::array<std::uint16_t, kBurstMax> asked;
+    std::array<const FlowKey*, kBurstMax> keys;
+    std::size_t count = 0;
+    const DomainEntry* domain = nullptr;
+    const auto ask = [&] {
+      if (count != 0) put_to_rules(ctx, burst, batch, *domain, {asked.data(), count}, {keys.data(), count});
+      count = 0;
+    };
+    for (std::uint16_t n = 0; n < batch.first_count; ++n) {
+      const auto k = batch.first[n];
+      const auto& packet = batch.packets[k];
+      if (batch.domains[k] != domain) ask();
+      domain = batch.domains[k];
+      const bool related = packet.kind == FlowPacket::Kind::kRelated;
+      if (related || (packet.kind == FlowPacket::Kind::kTracked &&
+                      begin_flow(packet, batch.keys[k].protocol(), domain->strict_tcp).outcome !=
+                          FlowStep::Outcome::kPass)) {
+        burst.drop(batch.at[k], DropReason::flow_invalid);
+        continue;
+      }
+      asked[count] = k;
+      keys[count++] = &batch.keys[k];
+    }
+    ask();
+  }
+
+  static void put_to_rules(Context& ctx, Burst& burst, const Batch& batch, const DomainEntry& domain,
+                           std::span<const std::uint16_t> asked,
+                           std::span<const FlowKey* const> keys) noexcept {
+    std::array<bool, kBurstMax> allowed;
+    if (domain.rules->allows_all()) {
+      allowed.fill(true);
+    } else {
+      domain.rules->classify(keys, {allowed.data(), keys.size()});
+    }
+    for (std::size_t n = 0; n < asked.size(); ++n) {
+      const auto k = asked[n];
+      if (!allowed[n]) {
+        burst.drop(batch.at[k], DropReason::policy_denied);
+      } else if (ctx.flows != nullptr && batch.packets[k].kind == FlowPacket::Kind::kTracked) {
+        give_task(ctx, burst.meta[batch.at[k]], FlowTask::kInsert);
+      }
+    }
+  }
+};
+
+}  // namespace podwire::engine

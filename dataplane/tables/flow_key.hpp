@@ -1,0 +1,91 @@
+// FlowKey: one direction of a connection: domain, addresses, protocol and ports. An IPv4 key is 16 bytes, an
+// IPv6 key 40; both lie in the same five words. Addresses and ports stand as on the wire, so that a rule set
+// can look at the key itself (tables/rule_set.cpp).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "dataplane/base/addresses.hpp"
+#include "dataplane/base/be.hpp"
+#include "dataplane/base/ids.hpp"
+
+namespace podwire::engine {
+
+struct FlowKey {
+  // 0: source port, destination port, domain (host order), protocol, family (4 or 6)
+  // 1: source and destination of IPv4; 1 to 4: of IPv6
+  std::uint64_t words[5]{};
+
+  static constexpr std::size_t kSourcePortAt = 0, kDestinationPortAt = 2, kProtocolAt = 6, kAddressesAt = 8;
+
+  bool is_v4() const noexcept { return words[0] >> 56 == 4; }
+  DomainId domain() const noexcept { return DomainId(static_cast<std::uint16_t>(words[0] >> 32)); }
+  std::uint8_t protocol() const noexcept { return static_cast<std::uint8_t>(words[0] >> 48); }
+  std::uint16_t source_port() const noexcept { return byte_swap(static_cast<std::uint16_t>(words[0])); }
+  std::uint16_t destination_port() const noexcept {
+    return byte_swap(static_cast<std::uint16_t>(words[0] >> 16));
+  }
+  IpAddr source() const noexcept { return address(0); }
+  IpAddr destination() const noexcept { return address(1); }
+
+  // Both ports as they stand on the wire; for ICMP echo its identifier twice.
+  std::uint32_t ports() const noexcept { return static_cast<std::uint32_t>(words[0]); }
+  void set_ports(std::uint32_t raw) noexcept { words[0] = (words[0] & ~std::uint64_t{0xffffffff}) | raw; }
+  void set_head(DomainId domain, std::uint8_t protocol, bool v4, std::uint32_t raw_ports) noexcept {
+    words[0] = raw_ports | std::uint64_t{domain.value()} << 32 | std::uint64_t{protocol} << 48 |
+               std::uint64_t{v4 ? 4u : 6u} << 56;
+  }
+
+  // The same without NAT in between: ends exchanged.
+  FlowKey reversed() const noexcept {
+    FlowKey back;
+    back.words[0] = (words[0] & ~std::uint64_t{0xffffffff}) | exchange_ports(ports());
+    if (is_v4()) {
+      back.words[1] = words[1] >> 32 | words[1] << 32;
+    } else {
+      back.words[1] = words[3];
+      back.words[2] = words[4];
+      back.words[3] = words[1];
+      back.words[4] = words[2];
+    }
+    return back;
+  }
+
+  bool operator==(const FlowKey& other) const noexcept {
+    if (((words[0] ^ other.words[0]) | (words[1] ^ other.words[1])) != 0) return false;
+    if (is_v4()) return true;
+    return ((words[2] ^ other.words[2]) | (words[3] ^ other.words[3]) | (words[4] ^ other.words[4])) == 0;
+  }
+
+ private:
+  static std::uint32_t exchange_ports(std::uint32_t ports) noexcept { return ports >> 16 | ports << 16; }
+  IpAddr address(std::size_t which) const noexcept {
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(words) + kAddressesAt;
+    if (is_v4()) {
+      Ipv4 v4;
+      std::memcpy(v4.bytes.data(), bytes + which * 4, 4);
+      return IpAddr(v4);
+    }
+    Ipv6 v6;
+    std::memcpy(v6.bytes.data(), bytes + which * 16, 16);
+    return IpAddr(v6);
+  }
+};
+static_assert(sizeof(FlowKey) == 40);
+
+// Ports in host order.
+inline FlowKey make_flow_key(DomainId domain, std::uint8_t protocol, const IpAddr& source,
+                             const IpAddr& destination, std::uint16_t source_port,
+                             std::uint16_t destination_port) noexcept {
+  FlowKey key;
+  const std::size_t length = source.is_v4() ? 4 : 16;
+  auto* bytes = reinterpret_cast<std::uint8_t*>(key.words) + FlowKey::kAddressesAt;
+  std::memcpy(bytes, source.bytes().data(), length);
+  std::memcpy(bytes + length, destination.bytes().data(), length);
+  key.set_head(domain, protocol, source.is_v4(),
+               byte_swap(source_port) | std::uint32_t{byte_swap(destination_port)} << 16);
+  return key;
+}
+
+}  // namespace podwire::engine

@@ -1,0 +1,267 @@
+// FlowTable: the connections of stateful domains. One table for all workers: a connection is an entry of two
+// lines of 64 bytes, one for each direction with that direction's key, so that a packet touches its own
+// direction's line only, and two workers that serve the two directions share none. The keys are independent
+// of each other: with address translation the reply is not the request turned round.
+//
+// Finding: a hash leads to a pair of cache lines with eight slots each, a slot being 16 bits of the hash and
+// where the entry is. Readers take no lock: a line has a sequence number which is odd while the line is
+// written and another one after, and whoever read the line checks that it is still the same. So entries are
+// used again at once, without waiting for readers.
+// Writing: insertion and removal lock the two keys' pairs (spin, a few dozen instructions); a change of state
+// locks the entry. Nobody waits for a pair's lock with an entry's in hand, nor for a third pair's.
+//
+// Bounded: `capacity` connections. When there is no room (no free entry, or no free slot in a key's pair), a
+// connection of that pair that is half open or closing (is_replaceable) makes room, the one that was seen
+// longest ago first; where there is none, insertion is refused. What is established is never evicted.
+//
+// Memory, touched only where it is used: 128 bytes an entry, 32 bytes of slots.
+//
+// Called by workers, and by the main thread where it says so.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "dataplane/tables/conntrack_state.hpp"
+#include "dataplane/tables/flow_key.hpp"
+#include "dataplane/tables/fragment_table.hpp"
+
+namespace podwire::engine {
+
+// One direction of a connection that was found. Valid while its sequence stands.
+struct FlowRef {
+  std::uint32_t line = 0;  // twice the entry's index and the direction; 0: none
+  std::uint32_t sequence = 0;
+
+  explicit operator bool() const noexcept { return line != 0; }
+  Direction direction() const noexcept { return static_cast<Direction>(line & 1); }
+};
+
+// Where packets of one direction go, as remembered.
+struct FlowDecision {
+  std::uint32_t adjacency = 0;   // 0: look it up for every packet
+  std::uint32_t generation = 0;  // of that slot when it was looked up
+  bool routed = false;
+};
+
+// One direction of a connection as it was at one moment.
+struct FlowView {
+  FlowKey key;
+  FlowPhase phase;
+  FlowDecision decision;
+  std::uint32_t rules_generation = 0;
+  std::uint32_t last_seen = 0;
+};
+
+class FlowTable {
+ public:
+  // `capacity` is the most connections there can be, 1 to 2^26. `seed` keys the hash, so that nobody outside
+  // can choose connections that share a pair.
+  FlowTable(std::uint32_t capacity, std::uint64_t seed);
+  ~FlowTable();
+  FlowTable(const FlowTable&) = delete;
+  FlowTable& operator=(const FlowTable&) = delete;
+
+  std::uint64_t hash(const FlowKey& key) const noexcept {
+    auto h = multiply(key.words[0] ^ seed_, key.words[1] ^ kOdd1 ^ seed_);
+    if (!key.is_v4()) {
+      h = multiply(h ^ key.words[2], key.words[3] ^ kOdd1);
+      h = multiply(h ^ key.words[4], seed_ ^ kOdd2);
+    }
+    return h;
+  }
+
+  // At most kBurst keys at once: all hashed and their slots fetched, then the entries, then compared.
+  static constexpr std::size_t kBurst = 64;
+  void find_burst(std::span<const FlowKey> keys, std::span<FlowRef> found) const noexcept;
+  FlowRef find(const FlowKey& key) const noexcept { return find_hashed(key, hash(key)); }
+
+  // False: the connection has gone since. `key` is left out: the caller has it.
+  bool read(FlowRef ref, FlowView& view) const noexcept;
+  // The same with the key of `direction`, which need not be the one that `ref` found.
+  bool read_key(FlowRef ref, Direction direction, FlowKey& key) const noexcept;
+
+  // Notes that a packet was seen now. Writes only when the second has changed.
+  void touch(FlowRef ref, std::uint32_t now_s) noexcept {
+    auto& seen = lines_[ref.line].last_seen;
+    if (seen.load(std::memory_order_relaxed) != now_s) seen.store(now_s, std::memory_order_relaxed);
+  }
+
+  // Changes the state by `next`, a function from FlowPhase to FlowStep, and returns what it said of the state
+  // as it is now (another worker may have changed it since it was read). kBegin when the connection has gone.
+  template <class Next>
+  FlowStep update(FlowRef ref, Next next) noexcept {
+    if (!lock_entry(ref)) return {FlowStep::Outcome::kBegin, {}};
+    const auto before = FlowPhase::unpack(lines_[ref.line].phase.load(std::memory_order_relaxed));
+    const FlowStep step = next(before);
+    if (step.outcome == FlowStep::Outcome::kPass && !(step.phase == before)) store_phase(ref, step.phase);
+    unlock_entry(ref);
+    return step;
+  }
+  // Of the direction that `ref` found.
+  void set_decision(FlowRef ref, const FlowDecision& decision) noexcept;
+  // Of both: the connection is allowed by the rules of this generation.
+  void set_rules_generation(FlowRef ref, std::uint32_t generation) noexcept;
+
+  struct Insertion {
+    enum class Outcome : std::uint8_t { kNew, kThere, kFull };
+    Outcome outcome = Outcome::kFull;
+    FlowRef ref;                // of the key of the original direction; none with kFull
+    std::uint32_t evicted = 0;  // connections that made room
+  };
+  // `reply` may be any key; equal keys make a connection of one direction. kThere: there is a connection with
+  // `original` as one of its keys. kFull also when `reply` is another connection's.
+  Insertion insert(const FlowKey& original, const FlowKey& reply, FlowPhase phase,
+                   std::uint32_t rules_generation, std::uint32_t now_s) noexcept;
+  // False: it has gone already.
+  bool remove(FlowRef ref) noexcept;
+
+  // Main thread. Looks at the next entries, at most `budget`, and forgets those that were not seen for their
+  // state's timeout and those of which `unwanted(key)` says so. Returns how many. Workers are not held up.
+  template <class Unwanted>
+  std::size_t age(std::uint32_t now_s, std::uint32_t budget, Unwanted unwanted);
+  // Main thread. Connections by state, as age() found them on its last way through all.
+  const std::array<std::uint64_t, kFlowStateCount>& by_state() const { return by_state_; }
+
+  // Main thread. The connections with index above `after`, both directions: visit(index, original, reply)
+  // until it returns false.
+  template <class Visit>
+  void for_each(std::uint32_t after, Visit visit) const;
+
+  std::uint32_t capacity() const { return capacity_; }
+  std::size_t bytes_reserved() const;
+  FragmentTable& fragments() noexcept { return fragments_; }
+
+ private:
+  static constexpr std::size_t kSlots = 8;
+  static constexpr std::uint64_t kOdd1 = 0x9e3779b97f4a7c15, kOdd2 = 0xd6e8feb86659fd93;
+
+  struct alignas(64) Line {
+    std::atomic<std::uint32_t> sequence;
+    std::atomic<std::uint32_t> rules_generation;
+    std::atomic<std::uint64_t> decision;  // generation << 32 | routed << 31 | adjacency
+    std::atomic<std::uint32_t> last_seen;
+    std::atomic<std::uint8_t> phase;
+    std::atomic<std::uint8_t> locked;  // of the entry; in the original direction's line
+    std::uint16_t spare;
+    std::atomic<std::uint64_t> key[5];
+  };
+  static_assert(sizeof(Line) == 64);
+
+  struct alignas(64) SlotLine {
+    std::atomic<std::uint64_t> tags[2];  // four of 16 bits each; 0: empty
+    std::atomic<std::uint32_t> lines[kSlots];
+    std::atomic<std::uint32_t> locked;  // of the pair; in its first line
+  };
+  static_assert(sizeof(SlotLine) == 64);
+
+  // Where a slot is.
+  struct Place {
+    SlotLine* slots = nullptr;
+    std::size_t index = 0;
+    explicit operator bool() const noexcept { return slots != nullptr; }
+  };
+  class PairLocks;
+
+  static std::uint64_t multiply(std::uint64_t a, std::uint64_t b) noexcept {
+    const auto product = static_cast<unsigned __int128>(a) * b;
+    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+  }
+  static std::uint64_t tag_of(std::uint64_t hash) noexcept { return std::max<std::uint64_t>(hash >> 48, 1); }
+  std::uint32_t pair_of(std::uint64_t hash) const noexcept {
+    return static_cast<std::uint32_t>(hash) & pair_mask_;
+  }
+  static std::uint32_t home_of(std::uint64_t hash) noexcept { return hash >> 40 & 1; }
+  SlotLine& slot_line(std::uint64_t hash, std::uint32_t which) const noexcept {
+    return slots_[std::size_t{pair_of(hash)} * 2 + (home_of(hash) ^ which)];
+  }
+  // A bit of every 16-bit lane of `word` that may hold `tag`; lanes above a true one may be wrong.
+  static std::uint64_t matches(std::uint64_t word, std::uint64_t tag) noexcept {
+    constexpr std::uint64_t kOnes = 0x0001000100010001, kTops = 0x8000800080008000;
+    const auto difference = word ^ tag * kOnes;
+    return (difference - kOnes) & ~difference & kTops;
+  }
+
+  FlowRef find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept;
+  FlowRef find_in(const SlotLine& slots, const FlowKey& key, std::uint64_t tag) const noexcept;
+  FlowRef compare(std::uint32_t line, const FlowKey& key) const noexcept;
+  std::uint32_t first_candidate(const SlotLine& slots, std::uint64_t tag) const noexcept;
+  FlowKey key_at(std::uint32_t line) const noexcept;
+  std::uint32_t last_seen_of(std::uint32_t entry) const noexcept;
+
+  bool lock_entry(FlowRef ref) noexcept;
+  void unlock_entry(FlowRef ref) noexcept;
+  void store_phase(FlowRef ref, FlowPhase phase) noexcept;
+
+  Place free_slot(std::uint64_t hash) noexcept;
+  void fill(const Place& place, std::uint64_t hash, std::uint32_t line) noexcept;
+  void clear_slot(std::uint64_t hash, std::uint32_t line) noexcept;
+  // Frees the entry least recently seen among the replaceable ones of the pair; its index, 0 for none.
+  std::uint32_t evict(std::uint64_t hash, const PairLocks& held) noexcept;
+  bool evict_entry(std::uint32_t entry, const PairLocks& held) noexcept;
+  void write_line(std::uint32_t line, const FlowKey& key, FlowPhase phase, std::uint32_t rules_generation,
+                  std::uint32_t now_s) noexcept;
+  void forget_lines(std::uint32_t entry) noexcept;
+
+  std::uint32_t allocate() noexcept;
+  void release(std::uint32_t entry) noexcept;
+
+  const std::uint32_t capacity_;
+  const std::uint64_t seed_;
+  std::uint32_t pair_mask_;
+  Line* lines_;      // two an entry; entry 0 is not used
+  SlotLine* slots_;  // two a pair
+  FragmentTable fragments_;
+
+  alignas(64) std::atomic<std::uint32_t> used_{1};  // entries that were ever in use, and entry 0
+  std::atomic<std::uint64_t> free_{0};              // changes << 32 | first free entry
+
+  std::uint32_t cursor_ = 1;  // of age()
+  std::array<std::uint64_t, kFlowStateCount> counting_{}, by_state_{};
+};
+
+template <class Unwanted>
+std::size_t FlowTable::age(std::uint32_t now_s, std::uint32_t budget, Unwanted unwanted) {
+  const auto end = used_.load(std::memory_order_acquire);
+  std::size_t forgotten = 0;
+  for (; budget != 0 && cursor_ < end; --budget, ++cursor_) {
+    const FlowRef ref{cursor_ * 2, lines_[cursor_ * 2].sequence.load(std::memory_order_acquire)};
+    FlowView view;
+    if (!read(ref, view) || view.phase.state == FlowState::kNone) continue;
+    // A worker's clock may be a second ahead.
+    const auto idle = static_cast<std::int32_t>(now_s - last_seen_of(cursor_));
+    const bool over = idle >= 0 && static_cast<std::uint32_t>(idle) >= timeout_of(view.phase.state);
+    if ((over || (read_key(ref, Direction::kOriginal, view.key) && unwanted(view.key))) && remove(ref)) {
+      ++forgotten;
+    } else {
+      ++counting_[static_cast<std::size_t>(view.phase.state)];
+    }
+  }
+  if (cursor_ >= end) {
+    cursor_ = 1;
+    by_state_ = std::exchange(counting_, {});
+  }
+  return forgotten;
+}
+
+template <class Visit>
+void FlowTable::for_each(std::uint32_t after, Visit visit) const {
+  const auto end = used_.load(std::memory_order_acquire);
+  for (std::uint64_t entry = std::uint64_t{after} + 1; entry < end; ++entry) {
+    FlowView views[2];
+    bool whole = true;
+    for (std::uint32_t side = 0; side < 2 && whole; ++side) {
+      const auto line = static_cast<std::uint32_t>(entry * 2 + side);
+      const FlowRef ref{line, lines_[line].sequence.load(std::memory_order_acquire)};
+      whole = read(ref, views[side]) && read_key(ref, ref.direction(), views[side].key) &&
+              views[side].phase.state != FlowState::kNone;
+    }
+    if (whole && !visit(static_cast<std::uint32_t>(entry), views[0], views[1])) return;
+  }
+}
+
+}  // namespace podwire::engine

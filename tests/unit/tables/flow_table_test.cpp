@@ -1,0 +1,287 @@
+// The connection table by itself: both directions, independent keys, replacement, refusal, ageing, reuse.
+#include "dataplane/tables/flow_table.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace podwire::engine {
+namespace {
+
+using Outcome = FlowTable::Insertion::Outcome;
+constexpr FlowPhase kUdp{FlowState::kUdpNew}, kHeld{FlowState::kEstablished};
+
+const DomainId kDomain{7};
+
+FlowKey key4(std::uint32_t n, std::uint16_t domain = 7) {
+  return make_flow_key(DomainId(domain), ip_proto::kUdp, IpAddr(Ipv4::from_u32(0x0a000000 + n)),
+                       IpAddr(Ipv4::from_u32(0x0b000001)), 1000, 53);
+}
+FlowKey key6(std::uint8_t n) {
+  Ipv6 a{{0xfd, 1}}, b{{0xfd, 2}};
+  a.bytes[15] = n;
+  return make_flow_key(kDomain, ip_proto::kTcp, IpAddr(a), IpAddr(b), 40000, 443);
+}
+
+FlowRef add(FlowTable& table, const FlowKey& key, FlowPhase phase = kUdp, std::uint32_t now = 100) {
+  const auto result = table.insert(key, key.reversed(), phase, 1, now);
+  EXPECT_EQ(result.outcome, Outcome::kNew);
+  return result.ref;
+}
+
+TEST(FlowKeyTest, ReadsBackAndReverses) {
+  const auto key = make_flow_key(kDomain, ip_proto::kTcp, IpAddr(Ipv4{{10, 1, 2, 3}}),
+                                 IpAddr(Ipv4{{10, 4, 5, 6}}), 1, 65535);
+  EXPECT_EQ(key.domain(), kDomain);
+  EXPECT_EQ(key.protocol(), ip_proto::kTcp);
+  EXPECT_EQ(to_string(key.source()), "10.1.2.3");
+  EXPECT_EQ(to_string(key.destination()), "10.4.5.6");
+  EXPECT_EQ(key.source_port(), 1);
+  EXPECT_EQ(key.destination_port(), 65535);
+  const auto back = key.reversed();
+  EXPECT_EQ(to_string(back.source()), "10.4.5.6");
+  EXPECT_EQ(back.source_port(), 65535);
+  EXPECT_EQ(back.domain(), kDomain);
+  EXPECT_EQ(back.reversed(), key);
+  const auto six = key6(9);
+  EXPECT_EQ(to_string(six.source()), "fd01::9");
+  EXPECT_EQ(to_string(six.reversed().source()), "fd02::");
+  EXPECT_EQ(six.reversed().reversed(), six);
+}
+
+TEST(FlowTableTest, FindsBothDirectionsOfBothFamilies) {
+  FlowTable table(64, 1);
+  for (const auto& key : {key4(1), key6(1)}) {
+    EXPECT_FALSE(table.find(key));
+    add(table, key);
+    const auto there = table.find(key), back = table.find(key.reversed());
+    ASSERT_TRUE(there && back);
+    EXPECT_EQ(there.direction(), Direction::kOriginal);
+    EXPECT_EQ(back.direction(), Direction::kReply);
+    FlowView view;
+    ASSERT_TRUE(table.read(back, view));
+    EXPECT_EQ(view.phase, kUdp);
+    EXPECT_EQ(view.rules_generation, 1u);
+    EXPECT_EQ(view.decision.adjacency, 0u);
+    FlowKey original;
+    ASSERT_TRUE(table.read_key(back, Direction::kOriginal, original));
+    EXPECT_EQ(original, key);
+  }
+}
+
+TEST(FlowTableTest, KeepsDomainsAndFieldsApart) {
+  FlowTable table(64, 1);
+  add(table, key4(1));
+  EXPECT_FALSE(table.find(key4(1, 8)));
+  EXPECT_FALSE(table.find(key4(2)));
+  auto other_ports = key4(1);
+  other_ports.set_ports(0);
+  EXPECT_FALSE(table.find(other_ports));
+}
+
+TEST(FlowTableTest, TakesAReplyKeyThatIsNotTheRequestTurnedRound) {
+  FlowTable table(64, 1);
+  const auto request = key4(1, 7), reply = key4(900, 9);
+  EXPECT_EQ(table.insert(request, reply, kHeld, 1, 1).outcome, Outcome::kNew);
+  EXPECT_EQ(table.find(reply).direction(), Direction::kReply);
+  EXPECT_FALSE(table.find(request.reversed()));
+  EXPECT_EQ(table.insert(key4(2), reply, kHeld, 1, 1).outcome, Outcome::kFull);  // another's
+  EXPECT_TRUE(table.remove(table.find(reply)));
+  EXPECT_FALSE(table.find(request));
+  EXPECT_FALSE(table.find(reply));
+}
+
+TEST(FlowTableTest, TakesAConnectionWithItself) {
+  FlowTable table(64, 1);
+  const IpAddr self(Ipv4{{10, 0, 0, 1}});
+  const auto key = make_flow_key(kDomain, ip_proto::kUdp, self, self, 5, 5);
+  const auto ref = add(table, key);
+  EXPECT_EQ(table.insert(key, key, kUdp, 1, 1).outcome, Outcome::kThere);
+  EXPECT_TRUE(table.remove(ref));
+  EXPECT_FALSE(table.find(key));
+}
+
+TEST(FlowTableTest, SaysWhatIsThereAlready) {
+  FlowTable table(64, 1);
+  const auto ref = add(table, key4(1));
+  const auto again = table.insert(key4(1), key4(1).reversed(), kUdp, 2, 101);
+  EXPECT_EQ(again.outcome, Outcome::kThere);
+  EXPECT_EQ(again.ref.line, ref.line);
+  // From the other side at the same time: the same connection.
+  const auto crossed = table.insert(key4(1).reversed(), key4(1), kUdp, 2, 101);
+  EXPECT_EQ(crossed.outcome, Outcome::kThere);
+  EXPECT_EQ(crossed.ref.direction(), Direction::kReply);
+}
+
+TEST(FlowTableTest, ChangesStateForBothDirectionsAndDecisionsForOne) {
+  FlowTable table(64, 1);
+  const auto ref = add(table, key4(1));
+  const auto back = table.find(key4(1).reversed());
+  const auto step = table.update(back, [](FlowPhase phase) {
+    return FlowStep{FlowStep::Outcome::kPass, answer_step(phase, Direction::kReply)};
+  });
+  EXPECT_EQ(step.phase.state, FlowState::kUdpReplied);
+  table.set_decision(back, {42, 7, true});
+  table.set_rules_generation(ref, 9);
+  FlowView view;
+  ASSERT_TRUE(table.read(ref, view));
+  EXPECT_EQ(view.phase.state, FlowState::kUdpReplied);
+  EXPECT_EQ(view.decision.adjacency, 0u);
+  EXPECT_EQ(view.rules_generation, 9u);
+  ASSERT_TRUE(table.read(back, view));
+  EXPECT_EQ(view.decision.adjacency, 42u);
+  EXPECT_EQ(view.decision.generation, 7u);
+  EXPECT_TRUE(view.decision.routed);
+  EXPECT_EQ(view.rules_generation, 9u);
+}
+
+TEST(FlowTableTest, AReferenceEndsWithItsConnection) {
+  FlowTable table(1, 1);
+  const auto old = add(table, key4(1));
+  EXPECT_TRUE(table.remove(old));
+  EXPECT_FALSE(table.remove(old));
+  add(table, key4(2));  // in the same entry
+  FlowView view;
+  EXPECT_FALSE(table.read(old, view));
+  table.set_decision(old, {5, 5, false});
+  EXPECT_EQ(table.update(old, [](FlowPhase) { return FlowStep{}; }).outcome, FlowStep::Outcome::kBegin);
+  ASSERT_TRUE(table.read(table.find(key4(2)), view));
+  EXPECT_EQ(view.decision.adjacency, 0u);
+}
+
+TEST(FlowTableTest, FindsABurstInOrder) {
+  FlowTable table(1024, 3);
+  std::vector<FlowKey> keys;
+  for (std::uint32_t i = 0; i < 64; ++i) {
+    keys.push_back(i % 5 == 0 ? key6(static_cast<std::uint8_t>(i)) : key4(i));
+    if (i % 3 != 0) add(table, keys.back());
+  }
+  std::vector<FlowRef> found(64);
+  table.find_burst(keys, found);
+  for (std::uint32_t i = 0; i < 64; ++i) {
+    EXPECT_EQ(static_cast<bool>(found[i]), i % 3 != 0) << i;
+    EXPECT_EQ(found[i].line, table.find(keys[i]).line) << i;
+  }
+}
+
+TEST(FlowTableTest, HoldsItsCapacityAndThenRefusesBesideEstablishedOnes) {
+  constexpr std::uint32_t kCapacity = 4096;
+  FlowTable table(kCapacity, 99);
+  std::uint32_t held = 0, refused = 0;
+  for (std::uint32_t i = 0; i < kCapacity + 500; ++i) {
+    const auto outcome = table.insert(key4(i), key4(i).reversed(), kHeld, 1, i).outcome;
+    ++(outcome == Outcome::kNew ? held : refused);
+  }
+  EXPECT_LE(held, kCapacity);
+  EXPECT_GT(held, kCapacity * 98 / 100);  // a pair of slots may be full before the table is
+  std::uint32_t found = 0;
+  for (std::uint32_t i = 0; i < kCapacity + 500; ++i) {
+    found += table.find(key4(i)) ? 1 : 0;
+    EXPECT_EQ(static_cast<bool>(table.find(key4(i))), static_cast<bool>(table.find(key4(i).reversed())));
+  }
+  EXPECT_EQ(found, held);
+}
+
+TEST(FlowTableTest, NewConnectionsReplaceHalfOpenOnesSeenLongestAgo) {
+  FlowTable table(4, 5);  // one pair's worth: four pairs, four connections
+  add(table, key4(1), {FlowState::kSynSent}, 10);
+  add(table, key4(2), kHeld, 5);
+  add(table, key4(3), {FlowState::kSynSent}, 20);
+  add(table, key4(4), kHeld, 5);
+  std::uint32_t evicted = 0;
+  for (std::uint32_t i = 100; i < 200; ++i)
+    evicted += table.insert(key4(i), key4(i).reversed(), {FlowState::kSynSent}, 1, 1000 + i).evicted;
+  EXPECT_GT(evicted, 0u);
+  EXPECT_TRUE(table.find(key4(2)));
+  EXPECT_TRUE(table.find(key4(4)));
+}
+
+TEST(FlowTableTest, EvictsTheOldestOfThePair) {
+  // One pair of lines for all: eight connections fill its sixteen slots.
+  FlowTable table(8, 5);
+  std::uint32_t n = 0;
+  std::vector<FlowKey> in;
+  while (in.size() < 8 && n < 10000) {
+    const auto key = key4(n++);
+    if (table.insert(key, key.reversed(), kUdp, 1, 50 - static_cast<std::uint32_t>(in.size())).outcome ==
+        Outcome::kNew)
+      in.push_back(key);
+  }
+  ASSERT_EQ(in.size(), 8u);
+  table.touch(table.find(in.back()), 60);  // was the oldest
+  std::set<std::size_t> gone;
+  for (std::uint32_t i = 0; i < 50 && gone.empty(); ++i) {
+    add(table, key4(20000 + i), kUdp, 70);
+    for (std::size_t k = 0; k < in.size(); ++k) {
+      if (!table.find(in[k])) gone.insert(k);
+    }
+  }
+  EXPECT_FALSE(gone.contains(7));
+}
+
+TEST(FlowTableTest, ForgetsWhatIsIdleInSlices) {
+  FlowTable table(1000, 7);
+  for (std::uint32_t i = 0; i < 300; ++i) add(table, key4(i), i % 2 == 0 ? kUdp : kHeld, 100);
+  const auto none = [](const FlowKey&) { return false; };
+  EXPECT_EQ(table.age(129, 1000, none), 0u);
+  EXPECT_EQ(table.by_state()[static_cast<std::size_t>(FlowState::kUdpNew)], 150u);
+  EXPECT_EQ(table.by_state()[static_cast<std::size_t>(FlowState::kEstablished)], 150u);
+  table.touch(table.find(key4(0)), 120);
+  EXPECT_EQ(table.age(130, 100, none), 49u);  // a third of them was looked at; one had been seen
+  EXPECT_EQ(table.age(130, 1000, none), 100u);
+  EXPECT_TRUE(table.find(key4(0)));
+  EXPECT_FALSE(table.find(key4(2)));
+  EXPECT_TRUE(table.find(key4(1)));
+  EXPECT_EQ(table.age(100 + timeout_of(FlowState::kEstablished), 1000, none), 151u);
+}
+
+TEST(FlowTableTest, ForgetsWhatIsUnwanted) {
+  FlowTable table(100, 7);
+  add(table, key4(1, 7));
+  add(table, key4(1, 8));
+  EXPECT_EQ(table.age(100, 1000, [](const FlowKey& key) { return key.domain() == DomainId(8); }), 1u);
+  EXPECT_TRUE(table.find(key4(1, 7)));
+  EXPECT_FALSE(table.find(key4(1, 8)));
+}
+
+TEST(FlowTableTest, ListsFromAnIndexOn) {
+  FlowTable table(100, 7);
+  for (std::uint32_t i = 0; i < 5; ++i) add(table, key4(i));
+  table.remove(table.find(key4(1)));
+  std::vector<std::string> seen;
+  table.for_each(1, [&](std::uint32_t index, const FlowView& original, const FlowView& reply) {
+    EXPECT_GT(index, 1u);
+    EXPECT_EQ(original.key.reversed(), reply.key);
+    seen.push_back(to_string(original.key.source()));
+    return seen.size() < 2;
+  });
+  EXPECT_EQ(seen, (std::vector<std::string>{"10.0.0.2", "10.0.0.3"}));
+}
+
+TEST(FlowTableTest, TakesNoMoreThan256BytesAConnection) {
+  EXPECT_LE(FlowTable(1 << 20, 1).bytes_reserved() / (1 << 20), 161u);
+  EXPECT_LE(FlowTable((1 << 20) + 1000, 1).bytes_reserved() / (1 << 20), 256u);
+}
+
+TEST(FragmentTableTest, RemembersPortsForAWhile) {
+  FragmentTable fragments;
+  const auto datagram = key4(1);
+  std::uint32_t ports = 0;
+  EXPECT_FALSE(fragments.find(datagram, 5, 100, ports));
+  fragments.note_first(datagram, 5, 0x1234, 100);
+  ASSERT_TRUE(fragments.find(datagram, 5, 130, ports));
+  EXPECT_EQ(ports, 0x1234u);
+  EXPECT_FALSE(fragments.find(datagram, 5, 131, ports));
+  EXPECT_FALSE(fragments.find(key4(2), 5, 100, ports));
+}
+
+TEST(FragmentTableTest, TheOldestOfASetMakesRoom) {
+  FragmentTable fragments;
+  std::uint32_t ports = 0;
+  for (std::uint32_t i = 0; i < 5; ++i) fragments.note_first(key4(i), 5, i, 100 + i);
+  EXPECT_FALSE(fragments.find(key4(0), 5, 104, ports));
+  for (std::uint32_t i = 1; i < 5; ++i) EXPECT_TRUE(fragments.find(key4(i), 5, 104, ports)) << i;
+}
+
+}  // namespace
+}  // namespace podwire::engine
