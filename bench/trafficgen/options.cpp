@@ -2,18 +2,15 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
-#include <map>
 #include <sstream>
 #include <tuple>
 
-#include "bench/trafficgen/option_values.hpp"
+#include "bench/trafficgen/option_reader.hpp"
 
 namespace podwire::trafficgen {
 namespace {
 
 namespace po = boost::program_options;
-
-using Texts = std::vector<std::string>;
 
 struct Option {
   const char* name;
@@ -111,86 +108,6 @@ Result<po::variables_map> parse_words(const Texts& arguments) {
   }
 }
 
-// Reads options one after the other and keeps the first error.
-class Reader {
- public:
-  explicit Reader(const po::variables_map& map) : map_(map) {}
-
-  bool has(const char* name) const { return map_.contains(name); }
-  Texts all(const char* name) const { return has(name) ? map_[name].as<Texts>() : Texts{}; }
-
-  template <class T, class Convert>
-  void one(const char* name, T& out, Convert convert) {
-    if (failure_ || !has(name)) return;
-    const auto texts = all(name);
-    if (texts.size() != 1) return fail(name, "is given " + std::to_string(texts.size()) + " times");
-    keep(convert(texts.front()), out);
-  }
-  template <class T, class Convert>
-  void list(const char* name, std::vector<T>& out, Convert convert) {
-    if (failure_ || !has(name)) return;
-    out.clear();
-    for (const auto& text : all(name)) {
-      for (const auto& part : split(text)) {
-        if (failure_) return;
-        T value{};
-        keep(convert(part), value);
-        out.push_back(value);
-      }
-    }
-    if (out.empty()) fail(name, "is empty");
-  }
-  // An option that is given once for A and once for B.
-  template <class Convert>
-  void both(const char* name, Convert convert) {
-    if (failure_ || !has(name)) return;
-    const auto texts = all(name);
-    if (texts.size() != 2)
-      return fail(
-          name, "is given " + std::to_string(texts.size()) + " times, must be given twice, for side A and B");
-    for (unsigned i = 0; i < 2; ++i) {
-      if (const auto done = convert(texts[i], i); !done && !failure_)
-        fail(name, "is wrong: " + done.error().message);
-    }
-  }
-  void seconds(const char* name, double& out, double low) {
-    one(name, out, [&](const auto& text) { return number_of(name, text, low, 86400); });
-  }
-  template <class T>
-  void count(const char* name, T& out, std::uint64_t low, std::uint64_t high) {
-    one(name, out, [&](const auto& text) { return count_of(name, text, low, high); });
-  }
-  void text(const char* name, std::string& out) {
-    one(name, out, [](const auto& given) { return Result<std::string>(given); });
-  }
-  template <class T>
-  void choice(const char* name, T& out, const std::map<std::string, T>& choices) {
-    one(name, out, [&](const std::string& given) -> Result<T> {
-      if (const auto at = choices.find(given); at != choices.end()) return at->second;
-      std::string names;
-      for (const auto& [key, value] : choices) names += (names.empty() ? "" : ", ") + key;
-      return invalid("--" + std::string(name) + " is \"" + given.substr(0, 64) + "\", must be one of " +
-                     names);
-    });
-  }
-  Result<void> finish() const { return failure_ ? Result<void>(*failure_) : Result<void>(); }
-
- private:
-  void fail(const char* name, const std::string& what) {
-    failure_ = invalid("--" + std::string(name) + " " + what);
-  }
-  template <class From, class T>
-  void keep(const Result<From>& result, T& out) {
-    if (result)
-      out = static_cast<T>(*result);
-    else
-      failure_ = result.error();
-  }
-
-  const po::variables_map& map_;
-  std::optional<Error> failure_;
-};
-
 Result<FrameSize> frame_size(const std::string& text) {
   if (text == "imix") return FrameSize::imix();
   PODWIRE_TRY(const auto bytes, count_of("size", text, 64, kMaxSize));
@@ -211,7 +128,7 @@ Result<std::pair<std::uint16_t, std::uint16_t>> port_pair(const std::string& tex
   return std::pair(static_cast<std::uint16_t>(source), static_cast<std::uint16_t>(destination));
 }
 
-void read_traffic(Reader& r, Settings& s) {
+void read_traffic(OptionReader& r, Settings& s) {
   r.choice<Direction>(
       "direction", s.direction,
       {{"both", Direction::kBoth}, {"a-to-b", Direction::kAToB}, {"b-to-a", Direction::kBToA}});
@@ -228,7 +145,7 @@ void read_traffic(Reader& r, Settings& s) {
   std::tie(s.source_port, s.destination_port) = ports;
 }
 
-void read_method(Reader& r, Settings& s) {
+void read_method(OptionReader& r, Settings& s) {
   auto& m = s.method;
   r.seconds("trial", m.trial_seconds, 0.01);
   r.count("trials", m.trials, 1, 99);
@@ -253,7 +170,7 @@ void read_method(Reader& r, Settings& s) {
   r.count("burst", s.burst, 1, 64);
 }
 
-void read_rest(Reader& r, Settings& s) {
+void read_rest(OptionReader& r, Settings& s) {
   r.text("json", s.json);
   r.text("markdown", s.markdown);
   r.text("svg", s.svg);
@@ -271,7 +188,7 @@ void read_rest(Reader& r, Settings& s) {
   if (s.json.empty() && s.markdown.empty() && s.svg != "-") s.markdown = "-";
 }
 
-Result<void> read_sides(Reader& r, Settings& s) {
+Result<void> read_sides(OptionReader& r, Settings& s) {
   s.sides[0].mac = {{2, 0, 0, 0, 3, 1}};
   s.sides[1].mac = {{2, 0, 0, 0, 3, 2}};
   s.sides[0].address = IpAddr(Ipv4{{198, 18, 0, 1}});
@@ -337,7 +254,7 @@ Result<void> check(const Settings& s) {
 Result<CommandLine> parse_command_line(const std::vector<std::string>& arguments) {
   PODWIRE_TRY(const auto map, parse_words(arguments));
   CommandLine line;
-  Reader reader(map);
+  OptionReader reader(map);
   if (reader.has("help")) line.action = CommandLine::Action::kHelp;
   if (reader.has("version")) line.action = CommandLine::Action::kVersion;
   if (line.action != CommandLine::Action::kRun) return line;

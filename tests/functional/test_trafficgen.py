@@ -2,6 +2,7 @@
 L2 segment and routed; a switch that is not there, does not forward or dies is told."""
 import json
 import os
+import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
@@ -12,6 +13,7 @@ from support.netns import Netns
 from support.process import binary, wait_until
 from support.switch import BLUE, LAN, Switch
 
+PREFIX = f"pwt{os.getpid()}gen"
 SHORT = ["--trial=0.2", "--repeat=1", "--warm-up=0.1", "--resolution=10", "--latency-time=0.2", "--latency-at=50",
          "--max-rate=200k", "--link-time=20"]
 
@@ -26,7 +28,7 @@ def switch(directory):
 class Side:
     """A memif port whose other end the generator gets."""
 
-    def __init__(self, switch, domain, number):
+    def __init__(self, switch, domain, number, **port):
         self.switch, self.domain = switch, domain
         self.port, self.endpoint = next(switch.port_ids), next(switch.endpoint_ids)
         self.name = f"gen{number}"
@@ -37,7 +39,7 @@ class Side:
         self.socket = str(switch.engine.directory / f"{self.name}.memif")
         switch.engine.put(
             ports=[{"id": self.port, "name": self.name, "kind": "memif", "role": "pod", "domain": domain, "mac": self.mac,
-                    "mtu": 1500, "socket": self.socket}],
+                    "mtu": 1500, "socket": self.socket, **port}],
             endpoints=[{"id": self.endpoint, "name": self.name, "domain": domain, "port": self.port, "mac": self.mac,
                         "addresses": [self.ip4, self.ip6]}])
 
@@ -49,8 +51,8 @@ class Side:
 def sides(switch):
     made = []
 
-    def make(domain):
-        made.extend(Side(switch, domain, 80 + len(made)) for _ in range(2))
+    def make(domain, **port):
+        made.extend(Side(switch, domain, 80 + i, **port) for i in range(2))
         return made
     yield make
     for side in made:
@@ -58,7 +60,7 @@ def sides(switch):
 
 
 def generator(*arguments):
-    return [binary("podwire-trafficgen"), "--no-huge", "--memory=128", f"--file-prefix=pwt{os.getpid()}gen", *arguments]
+    return [binary("podwire-trafficgen"), "--no-huge", "--memory=128", f"--file-prefix={PREFIX}", *arguments]
 
 
 def run(*arguments, status=0, timeout=180):
@@ -108,15 +110,16 @@ def test_figures_of_an_l2_segment(switch, sides, directory):
     assert ElementTree.parse(files["svg"]).getroot().tag.endswith("svg")
 
 
-def test_routed_ipv6_imix_in_one_direction(switch, sides):
-    two = sides(BLUE)
-    done = run(*pair("port", (f"memif:{s.socket}" for s in two)), *pair("mac", (s.mac for s in two)),
+def test_routed_ipv6_imix_in_one_direction_with_sockets_of_its_own(switch, sides):
+    two = sides(BLUE, socket_mode="client")
+    done = run(*pair("port", (f"memif:{s.socket},role=server" for s in two)), *pair("mac", (s.mac for s in two)),
                *pair("destination-mac", [GATEWAY_MAC] * 2), *pair("address", (s.ip6 for s in two)), *SHORT,
                "--size=imix", "--direction=a-to-b", "--json=-")
     rate, = json.loads(done.stdout)["results"][0]["rates"]
     best = rate["searches"][0]["best"]
     check_directions(best, 1)
     assert best["directions"][0]["from"] == "A" and best["directions"][0]["lost"] == 0
+    assert not any(os.path.exists(s.socket) for s in two)
 
 
 def test_a_switch_that_is_not_there_is_told(directory):
@@ -160,5 +163,6 @@ def test_a_switch_that_dies_under_traffic_is_told(directory):
         if process is not None and process.poll() is None:
             process.kill()
             process.wait()
+        shutil.rmtree(f"/var/run/dpdk/{PREFIX}", ignore_errors=True)  # a process that faulted left it
         engine.close()
         machine.delete()
