@@ -92,6 +92,12 @@ Error no_memory(const char* step, std::size_t count, int error) {
                                           "); use fewer, or raise memory_mib in the engine's configuration"};
 }
 
+// rte_acl gives a context that exists to whoever asks for its name.
+std::string unused_name() {
+  static std::atomic<std::uint64_t> number{0};
+  return "podwire-" + std::to_string(number.fetch_add(1));
+}
+
 // Null when no rule is about the family.
 template <class AclRule>
 Result<rte_acl_ctx*> build(const std::vector<api::Rule>& rules, bool v4) {
@@ -100,19 +106,22 @@ Result<rte_acl_ctx*> build(const std::vector<api::Rule>& rules, bool v4) {
     if (is_about(rules[i], v4)) acl.push_back(make_rule<AclRule>(rules[i], i, v4 ? 1 : 4));
   }
   if (acl.empty()) return nullptr;
-  static std::atomic<std::uint64_t> number{0};
-  const auto name = "podwire-" + std::to_string(number.fetch_add(1));
+  const auto name = unused_name();
   const rte_acl_param parameters{name.c_str(), SOCKET_ID_ANY, sizeof(AclRule),
                                  static_cast<std::uint32_t>(acl.size())};
   rte_acl_ctx* context = rte_acl_create(&parameters);
   if (context == nullptr) return no_memory("rte_acl_create", acl.size(), rte_errno);
   const auto config = make_config(v4);
+  const char* step = "rte_acl_add_rules";
   int error = rte_acl_add_rules(context, reinterpret_cast<const rte_acl_rule*>(acl.data()),
                                 static_cast<std::uint32_t>(acl.size()));
-  if (error == 0) error = rte_acl_build(context, &config);
+  if (error == 0) {
+    step = "rte_acl_build";
+    error = rte_acl_build(context, &config);
+  }
   if (error == 0) return context;
   rte_acl_free(context);
-  return no_memory("rte_acl_build", acl.size(), -error);
+  return no_memory(step, acl.size(), -error);
 }
 
 }  // namespace
@@ -146,7 +155,9 @@ void RuleSet::classify_family(rte_acl_ctx* context, bool v4, std::span<const Flo
     data[count] = reinterpret_cast<const std::uint8_t*>(keys[i]->words);
     places[count++] = i;
   }
-  if (count == 0 || rte_acl_classify(context, data, results, count, 1) != 0) return;
+  if (count == 0) return;
+  // Fails for wrong arguments only. Then nothing passes.
+  if (rte_acl_classify(context, data, results, count, 1) != 0) std::fill_n(results, count, kDenied);
   for (std::uint32_t i = 0; i < count; ++i) allowed[places[i]] = results[i] != kDenied;
 }
 

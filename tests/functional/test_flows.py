@@ -6,6 +6,7 @@ from scapy.layers.l2 import Ether
 from scapy.layers.vxlan import VXLAN
 
 from support.engine import GATEWAY_MAC
+from support.process import wait_until
 from support.rpc import RpcError
 from support.switch import BLUE, LOCAL_VTEP_MAC, PEER, VTEP_MAC, Switch
 
@@ -26,8 +27,7 @@ def stateful(switch):
     switch.engine.put(domains=[switch.domain])
     wait_for_no_flows(switch)
     program(switch)
-    with switch.ledger():
-        yield
+    yield
     switch.quiet()
 
 
@@ -41,7 +41,6 @@ def flows(switch):
 
 def wait_for_no_flows(switch):
     """The engine forgets connections of stateless domains on its next way through the table."""
-    from support.process import wait_until
     wait_until(lambda: flows(switch)["entries"] == 0, 60, "connections of a stateless domain are still there")
 
 
@@ -115,7 +114,7 @@ def test_connections_through_the_tunnel(switch):
     a.wire.send(Ether(src=a.mac, dst=GATEWAY_MAC) / IP(src=a.ip4, dst="10.244.77.5") / UDP(sport=7, dport=8))
     switch.expect_vxlan(lambda p: p[VXLAN][IP].dst == "10.244.77.5")
     answer = (Ether(src=VTEP_MAC[PEER], dst=LOCAL_VTEP_MAC) / IP(src="10.244.77.5", dst=a.ip4) / UDP(sport=8, dport=7))
-    switch.wire.send(switch.from_peer(answer) if hasattr(switch, "from_peer") else switch.vxlan(answer))
+    switch.wire.send(switch.encap(answer))
     a.wire.expect(lambda p: UDP in p and p[UDP].sport == 8)
     switch.engine.delete(routes=[900])
 
