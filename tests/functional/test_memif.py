@@ -114,7 +114,7 @@ def test_status_says_who_is_connected_and_how(switch, pod):
     assert device["rings_in"][0]["ring_size"] == 512 and [device["rings_out"][0][k] for k in ("ring_size", "mode")] == [512, "polling"]
     stats = switch.engine.port_stats("shown")
     for rings, way in (("rings_in", "received"), ("rings_out", "sent")):
-        assert device[rings][0]["packets"] >= 8 and device[rings][0]["refused"] == 0
+        assert device[rings][0]["packets"] >= 4 and device[rings][0]["refused"] == 0
         assert device[rings][0]["packets"] <= stats[f"{way}_packets"]
     assert device["buffer_size"] == 4096
     assert device["region_bytes"] >= 2 * 512 * 4096 and device["sealed"]
