@@ -14,14 +14,14 @@
 #   --flows N        only this number of flows (1, 1000, 10000, 100000); 1000000 where memory suffices
 #   --system NAME    only this: podwire, podwire-baseline (compiled as packages are; not with --quick), testpmd, ovs-dpdk
 #   --repeat N       windows of each system, of which the median counts (9; 5 with --quick)
-#   --seconds S      length of a window (0.5; 0.3 with --quick)
+#   --seconds S      length of a window (0.5; 0.3 with --quick); the kernel disturbs those of a second and more
 #   --march ARCH     what Podwire is compiled for (native)
 #   --json -         one line a figure, then one line a ratio, on standard output instead of the table
 #   --stages         tells where Podwire's cycles went, stage by stage
 #   --results DIR    where the JSON file, the table and the charts go (bench/results)
 #   --without-hugepages  on 4 KiB pages, and therefore without OVS-DPDK
 #
-# The switch under test has CPU 1 to itself in real time, everything else CPU 0. PODWIRE_BUILD_DIR names a build to
+# The switch under test has the last CPU to itself in real time, everything else the first. PODWIRE_BUILD_DIR names a build to
 # measure instead of the one that is made in build-bench (build-bench-ARCH for another --march), and
 # PODWIRE_BASELINE_DIR then one for podwire-baseline.
 set -euo pipefail
