@@ -51,7 +51,7 @@ def turn():
 
 
 class RealTime:
-    """`with` it these threads are preempted by nothing, but for `at_most` seconds: what of the kernel waits for that CPU
+    """With it these threads are preempted by nothing, for `at_most` seconds: what of the kernel waits for that CPU
     meanwhile may be what the measurement waits for. Inside turn() only.
 
     The kernel itself takes real-time threads their CPU after about a second, so windows should be shorter.
