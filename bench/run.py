@@ -1,7 +1,6 @@
 """What bench/run.sh runs; its --help describes it. Root; Debian's python3."""
 import argparse
 import json
-import os
 import pathlib
 import signal
 import sys
@@ -68,7 +67,7 @@ def measure(options, emit):
 
 def main():
     options = parse()
-    if os.cpu_count() < 2:
+    if not machine.ENOUGH_CPUS:
         sys.exit("bench/run.sh: two CPUs are needed, one for the switch and one for everything else")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))

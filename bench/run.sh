@@ -7,21 +7,21 @@
 #
 #   --quick          p2p, route, encap, decap with 64 B, 1 and 10,000 flows, short windows: below 3 minutes
 #   --scenario NAME  only this; p2p, route, encap, encap-many, encap-100k, decap,
-#                    encap-stateful, decap-stateful, encap-stateful-1-rule, decap-stateful-1-rule, small-bursts-16,
-#                    small-bursts-4, churn, memif, vhost.
+#                    encap-stateful, decap-stateful, encap-stateful-1-rule, decap-stateful-1-rule, new-flows,
+#                    small-bursts-16, small-bursts-4, churn, memif, vhost.
 #                    Options that name something may be given several times.
 #   --size SIZE      only this: 64, 1400 (bytes without FCS) or imix
 #   --flows N        only this number of flows (1, 1000, 10000, 100000); 1000000 where memory suffices
 #   --system NAME    only this: podwire, podwire-baseline (compiled as packages are; not with --quick), testpmd, ovs-dpdk
 #   --repeat N       windows of each system, of which the median counts (9; 5 with --quick)
-#   --seconds S      length of a window (0.5; 0.3 with --quick)
+#   --seconds S      length of a window (0.5; 0.3 with --quick); the kernel disturbs those of a second and more
 #   --march ARCH     what Podwire is compiled for (native)
 #   --json -         one line a figure, then one line a ratio, on standard output instead of the table
 #   --stages         tells where Podwire's cycles went, stage by stage
 #   --results DIR    where the JSON file, the table and the charts go (bench/results)
 #   --without-hugepages  on 4 KiB pages, and therefore without OVS-DPDK
 #
-# The switch under test has CPU 1 to itself in real time, everything else CPU 0. PODWIRE_BUILD_DIR names a build to
+# The switch under test has the last CPU to itself in real time, everything else the first. PODWIRE_BUILD_DIR names a build to
 # measure instead of the one that is made in build-bench (build-bench-ARCH for another --march), and
 # PODWIRE_BASELINE_DIR then one for podwire-baseline.
 set -euo pipefail

@@ -6,16 +6,15 @@ import pathlib
 import platform
 import subprocess
 import sys
+import threading
+import time
 
-SWITCH_CPU, OTHER_CPU = 1, 0
+_CPUS = sorted(os.sched_getaffinity(0))
+ENOUGH_CPUS = len(_CPUS) >= 2
+OTHER_CPU, SWITCH_CPU = _CPUS[0], _CPUS[-1]
 _PRIORITY = 50
-_THROTTLE = pathlib.Path("/proc/sys/kernel/sched_rt_runtime_us")
-# What the throttle was before a run that did not live to put it back.
-_THROTTLE_BEFORE = pathlib.Path("/run/podwire-bench.rt_runtime_us")
 _LOCK = "/run/lock/podwire-bench.lock"
 _HUGEPAGES = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
-
-
 # A real-time thread must not outlive who would have ended it.
 DIES_WITH_US = ["setpriv", "--pdeathsig", "KILL"]
 
@@ -48,42 +47,53 @@ def turn():
             yield
         finally:
             os.sched_setaffinity(0, before)
+    time.sleep(0.02)  # who waits gets it, not who had it
 
 
-def _restore_throttle():
-    if _THROTTLE_BEFORE.exists():
-        _THROTTLE.write_text(_THROTTLE_BEFORE.read_text())
-        _THROTTLE_BEFORE.unlink()
+class RealTime:
+    """With it these threads are preempted by nothing, for `at_most` seconds: what of the kernel waits for that CPU
+    meanwhile may be what the measurement waits for. Inside turn() only.
 
+    The kernel itself takes real-time threads their CPU after about a second, so windows should be shorter.
+    """
 
-_told = False
+    _told = False
 
+    def __init__(self, threads, at_most):
+        self.threads, self.changed = threads, []
+        self.cut_short = False
+        self._watchdog = threading.Timer(at_most, self._cut)
 
-@contextlib.contextmanager
-def real_time(threads):
-    """These threads are preempted by nothing. Where that is not allowed, they run as they are. Inside turn() only."""
-    global _told
-    _restore_throttle()
-    changed = []
-    try:
+    def __enter__(self):
         try:
-            before = _THROTTLE.read_text()
-            _THROTTLE_BEFORE.write_text(before)
-            _THROTTLE.write_text("-1")
-            for thread in threads:
+            for thread in self.threads:
                 os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(_PRIORITY))
-                changed.append(thread)
-        except OSError as error:
-            if not _told:
+                self.changed.append(thread)
+        except PermissionError as error:
+            if not RealTime._told:
                 say(f"polling threads are not real-time here, expect noise: {error}")
-            _told = True
-        yield
-    finally:
-        for thread in changed:
+            RealTime._told = True
+        self._watchdog.daemon = True
+        self._watchdog.start()
+        return self
+
+    @property
+    def allowed(self):
+        return len(self.changed) == len(self.threads)
+
+    def _lower(self):
+        for thread in self.changed:
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
-        with contextlib.suppress(OSError):
-            _restore_throttle()
+
+    def _cut(self):
+        self.cut_short = True
+        self._lower()
+
+    def __exit__(self, *_):
+        self._watchdog.cancel()
+        self._watchdog.join()
+        self._lower()
 
 
 def run_time(pid, thread):

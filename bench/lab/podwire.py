@@ -7,7 +7,7 @@ from support.process import wait_until
 from support.rpc import RpcError
 
 DOMAIN = 2
-SOURCE, SINK, UPLINK = 1, 2, 3  # port ids
+SOURCE, SINK, UPLINK, ANSWERS = 1, 2, 3, 4  # port ids
 LOCAL_VTEP, FIRST_PEER = 1, 2
 SPARE_MBUFS = 16384
 _MBUF_BYTES = 2432
@@ -60,6 +60,10 @@ def _underlay(port):
     return {"id": 1, "domain": 1, "prefix": "192.168.100.0/24", "next_hops": [{"port": port}]}
 
 
+def _remote():
+    return {"id": 2, "domain": DOMAIN, "prefix": "10.244.2.0/24", "next_hops": [{"vtep": FIRST_PEER}]}
+
+
 def p2p(cell, directory):
     receiver = {"id": 2, "name": "receiver", "domain": DOMAIN, "port": SINK, "mac": traffic.GATEWAY_MAC,
                 "addresses": ["10.244.1.3"]}
@@ -72,16 +76,15 @@ def route(cell, directory):
                                            for i in range(traffic.REMOTE_PODS)]}
 
 
-def _tunnel(cell, directory, peers, endpoints=(), routes=(), answers=(), **domain):
-    played = traffic.underlay_answers(directory / "underlay.pcap", traffic.VTEP_MAC, peers, *answers)
+def _tunnel(cell, directory, peers, endpoints=(), routes=(), **domain):
+    played = traffic.underlay_answers(directory / "underlay.pcap", traffic.VTEP_MAC, peers)
     uplink = _port(UPLINK, "uplink", f"net_pcap1,rx_pcap={played}", "uplink", mtu=1600)
     return {"ports": [_source(cell.pcap), uplink], "domains": [_domain("l3", **domain)], "vteps": vteps(peers),
             "endpoints": [_pod(SOURCE), *endpoints], "routes": [_underlay(UPLINK), *routes]}
 
 
 def encap(cell, directory, peers=1, endpoints=(), **more):
-    return _tunnel(cell, directory, peers, endpoints, [{"id": 2, "domain": DOMAIN, "prefix": "10.244.2.0/24",
-                                                        "next_hops": [{"vtep": FIRST_PEER}]}], **more)
+    return _tunnel(cell, directory, peers, endpoints, [_remote()], **more)
 
 
 def encap_many(cell, directory):
@@ -96,7 +99,10 @@ def encap_100k(cell, directory):
 
 def decap(cell, directory, sink=None, **domain):
     return {"ports": [_source(cell.pcap, "uplink"), sink or _sink()], "domains": [_domain("l3", **domain)],
-            "vteps": vteps(1), "endpoints": [_pod(SINK)], "routes": [_underlay(SOURCE)]}
+            "vteps": vteps(1), "endpoints": [_pod(SINK)], "routes": [_underlay(SOURCE), _remote()]}
+
+
+_SERVED = {"destination": "10.244.2.0/24", "destination_ports": [5201, 5201]}
 
 
 def _stateful(rules, allowed):
@@ -108,16 +114,22 @@ def _stateful(rules, allowed):
 
 def encap_stateful(rules):
     def program(cell, directory):
-        # The peers' answers come in by the uplink once, so that every connection is established.
-        return encap(cell, directory, answers=[traffic.pcap("vxlan", cell.size, cell.flows)],
-                     **_stateful(rules, {"destination": "10.244.2.0/24", "destination_ports": [5201, 5201]}))
+        # The peer's answers come in by an uplink of their own, so that every connection is established.
+        answers = traffic.pcap("vxlan", cell.size, cell.flows)
+        return encap(cell, directory, **_stateful(rules, _SERVED)) | {
+            "answers": _port(ANSWERS, "answers", f"net_pcap2,rx_pcap={answers}", "uplink")}
     return program
+
+
+def encap_new(cell, directory):
+    return encap(cell, directory, **_stateful(1, _SERVED))
 
 
 def decap_stateful(rules):
     def program(cell, directory):
-        # The pod answers once.
-        sink = _port(SINK, "sink", f"net_pcap1,rx_pcap={traffic.pcap('plain', cell.size, cell.flows)}")
+        # The pod answers; twice, because the first may come before there is anybody to take them.
+        played = traffic.join(directory / "pod.pcap", [traffic.pcap("plain", cell.size, cell.flows)] * 2)
+        sink = _port(SINK, "sink", f"net_pcap1,rx_pcap={played}")
         return decap(cell, directory, sink,
                      **_stateful(rules, {"source": "10.244.2.0/24", "source_ports": [5201, 5201]}))
     return program
@@ -147,11 +159,10 @@ class Podwire(System):
         try:
             program, self.peers = self.programs[cell.scenario]
             self.objects = program(cell, directory)
-            self.put()
+            self.answers = self.objects.pop("answers", None)
             self.pids = [self.engine.pid]
             self.threads = [machine.worker_thread(self.engine.pid)]
-            self.ready()
-            self.answered()
+            self.put()
         except RpcError as error:
             self.engine.close()
             raise Unmeasurable(f"this engine refuses it: {error}") from error
@@ -160,47 +171,60 @@ class Podwire(System):
             raise
 
     def put(self):
-        endpoints = self.objects["endpoints"]
-        first = dict(self.objects, endpoints=endpoints[:_OBJECTS_A_MESSAGE])
-        chunks = [first] + [{"endpoints": endpoints[i:i + _OBJECTS_A_MESSAGE]}
-                            for i in range(_OBJECTS_A_MESSAGE, len(endpoints), _OBJECTS_A_MESSAGE)]
-        self.engine.replace(*chunks)
+        """Everything; what needs the underlay begins to flow when its peers are resolved, or the events of packets that
+        wait for them would drown the answers."""
+        ports, endpoints = self.objects["ports"], self.objects["endpoints"]
+        late = {"ports": [], "endpoints": []}
+        if self.peers:
+            late = {"ports": [port for port in ports if port["id"] == SOURCE],
+                    "endpoints": [endpoint for endpoint in endpoints if endpoint.get("port") == SOURCE]}
+        endpoints = [endpoint for endpoint in endpoints if endpoint not in late["endpoints"]]
+        first = dict(self.objects, ports=[port for port in ports if port not in late["ports"]],
+                     endpoints=endpoints[:_OBJECTS_A_MESSAGE])
+        self.engine.replace(first, *({"endpoints": endpoints[i:i + _OBJECTS_A_MESSAGE]}
+                                     for i in range(_OBJECTS_A_MESSAGE, len(endpoints), _OBJECTS_A_MESSAGE)))
         self.resolved = time.monotonic()
+        if self.peers:
+            wait_until(lambda: sum(bool(n["mac"]) for n in self.engine.call("neighbors")["neighbors"]) == self.peers,
+                       10, "the underlay's peers resolved")
+            self.engine.put(**late)
+        self.establish()
 
     def ready(self):
-        if self.peers == 0:
-            return
-        if time.monotonic() - self.resolved > _RESOLVED_FOR:
+        if self.peers and time.monotonic() - self.resolved > _RESOLVED_FOR:
             # The uplink plays its answers once more.
-            uplink = next(port for port in self.objects["ports"] if port["id"] == UPLINK)
-            routes = [route for route in self.objects["routes"] if route["domain"] == 1]
-            self.engine.delete(ports=[UPLINK], routes=[route["id"] for route in routes])
-            self.engine.put(ports=[uplink], routes=routes)
-            self.resolved = time.monotonic()
-            self.answered()
-        wait_until(lambda: sum(n["state"] == "reachable" for n in self.engine.call("neighbors")["neighbors"]) ==
-                   self.peers, 10, "the underlay's peers resolved")
+            self.engine.replace({})
+            self.put()
 
-    def answered(self):
-        """Where connections are tracked: waits until the answers have come in that establish them."""
+    def establish(self):
+        """Where connections are tracked: until the answers have come in that establish them."""
         if "stateful" not in self.objects["domains"][0]:
             return
+        answers = self.answers or next(port for port in self.objects["ports"] if port["id"] == SINK)
 
         def played():
-            before = self.engine.port_stats(name)["received_packets"]
+            before = self.engine.port_stats(answers["name"])["received_packets"]
             time.sleep(0.1)
-            return before > 0 and self.engine.port_stats(name)["received_packets"] == before
-        name = next(port["name"] for port in self.objects["ports"] if "net_pcap1" in port["devargs"])
+            return before > 0 and self.engine.port_stats(answers["name"])["received_packets"] == before
+
+        if self.answers:
+            self.engine.put(ports=[self.answers])
         wait_until(played, 30, "the answers came in")
+        if self.answers:
+            self.engine.delete(ports=[self.answers["id"]])
 
     def sample(self):
         stats = self.engine.call("stats")
         return time.monotonic(), stats
 
     def observe(self, seconds):
-        began, before = self.sample()
+        before = self.sample()
         time.sleep(seconds)
-        ended, after = self.sample()
+        return self.window(before, self.sample())
+
+    def window(self, first, last):
+        """What was done between two samples."""
+        (began, before), (ended, after) = first, last
         stages = {}
         for old, new in zip(before["stages"], after["stages"]):
             stages[new["name"]] = {key: new[key] - old[key] for key in ("packets", "bursts", "dropped", "cycles")}

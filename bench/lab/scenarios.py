@@ -2,7 +2,7 @@
 import dataclasses
 import pathlib
 
-from lab import churn, ovs, podwire, shared_memory, testpmd, traffic
+from lab import churn, new_flows, ovs, podwire, shared_memory, testpmd, traffic
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,7 @@ SCENARIOS = {s.name: s for s in (
     Scenario("encap-stateful-1-rule", "encap of established connections, one rule", sizes=("64",)),
     Scenario("decap-stateful", "decap of established connections, 1,000 rules", "vxlan"),
     Scenario("decap-stateful-1-rule", "decap of established connections, one rule", "vxlan", ("64",)),
+    Scenario("new-flows", "encap, every packet a new connection", sizes=("64",), flows=(1_000_000,)),
     Scenario("small-bursts-16", "encap, 16 packets at a time", sizes=("64",), burst=16),
     Scenario("small-bursts-4", "encap, 4 packets at a time", sizes=("64",), burst=4),
     Scenario("churn", "encap while 1,000 remote endpoints a second change", sizes=("64",), flows=(10_000,)),
@@ -63,7 +64,8 @@ def _setups(system):
         return dict.fromkeys((name for name, s in SCENARIOS.items() if s.frames and name != "churn"), testpmd.TestpmdIo)
     if system == "ovs-dpdk":
         return dict.fromkeys(ovs.SETUPS, ovs.OvsDpdk)
-    return dict.fromkeys(podwire.PROGRAMS, podwire.Podwire) | {"churn": churn.Churn}
+    return dict.fromkeys(podwire.PROGRAMS, podwire.Podwire) | {"churn": churn.Churn,
+                                                               "new-flows": new_flows.NewFlows}
 
 
 def takes(system, scenario):

@@ -154,13 +154,17 @@ def forget_large():
             path.unlink(missing_ok=True)
 
 
-def underlay_answers(path, to, peers, *more):
-    """What peers answer when the MAC `to` asks for them, and then the frames of the pcaps `more`: for a port that plays
-    it once."""
-    answers = (bytes(Ether(src=peer_mac(i), dst=to) / ARP(op=2, hwsrc=peer_mac(i), psrc=peer_ip(i), hwdst=to,
-                                                          pdst=VTEP_IP)) for i in range(peers))
-    write_pcap(path, answers)
+def underlay_answers(path, to, peers):
+    """What peers answer when the MAC `to` asks for them: for a port that plays it once."""
+    write_pcap(path, (bytes(Ether(src=peer_mac(i), dst=to) / ARP(op=2, hwsrc=peer_mac(i), psrc=peer_ip(i), hwdst=to,
+                                                                pdst=VTEP_IP)) for i in range(peers)))
+    return path
+
+
+def join(path, pcaps):
+    """One file of several."""
+    write_pcap(path, ())
     with open(path, "ab") as out:
-        for one in more:
+        for one in pcaps:
             out.write(one.read_bytes()[_PCAP_HEADER:])
     return path
