@@ -67,7 +67,7 @@ TEST(StageNames, BeginWithReceiveAndEndWithTransmit) {
   const auto names = stage_names();
   EXPECT_EQ(names.front(), "receive");
   EXPECT_EQ(names.back(), "transmit");
-  EXPECT_EQ(names.size(), Pipeline::kCount + 2);
+  EXPECT_EQ(names.size(), Pipeline::kCount + 3);
   EXPECT_EQ(names[Pipeline::kStageCounterBase + kResumeStage], "encap");
 }
 
