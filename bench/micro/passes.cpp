@@ -11,7 +11,7 @@
 namespace podwire::engine::bench {
 namespace {
 
-constexpr unsigned kWarmPackets = 512, kColdPackets = 262'144;
+constexpr unsigned kColdPackets = 262'144;
 
 // Stages First.. of the pipeline, Count of them, as a pipeline of its own.
 template <class... Stages>
