@@ -57,7 +57,7 @@ void hash_of_dpdk(benchmark::State& state) {
 void own_flow_hash(benchmark::State& state, Traffic traffic) {
   auto& node = BenchNode::get();
   static Burst burst;
-  node.receive(node.frames(traffic), 0, kBurstMax, kBurstMax, burst);
+  node.receive(node.frames(traffic), 0, kBurstMax, kBurstMax, false, burst);
   ParseStage::run(node.context(), burst);
   repeat(state, "cycles_per_hash", kBurstMax,
          [&](std::uint64_t i) { return compute_flow_hash(burst.mbufs[i], burst.meta[i]); });

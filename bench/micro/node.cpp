@@ -53,6 +53,13 @@ constexpr const char* kNode = R"({
   std::exit(1);
 }
 
+rte_mempool* make_pool(const char* name, unsigned packets) {
+  auto* pool = rte_pktmbuf_pool_create(name, packets, kBurstMax, kMbufPrivateBytes,
+                                       RTE_PKTMBUF_HEADROOM + kFrameRoom, SOCKET_ID_ANY);
+  if (pool == nullptr) fail("no memory for " + std::to_string(packets) + " packets");
+  return pool;
+}
+
 // Says what it was opened as; packets never come to it.
 class SilentPort final : public Port {
  public:
@@ -215,9 +222,7 @@ BenchNode& BenchNode::get() {
 }
 
 BenchNode::BenchNode()
-    : pool_(rte_pktmbuf_pool_create("micro", kPoolPackets, 256, kMbufPrivateBytes,
-                                    RTE_PKTMBUF_HEADROOM + kFrameRoom, SOCKET_ID_ANY)) {
-  if (pool_ == nullptr) fail("no memory for packets");
+    : pool_(make_pool("micro", kPoolPackets)), warm_pool_(make_pool("warm", kWarmPoolPackets)) {
   kept_.mbufs.reserve(kPoolPackets);
   ctx_.counters = &counters_.worker(0);
   ctx_.pool = pool_;
@@ -288,8 +293,9 @@ const FrameSet& BenchNode::frames(Traffic traffic) {
 }
 
 void BenchNode::receive(const FrameSet& frames, std::size_t first, std::size_t flows, unsigned count,
-                        Burst& burst) {
-  if (rte_pktmbuf_alloc_bulk(pool_, burst.mbufs.data(), count) != 0) fail("out of packets");
+                        bool cold, Burst& burst) {
+  if (rte_pktmbuf_alloc_bulk(cold ? pool_ : warm_pool_, burst.mbufs.data(), count) != 0)
+    fail("out of packets");
   const auto* port = ctx_.tables->port(frames.ingress);
   PacketMeta meta;
   meta.ingress = frames.ingress;

@@ -15,6 +15,8 @@ namespace podwire::engine::bench {
 
 inline constexpr unsigned kRemoteEndpoints = 100'000, kRemoteVteps = 16, kMaxFlows = 100'000;
 inline constexpr unsigned kPoolPackets = 300'000;  // with those that sit in the pool's cache
+// A pool hands out what was given back longest ago: so few that all of them stay in the second-level cache.
+inline constexpr unsigned kWarmPoolPackets = 1023;
 inline constexpr std::uint16_t kFrameRoom = 256;
 
 // Ways through the pipeline. Frames are of 60 bytes (64 on the wire), inner ones too, if not said otherwise.
@@ -52,13 +54,14 @@ class BenchNode final : private EventSink, private Injector {
   static BenchNode& get();  // made at first use, after EAL's start
 
   const FrameSet& frames(Traffic traffic);
-  // Fresh packets of flows first.. in `burst`, as a worker receives them; `flows` of them take turns.
-  void receive(const FrameSet& frames, std::size_t first, std::size_t flows, unsigned count, Burst& burst);
+  // Fresh packets of flows first.. in `burst`, as a worker receives them; `flows` of them take turns. `cold`:
+  // of the large pool.
+  void receive(const FrameSet& frames, std::size_t first, std::size_t flows, unsigned count, bool cold,
+               Burst& burst);
   Context& context() { return ctx_; }
   const WorkerCounters& counters() { return counters_.worker(0); }
   WorkerCounters& own_counters() { return counters_.worker(0); }
   Kept& kept() { return kept_; }
-  rte_mempool* pool() { return pool_; }
   Publisher& publisher() { return publisher_; }
   // Moves remote endpoint `index` to another VTEP and back: what a patch of one endpoint costs.
   void move_endpoint(unsigned index);
@@ -69,7 +72,7 @@ class BenchNode final : private EventSink, private Injector {
   bool inject(rte_mbuf* mbuf, const PacketMeta& meta) override;
   void resolve_vteps();
 
-  rte_mempool* pool_;
+  rte_mempool *pool_, *warm_pool_;
   CounterSet counters_{1};
   Publisher publisher_{1};
   Context ctx_;

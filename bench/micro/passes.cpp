@@ -1,5 +1,6 @@
 #include "bench/micro/passes.hpp"
 
+#include <rte_atomic.h>
 #include <rte_cycles.h>
 
 #include <algorithm>
@@ -10,7 +11,7 @@
 namespace podwire::engine::bench {
 namespace {
 
-constexpr unsigned kWarmPackets = 1024, kColdPackets = 262'144;
+constexpr unsigned kColdPackets = 262'144;
 
 // Stages First.. of the pipeline, Count of them, as a pipeline of its own.
 template <class... Stages>
@@ -41,6 +42,18 @@ class Queue final : public EgressSink {
     std::copy_n(mbufs_.begin() + static_cast<std::ptrdiff_t>(at), burst.count, burst.mbufs.begin());
     std::copy_n(metas_.begin() + static_cast<std::ptrdiff_t>(at), burst.count, burst.meta.begin());
     at += burst.count;
+  }
+  // Reads what stages look at of the burst at `at`, the room for an outer header included.
+  void touch(std::size_t number, std::size_t at) const {
+    unsigned sum = 0;
+    for (std::size_t i = at; i < at + counts_[number]; ++i) {
+      const auto* mbuf = reinterpret_cast<const volatile std::uint8_t*>(mbufs_[i]);
+      const auto* data = rte_pktmbuf_mtod(mbufs_[i], const volatile std::uint8_t*);
+      sum += mbuf[0] + mbuf[RTE_CACHE_LINE_SIZE];
+      for (int line = -1; line < 2; ++line) sum += data[line * RTE_CACHE_LINE_SIZE];
+    }
+    const volatile unsigned sink = sum;
+    static_cast<void>(sink);
   }
   void clear() {
     mbufs_.clear();
@@ -99,26 +112,13 @@ void prepare(BenchNode& node, const Load& load, Queue& queue) {
   const unsigned packets = load.cold ? kColdPackets : kWarmPackets;
   static Burst burst;
   for (unsigned done = 0; done < packets; done += load.burst) {
-    node.receive(frames, next_flow, flows, load.burst, burst);
+    node.receive(frames, next_flow, flows, load.burst, load.cold, burst);
     next_flow = (next_flow + load.burst) % flows;
     if constexpr (Stages == 0)
       queue.take(burst);
     else
       Slice<0, Stages>::run(ctx, burst);
   }
-}
-
-// What stages look at of a packet, the room for an outer header included.
-void touch(const Burst& burst) {
-  unsigned sum = 0;
-  for (unsigned i = 0; i < burst.count; ++i) {
-    const auto* mbuf = reinterpret_cast<const volatile std::uint8_t*>(burst.mbufs[i]);
-    const auto* data = rte_pktmbuf_mtod(burst.mbufs[i], const volatile std::uint8_t*);
-    sum += mbuf[0] + mbuf[RTE_CACHE_LINE_SIZE];
-    for (int line = -1; line < 2; ++line) sum += data[line * RTE_CACHE_LINE_SIZE];
-  }
-  const volatile unsigned sink = sum;
-  static_cast<void>(sink);
 }
 
 // Hands every burst to `work`, timed one by one.
@@ -128,9 +128,10 @@ Spent measure(const Queue& queue, bool cold, Work work) {
   static Burst burst;
   std::size_t at = 0;
   for (std::size_t i = 0; i < queue.bursts(); ++i) {
+    if (!cold) queue.touch(i, at);
     queue.get(i, at, burst);
     spent.packets += burst.count;
-    if (!cold) touch(burst);
+    rte_mb();  // nothing of it is under way any more
     const auto begin = rte_rdtsc();
     work(burst);
     const auto took = rte_rdtsc() - begin;

@@ -11,6 +11,8 @@
 
 namespace podwire::engine::bench {
 
+inline constexpr unsigned kWarmPackets = 512;  // of a warm pass
+
 struct Load {
   Traffic traffic = Traffic::kLocal;
   unsigned burst = kBurstMax;

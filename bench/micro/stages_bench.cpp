@@ -67,6 +67,7 @@ void run_case(benchmark::State& state, const Case& one) {
   const auto load = load_of(state, one.traffic);
   const auto hz = static_cast<double>(rte_get_tsc_hz());
   Passes passes;
+  for (unsigned flow = 0; !load.cold && flow < load.flows; flow += kWarmPackets) run_stage(one.stage, load);
   for ([[maybe_unused]] auto _ : state) {
     const auto spent = run_stage(one.stage, load);
     state.SetIterationTime(static_cast<double>(spent.cycles) / hz);
@@ -79,6 +80,10 @@ void run_whole(benchmark::State& state, Traffic traffic) {
   const auto load = load_of(state, traffic);
   const auto hz = static_cast<double>(rte_get_tsc_hz());
   Passes passes;
+  for (unsigned flow = 0; !load.cold && flow < load.flows; flow += kWarmPackets) {
+    std::array<Spent, Pipeline::kCount> ignored{};
+    run_pipeline(load, ignored);
+  }
   for ([[maybe_unused]] auto _ : state) {
     std::array<Spent, Pipeline::kCount> by_stage{};
     auto spent = run_pipeline(load, by_stage);
