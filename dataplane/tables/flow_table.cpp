@@ -353,11 +353,10 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
   const auto has_slots = [&] {
     if (!free_slot(hashes[0]) && !make_room(hashes[0])) return false;
     if (!both) return true;
-    auto& word = slot_line(hashes[1], 0);
     // In one pair, the two need two slots.
     const bool same = pair_of(hashes[0]) == pair_of(hashes[1]);
     std::size_t free = 0;
-    for (const auto* slots : {&word, &slot_line(hashes[1], 1)}) {
+    for (const auto* slots : {&slot_line(hashes[1], 0), &slot_line(hashes[1], 1)}) {
       for (const auto& line : slots->lines) free += line.load(kRelaxed) == 0 ? 1 : 0;
     }
     return free >= (same ? 2u : 1u) || make_room(hashes[1]);

@@ -177,20 +177,21 @@ constexpr const char* kEndpoint = R"({"id":9,"name":"pod/eth0","domain":2,"port"
     "dhcp":true,"hostname":"vm-1"})";
 
 TEST(DomainRules, RoundTripAndNameWhatIsWrong) {
-  constexpr const char* kStateful = R"({"id": 5, "name": "d", "vni": 1, "gateway_mac": "02:00:00:00:00:01",
+  constexpr const char* kRuled = R"({"id": 5, "name": "d", "vni": 1, "gateway_mac": "02:00:00:00:00:01",
       "stateful": true, "strict_tcp": true,
       "rules": [{"action": "allow"},
                 {"action": "deny", "protocol": "tcp", "source": "10.0.0.0/8", "destination": "10.1.0.0/16",
                  "source_ports": [1, 2], "destination_ports": [80, 80]},
                 {"action": "deny", "protocol": "icmpv6", "destination": "fd00::/8"}]})";
-  expect_round_trip<Domain>(kStateful);
+  expect_round_trip<Domain>(kRuled);
   expect_refusals<Domain>(
-      kStateful, "domains[0]",
+      kRuled, "domains[0]",
       {{R"({"stateful": false})", "domains[0]: strict_tcp and rules are for stateful domains"},
        {R"({"rules": [{}]})", "domains[0].rules[0].action is missing"},
        {R"({"rules": [{"action": "reject"}]})", "domains[0].rules[0].action"},
        {R"({"rules": [{"action": "deny", "protocol": "gre"}]})", "domains[0].rules[0].protocol"},
-       {R"({"rules": [{"action": "deny", "source": "10.0.0.1/8"}]})", "domains[0].rules[0].source is 10.0.0.1/8"},
+       {R"({"rules": [{"action": "deny", "source": "10.0.0.1/8"}]})",
+        "domains[0].rules[0].source is 10.0.0.1/8"},
        {R"({"rules": [{"action": "deny", "source": "10.0.0.0/8", "destination": "fd00::/8"}]})",
         "domains[0].rules[0]: source and destination are of different families"},
        {R"({"rules": [{"action": "deny", "destination_ports": [80, 80]}]})",
@@ -199,7 +200,7 @@ TEST(DomainRules, RoundTripAndNameWhatIsWrong) {
         "domains[0].rules[0].source_ports must be two ports"},
        {R"({"rules": [{"action": "deny", "protocol": "tcp", "source_ports": [1]}]})",
         "domains[0].rules[0].source_ports must be two ports"}});
-  Json many = *parse_json(kStateful, "test");
+  Json many = *parse_json(kRuled, "test");
   many["rules"] = Json::array();
   for (std::size_t i = 0; i <= kMaxRules; ++i) many["rules"].push_back({{"action", "allow"}});
   Domain out;
