@@ -109,6 +109,8 @@ Result<std::vector<std::string>> arguments_for(const Settings& settings, const T
 Result<std::unique_ptr<Eal>> Eal::start(const Settings& settings, const Tell& tell) {
   if (::geteuid() != 0)
     return Error{ErrorCode::kDenied, "DPDK's devices and memory need root: run it with sudo"};
+  if (settings.realtime && !Realtime(true).applied())
+    return errno_error("--realtime: SCHED_FIFO is refused; run it with CAP_SYS_NICE, or without that option");
   // EAL keeps pointers into its arguments and moves them about.
   static std::vector<std::string> arguments;
   PODWIRE_TRY(arguments, arguments_for(settings, tell));

@@ -31,6 +31,7 @@ class Realtime {
   Realtime(const Realtime&) = delete;
   Realtime& operator=(const Realtime&) = delete;
   ~Realtime();
+  bool applied() const noexcept { return applied_; }
 
  private:
   bool applied_ = false;
