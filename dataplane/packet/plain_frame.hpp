@@ -50,7 +50,7 @@ inline FrameMatch plain_pattern() noexcept {
   return match;
 }
 
-// One segment that nobody else holds, with nothing left to do.
+// One segment, with nothing left to do. (What ports receive is nobody else's.)
 inline bool is_simple(const rte_mbuf* mbuf) noexcept {
   constexpr std::uint64_t kWork = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | kBadOffloadFlag;
   return (mbuf->ol_flags & kWork) == 0 && mbuf->nb_segs == 1;
