@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <random>
 
-#include "tests/eal/pipeline/switch_fixture.hpp"
+#include "tests/eal/pipeline/flow_fixture.hpp"
 
 namespace podwire::engine::tests {
 namespace {
@@ -71,6 +71,79 @@ TEST_F(ExpressTest, BooksTunnelPacketsOnTheirDomain) {
   EXPECT_EQ(domains[kUnderlayDomain.value()].moved_out.get(), 1u);
   EXPECT_EQ(domains[kRouted.value()].received.get(), 1u);
   EXPECT_EQ(domains[kRouted.value()].sent.get(), 1u);
+}
+
+class ExpressConnections : public FlowSwitch {
+ protected:
+  ExpressConnections() {
+    receive(kPod1, tcp_out(kSyn));
+    receive(kPod2, tcp_back(kSynAck));
+    receive(kPod1, tcp_out(kAck));
+    EXPECT_EQ(tcp_state(), FlowState::kEstablished);
+    EXPECT_EQ(taken(), 0u);
+  }
+  std::uint64_t taken() { return counters_.worker(0).stages[kExpressCounter].packets.get(); }
+  // One packet of the connection, taken by the lane.
+  void expect_taken(bool wanted = true) {
+    const auto before = taken();
+    receive(kPod1, tcp_out(kAck));
+    EXPECT_EQ(taken() - before, wanted ? 1u : 0u);
+  }
+};
+
+TEST_F(ExpressConnections, TakesWhatChangesNothing) {
+  expect_taken();
+  receive(kPod2, tcp_back(kAck));
+  EXPECT_EQ(taken(), 2u);
+  EXPECT_EQ(all_drops(), 0u);
+}
+
+TEST_F(ExpressConnections, NotesWhenAPacketWasSeen) {
+  ctx_.now_s = 1234;
+  expect_taken();
+  EXPECT_EQ(view_of(key(ip_proto::kTcp, 4000, 80)).last_seen, 1234u);
+}
+
+TEST_F(ExpressConnections, LeavesNewConnectionsAndChangesOfState) {
+  receive(kPod1, out());  // UDP, new
+  receive(kPod2, back());
+  EXPECT_EQ(taken(), 0u);
+  receive(kPod1, tcp_out(kFinAck));
+  EXPECT_EQ(taken(), 0u);
+  EXPECT_EQ(tcp_state(), FlowState::kFinWait);
+}
+
+TEST_F(ExpressConnections, WhatFollowsAChangeOfStateInABurstIsJudgedAfterIt) {
+  const auto frame = [&](std::uint8_t flags) { return to_mbuf(pool_.get(), tcp_out(flags).bytes()); };
+  receive(kPod1, std::vector<rte_mbuf*>{frame(kAck), frame(kRst), frame(kAck), frame(kAck)});
+  EXPECT_EQ(taken(), 1u);
+  EXPECT_EQ(tcp_state(), FlowState::kClose);
+}
+
+TEST_F(ExpressConnections, AChangeOfRulesIsCheckedByTheStagesFirst) {
+  set_domain(R"(, "rules": [{"action": "allow", "protocol": "tcp"}])");
+  expect_taken(false);
+  expect_taken();
+  set_domain(R"(, "rules": [{"action": "deny", "protocol": "tcp"}])");
+  expect_taken(false);
+  EXPECT_EQ(drops(DropReason::policy_denied), 1u);
+}
+
+TEST_F(ExpressConnections, AMovedEndpointIsLookedUpByTheStagesFirst) {
+  expect_taken();
+  program(R"({"endpoints": [{"id": 2, "name": "pod2", "domain": 2, "port": 12, "mac": "02:00:00:00:03:07",
+              "addresses": ["10.244.1.12"]}]})");
+  sent_.clear();
+  expect_taken(false);
+  expect_taken();
+  ASSERT_EQ(sent_.size(), 2u);
+  EXPECT_EQ(sent_[1].bytes, sent_[0].bytes);
+  EXPECT_EQ(sent_[1].bytes[5], 7);
+}
+
+TEST_F(ExpressConnections, WithoutATableTheStagesDecide) {
+  ctx_.flows = nullptr;
+  expect_taken(false);
 }
 
 // What a burst did: what left by each port in its order, and what was dropped why.

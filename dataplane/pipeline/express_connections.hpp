@@ -1,0 +1,44 @@
+// Connections of stateful domains as the express lane meets them: plain frames (packet/plain_frame.hpp) only.
+// Called by workers.
+#pragma once
+
+#include "dataplane/packet/plain_frame.hpp"
+#include "dataplane/pipeline/context.hpp"
+#include "dataplane/pipeline/flow_packet.hpp"
+
+namespace podwire::engine {
+
+inline FlowKey plain_connection_key(const std::uint8_t* frame, DomainId domain) noexcept {
+  std::uint32_t ports;
+  std::memcpy(&ports, frame + plain::kL4, sizeof ports);
+  FlowKey key;
+  key.set_head(domain, frame[plain::kProtocol], true, ports);
+  std::memcpy(&key.words[1], frame + plain::kSource, sizeof key.words[1]);
+  return key;
+}
+
+// What FlowStage does with a packet that leaves its connection as it is: `decision` is the way that it takes.
+// False: anything else. `to_gateway` tells whether the frame is addressed to the domain's gateway.
+inline bool follow_connection(const Context& ctx, const std::uint8_t* frame, FlowRef ref,
+                              const DomainEntry& domain, bool to_gateway, FlowDecision& decision) noexcept {
+  FlowView view;
+  if (!ctx.flows->read(ref, view) || view.rules_generation != domain.rules_generation ||
+      view.decision.adjacency == 0)
+    return false;
+  FlowPacket packet;
+  packet.has_event = frame[plain::kProtocol] == ip_proto::kTcp;
+  if (packet.has_event)
+    packet.event = tcp_event(reinterpret_cast<const TcpHeader*>(frame + plain::kL4)->flags);
+  const auto step = step_flow(packet, view.phase, ref.direction());
+  if (step.outcome != FlowStep::Outcome::kPass || !(step.phase == view.phase)) return false;
+  const auto& adjacency = ctx.tables->adjacencies[view.decision.adjacency];
+  if (adjacency.generation.get() != view.decision.generation) return false;
+  const MacAddr destination = reinterpret_cast<const EtherHeader*>(frame)->destination;
+  if (view.decision.routed ? !to_gateway || frame[plain::kTtl] <= 1 : destination != adjacency.mac)
+    return false;
+  ctx.flows->touch(ref, ctx.now_s);
+  decision = view.decision;
+  return true;
+}
+
+}  // namespace podwire::engine

@@ -1,0 +1,358 @@
+// ExpressLane: what pipeline/express.hpp knows of one burst from one port, of a pod or (kTunnel) of the
+// underlay, while it serves it. On the worker's own stack.
+#pragma once
+
+#include "dataplane/packet/flow_hash.hpp"
+#include "dataplane/packet/plain_frame.hpp"
+#include "dataplane/pipeline/express_connections.hpp"
+#include "dataplane/pipeline/express_way.hpp"
+#include "dataplane/tunnels/vxlan.hpp"
+
+namespace podwire::engine {
+
+template <bool kTunnel>
+class ExpressLane {
+ public:
+  ExpressLane(Context& ctx, const PacketMeta& first) noexcept
+      : ctx_(ctx), tables_(*ctx.tables), ingress_(first.ingress), domain_of_port_(first.domain) {
+    if constexpr (kTunnel)
+      prepare_tunnel();
+    else
+      prepare_pod();
+  }
+
+  // Whether the port's packets may be for the lane at all.
+  bool open() const noexcept { return pattern_count_ != 0; }
+
+  // Passes one and two. False when nothing in the burst is for the lane.
+  bool recognise(const Burst& burst) noexcept {
+    // One pass where the tables are in the cache; else every look-up's memory is asked for first.
+    return tables_.fdb->bytes() + tables_.fib4->bytes() <= kCached ? recognise<true>(burst)
+                                                                   : recognise<false>(burst);
+  }
+
+  bool knows(std::uint16_t i) const noexcept { return plans_[i].slot != 0; }
+
+  // Pass three: serves packets from `i` on, up to one that is for the stages, which stays as it came. Returns
+  // the index of that one.
+  std::uint16_t serve(const Burst& burst, std::uint16_t i) noexcept {
+    while (i < burst.count && serve(burst.mbufs[i], plans_[i])) ++i;
+    way_.leave(ingress_);
+    book_moved();
+    return i;
+  }
+
+ private:
+  static constexpr std::size_t kPatterns = 4;         // a port with more sources takes the stages' way
+  static constexpr std::size_t kCached = 128 * 1024;  // bytes of tables
+  static constexpr std::size_t kUdpLength = 38, kUdpChecksum = 40, kVxlanFlags = 42, kVni = 46;
+  // What decap takes off: Ethernet, IPv4, UDP, VXLAN.
+  static constexpr std::uint16_t kOuter = kTunnel ? 50 : 0;
+
+  // What is known of one packet between the passes.
+  struct Plan {
+    std::uint32_t slot;  // adjacency; 0: for the stages
+    bool routed;
+    bool wanted;   // to be looked up in a table
+    bool tracked;  // to be looked up among the connections
+    const DomainEntry* domain;
+    std::uint64_t key;
+    std::uint64_t hash;
+  };
+
+  // The pod's sources (guard).
+  void prepare_pod() noexcept {
+    const auto* port = tables_.port(ingress_);
+    domain_ = tables_.domain(domain_of_port_);
+    if (port == nullptr || domain_ == nullptr || port->vlan != 0 || !serves(*domain_) ||
+        port->sources4.size() > kPatterns)
+      return;
+    for (const auto& source : port->sources4) {
+      auto& pattern = patterns_[pattern_count_++];
+      pattern = plain_pattern();
+      const std::uint64_t mac = __builtin_bswap64(source.mac) >> 16;
+      pattern.require(plain::kSourceMac, &mac, sizeof(MacAddr));
+      std::memcpy(pattern.value + plain::kSource, &source.network, sizeof source.network);
+      std::memcpy(pattern.mask + plain::kSource, &source.mask, sizeof source.mask);
+      if (~source.mask != 0 || !is_plain_address(__builtin_bswap32(source.network)))
+        sources_are_plain_ = false;
+    }
+    remember(*domain_);
+  }
+
+  void prepare_tunnel() noexcept {
+    const auto* port = tables_.port(ingress_);
+    if (port == nullptr || port->vlan != 0 || tables_.local_vteps.empty()) return;
+    local_ = &tables_.local_vteps.front();
+    if (!local_->address.is_v4()) return;
+    const auto address = local_->address.v4();
+    const Be16 udp_port(local_->udp_port);
+    constexpr std::uint8_t kZero[2] = {0, 0};
+    constexpr std::size_t kSecond = sizeof outer_.value;  // where outer_rest_ begins
+    outer_ = plain_pattern();
+    outer_.require_byte(plain::kProtocol, ip_proto::kUdp);
+    outer_.require(plain::kDestination, address.bytes.data(), 2);
+    outer_rest_.clear();
+    outer_rest_.require(0, address.bytes.data() + 2, 2);
+    outer_rest_.require(plain::kDestinationPort - kSecond, &udp_port, 2);
+    outer_rest_.require(kUdpChecksum - kSecond, kZero, 2);
+    outer_rest_.require_byte(kVxlanFlags - kSecond, VxlanHeader::kVniValid, VxlanHeader::kVniValid);
+    patterns_[0] = plain_pattern();
+    pattern_count_ = 1;
+    sources_are_plain_ = false;
+  }
+
+  static bool serves(const DomainEntry& domain) noexcept { return !domain.learning; }
+
+  // What recognise() needs of a domain for every packet.
+  void remember(const DomainEntry& domain) noexcept {
+    domain_ = &domain;
+    gateway_ = fdb_key(domain.id, domain.gateway_mac).word;
+    if (kTunnel) own_ = fdb_key(domain.id, local_->mac).word;
+    domain_bits_ = fdb_domain_bits(domain.id);
+    length_ = domain.fib4_lengths == 0 ? -1 : 63 - __builtin_clzll(domain.fib4_lengths);
+    mask_ = length_ <= 0 ? 0 : ~std::uint32_t{0} << (32 - length_);
+  }
+
+  template <bool kAtOnce>
+  bool recognise(const Burst& burst) noexcept {
+    std::uint32_t any = 0, tracked = 0;
+    for (std::uint16_t i = 0; i < burst.count; ++i) {
+      auto& plan = plans_[i];
+      plan.slot = 0;
+      plan.wanted = plan.tracked = false;
+      if (!is_plain(burst.mbufs[i])) continue;
+      if (domain_->stateful) {
+        plan.domain = domain_;
+        plan.tracked = true;
+        ++tracked;
+      } else {
+        plan.wanted = choose_table<kAtOnce>(burst.mbufs[i], plan);
+      }
+      any |= plan.wanted;
+    }
+    if (!kAtOnce && any != 0) look_up(burst.count);
+    if (tracked != 0) any |= look_up_connections(burst);
+    return any != 0;
+  }
+
+  [[gnu::always_inline]] bool is_plain(const rte_mbuf* mbuf) noexcept {
+    const auto* frame = rte_pktmbuf_mtod(mbuf, const std::uint8_t*);
+    const std::uint32_t length = mbuf->data_len;
+    if (!is_simple(mbuf) || length < kOuter + kPlainHeaders) return false;
+    if (kTunnel && !(is_ours(frame, length) && sender_is_known(frame) && find_domain(frame + kVni)))
+      return false;
+    return is_owned(frame + kOuter) && rest_is_plain(frame + kOuter, length - kOuter);
+  }
+
+  bool is_owned(const std::uint8_t* frame) const noexcept {
+    if (patterns_[0].matches(frame)) [[likely]]
+      return true;
+    for (std::size_t i = 1; i < pattern_count_; ++i) {
+      if (patterns_[i].matches(frame)) return true;
+    }
+    return false;
+  }
+
+  // VXLAN over IPv4 to our VTEP that ends where the frame ends, and met no congestion.
+  bool is_ours(const std::uint8_t* outer, std::uint32_t length) const noexcept {
+    return outer_.matches(outer) && outer_rest_.matches(outer + sizeof outer_.value) &&
+           load_be16(outer + plain::kTotal) + plain::kIp == length &&
+           load_be16(outer + kUdpLength) + plain::kL4 == length && (outer[plain::kTos] & 3) != 3 &&
+           plain_checksum_is_right(outer + plain::kIp);
+  }
+
+  bool sender_is_known(const std::uint8_t* outer) noexcept {
+    std::uint32_t word;
+    std::memcpy(&word, outer + plain::kSource, sizeof word);
+    if (word == sender_) [[likely]]
+      return true;
+    Ipv4 address;
+    std::memcpy(address.bytes.data(), &word, sizeof word);
+    if (tables_.vtep4->find(vtep4_key(address, local_->udp_port)) == 0) return false;
+    sender_ = word;
+    return true;
+  }
+
+  bool find_domain(const std::uint8_t* at) noexcept {
+    const std::uint32_t vni = load_be32(at) >> 8;
+    if (vni == vni_) [[likely]]
+      return true;
+    const auto id = static_cast<std::uint16_t>(tables_.vni_to_domain->find({vni}));
+    const auto* domain = tables_.domain(DomainId(id));
+    if (domain == nullptr || !serves(*domain)) return false;
+    vni_ = vni;
+    remember(*domain);
+    return true;
+  }
+
+  // Which table decides, and the key in it. False: the stages decide.
+  template <bool kAtOnce>
+  [[gnu::always_inline]] bool choose_table(const rte_mbuf* mbuf, Plan& plan) const noexcept {
+    const auto* frame = rte_pktmbuf_mtod_offset(mbuf, const std::uint8_t*, kOuter);
+    Key64 key = fdb_key_of(domain_bits_, frame);
+    plan.domain = domain_;
+    plan.routed = key.word == gateway_ || (kTunnel && key.word == own_);
+    const LookupTable<Key64>* table = tables_.fdb;
+    if (plan.routed) {
+      const std::uint32_t address = load_be32(frame + plain::kDestination);
+      if (!is_plain_address(address) || length_ < 0 || frame[plain::kTtl] <= 1 ||
+          !(sources_are_plain_ || is_plain_address(load_be32(frame + plain::kSource))))
+        return false;
+      key = fib4_key(domain_->id, address & mask_, length_);
+      table = tables_.fib4;
+    }
+    const auto hash = key.hash();
+    if constexpr (kAtOnce) {
+      plan.slot = find(*table, key, hash, plan);
+      return plan.slot != 0;
+    } else {
+      plan.key = key.word;
+      plan.hash = hash;
+      table->prefetch(hash);
+      return true;
+    }
+  }
+
+  void look_up(std::uint16_t count) noexcept {
+    for (std::uint16_t i = 0; i < count; ++i) {
+      auto& plan = plans_[i];
+      if (!plan.wanted) continue;
+      plan.slot = find(plan.routed ? *tables_.fib4 : *tables_.fdb, {plan.key}, plan.hash, plan);
+      __builtin_prefetch(&tables_.adjacencies[plan.slot]);
+    }
+  }
+
+  static const std::uint8_t* frame_of(const rte_mbuf* mbuf) noexcept {
+    return rte_pktmbuf_mtod_offset(mbuf, const std::uint8_t*, kOuter);
+  }
+
+  // Packets of stateful domains, up to the first of the burst that is for the stages: it may change what the
+  // others mean. Whether there is any.
+  [[gnu::noinline]] bool look_up_connections(const Burst& burst) noexcept {
+    if (ctx_.flows == nullptr) return false;
+    std::array<FlowKey, kBurstMax> keys;
+    std::array<FlowRef, kBurstMax> found;
+    std::uint16_t count = 0;
+    for (std::uint16_t i = 0; i < burst.count && (plans_[i].tracked || plans_[i].slot != 0); ++i) {
+      if (plans_[i].tracked)
+        keys[count++] = plain_connection_key(frame_of(burst.mbufs[i]), plans_[i].domain->id);
+    }
+    ctx_.flows->find_burst({keys.data(), count}, {found.data(), count});
+    std::uint16_t known = 0;
+    for (std::uint16_t i = 0; known < count; ++i) {
+      auto& plan = plans_[i];
+      if (!plan.tracked) continue;
+      const auto* frame = frame_of(burst.mbufs[i]);
+      const MacAddr destination = reinterpret_cast<const EtherHeader*>(frame)->destination;
+      const bool to_gateway =
+          destination == plan.domain->gateway_mac || (kTunnel && destination == local_->mac);
+      FlowDecision decision;
+      if (!found[known] || !follow_connection(ctx_, frame, found[known], *plan.domain, to_gateway, decision))
+        break;
+      plan.slot = decision.adjacency;
+      plan.routed = decision.routed;
+      ++known;
+    }
+    return known != 0;
+  }
+
+  [[gnu::always_inline]] std::uint32_t find(const LookupTable<Key64>& table, const Key64& key,
+                                            std::uint64_t hash, const Plan& plan) const noexcept {
+    const auto slot = table.find_hashed(key, hash);
+    if (slot == 0 && plan.routed) [[unlikely]]
+      return shorter_match(tables_, *plan.domain, key.word);
+    return slot;
+  }
+
+  // The longest length did not match. `key` has the address as far as that length goes.
+  [[gnu::noinline]] static std::uint32_t shorter_match(const Snapshot& tables, const DomainEntry& domain,
+                                                       std::uint64_t key) noexcept {
+    const std::uint32_t word = __builtin_bswap32(static_cast<std::uint32_t>(key));
+    Ipv4 address;
+    std::memcpy(address.bytes.data(), &word, sizeof word);
+    return find_route(tables, domain, address);
+  }
+
+  [[gnu::always_inline]] bool serve(rte_mbuf* mbuf, const Plan& plan) noexcept {
+    if (plan.slot == 0) return false;
+    const auto& adjacency = tables_.adjacencies[plan.slot];
+    if (adjacency.place() != way_.place || (kTunnel && plan.domain != way_.domain)) {
+      way_.leave(ingress_);
+      way_.find(ctx_, adjacency, *plan.domain, !kTunnel);
+    }
+    const std::uint32_t length = mbuf->data_len - std::uint32_t{kOuter};
+    if (length > way_.limit) return false;
+    auto* frame = rte_pktmbuf_mtod_offset(mbuf, std::uint8_t*, kOuter);
+    if (way_.vtep != nullptr) {
+      if (mbuf->data_off < way_.vtep->header_bytes) return false;
+    } else if constexpr (kTunnel) {
+      if (way_.joins_tcp && frame[plain::kProtocol] == ip_proto::kTcp) return false;
+    } else if (!plan.routed && adjacency.port == ingress_) {
+      return false;
+    }
+    if (plan.routed) route(frame, adjacency.mac, plan.domain->gateway_mac);
+    if constexpr (kTunnel) strip(mbuf, *plan.domain);
+    if (way_.vtep != nullptr) vxlan::put_before(mbuf, *way_.vtep, plan.domain->vni, hash_of(frame));
+    way_.append(mbuf);
+    return true;
+  }
+
+  static std::uint32_t hash_of(const std::uint8_t* frame) noexcept {
+    std::uint64_t addresses;
+    std::uint32_t ports;
+    std::memcpy(&addresses, frame + plain::kSource, sizeof addresses);
+    std::memcpy(&ports, frame + plain::kL4, sizeof ports);
+    return flow_hash_ipv4(frame[plain::kProtocol], addresses, ports);
+  }
+
+  static void route(std::uint8_t* frame, const MacAddr& destination, const MacAddr& source) noexcept {
+    auto* ether = reinterpret_cast<EtherHeader*>(frame);
+    ether->destination = destination;
+    ether->source = source;
+    engine::decrement_ttl(*reinterpret_cast<Ipv4Header*>(frame + plain::kIp));
+  }
+
+  void strip(rte_mbuf* mbuf, const DomainEntry& domain) noexcept {
+    mbuf->data_off = static_cast<std::uint16_t>(mbuf->data_off + kOuter);
+    mbuf->data_len = static_cast<std::uint16_t>(mbuf->data_len - kOuter);
+    mbuf->pkt_len = mbuf->data_len;
+    // What the NIC said of checksums was about the outer headers.
+    mbuf->ol_flags &= ~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK);
+    if (&domain != moved_to_) {
+      book_moved();
+      moved_to_ = &domain;
+    }
+    ++moved_;
+  }
+
+  void book_moved() noexcept {
+    if (moved_ == 0) return;
+    ctx_.counters->domains[domain_of_port_.value()].moved_out.add(moved_);
+    ctx_.counters->domains[moved_to_->id.value()].received.add(moved_);
+    moved_ = 0;
+  }
+
+  Context& ctx_;
+  const Snapshot& tables_;
+  const PortId ingress_;
+  const DomainId domain_of_port_;
+  std::size_t pattern_count_ = 0;
+  bool sources_are_plain_ = true;
+  const LocalVtep* local_ = nullptr;
+  const DomainEntry* domain_ = nullptr;  // the port's, or the last VNI's
+  std::uint64_t domain_bits_ = 0;        // of its FDB keys
+  std::uint64_t gateway_ = 0, own_ = 0;  // FDB keys of its gateway's and the local VTEP's MAC
+  int length_ = -1;                      // the longest of its IPv4 prefixes, -1: it has none
+  std::uint32_t mask_ = 0;
+  std::uint32_t vni_ = ~std::uint32_t{0};
+  std::uint32_t sender_ = 0;  // no host has that address
+  const DomainEntry* moved_to_ = nullptr;
+  std::uint64_t moved_ = 0;
+  ExpressWay way_;
+  FrameMatch outer_, outer_rest_;  // bytes 0..31 and 32..63 of a tunnel packet to us
+  std::array<FrameMatch, kPatterns> patterns_;
+  std::array<Plan, kBurstMax> plans_;
+};
+
+}  // namespace podwire::engine

@@ -1,0 +1,81 @@
+// ExpressWay: where the express lane's packets with one adjacency kind and port or VTEP go; kept from packet
+// to packet. What it lets pass needs nothing that the stages would do on the way (MTU, segmentation, parking,
+// merging). Called by workers.
+#pragma once
+
+#include <algorithm>
+
+#include "dataplane/pipeline/context.hpp"
+
+namespace podwire::engine {
+
+struct ExpressWay {
+  std::uint64_t place = 0;  // Adjacency::place(), 0: nothing is known
+  const DomainEntry* domain = nullptr;
+  EgressQueue* queue = nullptr;
+  const VtepEntry* vtep = nullptr;  // with a tunnel
+  std::uint32_t limit = 0;          // frames up to this go untouched; 0: the stages know why none does
+  bool joins_tcp = false;           // its TCP from tunnels is for the merge stage
+  // Appended, but not yet counted in the queue.
+  std::uint16_t count = 0;
+  std::uint64_t bytes = 0;
+
+  void append(rte_mbuf* mbuf) noexcept {
+    queue->mbufs[queue->count + count++] = mbuf;
+    bytes += mbuf->data_len;
+  }
+
+  // Counts what was appended, which came from `ingress`; the next packet finds its way anew.
+  void leave(PortId ingress) noexcept {
+    if (count != 0) {
+      std::fill_n(queue->accounts.begin() + queue->count, count, Account::of(ingress, domain->id));
+      queue->count = static_cast<std::uint16_t>(queue->count + count);
+      queue->bytes += bytes;
+    }
+    *this = ExpressWay{};
+  }
+
+  void find(const Context& ctx, const Adjacency& adjacency, const DomainEntry& of_domain,
+            bool into_tunnels) noexcept {
+    place = adjacency.place();
+    domain = &of_domain;
+    if (adjacency.kind == Adjacency::Kind::kPort) {
+      find_port(ctx, adjacency.port);
+    } else if (adjacency.kind == Adjacency::Kind::kVtep && into_tunnels) {
+      find_tunnel(ctx, adjacency.vtep);
+    }
+  }
+
+ private:
+  static constexpr std::uint32_t kEther = 14;
+  static constexpr std::uint32_t kOuterMost = 128;  // more than any outer headers
+
+  void find_port(const Context& ctx, PortId egress) noexcept {
+    const auto* port = ctx.tables->port(egress);
+    if (port == nullptr) return;
+    queue = ctx.egress->queue(egress);
+    if (queue == nullptr) return;
+    const auto& can = port->device->capabilities();
+    std::uint32_t ip_bytes = UINT16_MAX;
+    if (port->mtu != 0) ip_bytes = port->mtu;
+    if (port->device->mtu() != 0) ip_bytes = std::min<std::uint32_t>(ip_bytes, port->device->mtu());
+    limit = std::min<std::uint32_t>(can.max_frame, ip_bytes + kEther);
+    joins_tcp = can.segmentation && can.multi_segment;
+  }
+
+  void find_tunnel(const Context& ctx, std::uint32_t slot) noexcept {
+    if (slot >= ctx.tables->vteps.size()) return;
+    const auto& entry = ctx.tables->vteps[slot];
+    if (!entry.known || !entry.has_source || !entry.resolved || entry.v6) return;
+    if (ctx.tables->port(entry.egress) == nullptr) return;
+    queue = ctx.egress->queue(entry.egress);
+    if (queue == nullptr) return;
+    std::uint32_t ip_bytes = UINT16_MAX - kOuterMost;
+    if (entry.mtu != 0) ip_bytes = std::min<std::uint32_t>(ip_bytes, entry.mtu);
+    if (domain->mtu != 0) ip_bytes = std::min<std::uint32_t>(ip_bytes, domain->mtu);
+    vtep = &entry;
+    limit = ip_bytes + kEther;
+  }
+};
+
+}  // namespace podwire::engine
