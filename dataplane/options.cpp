@@ -26,7 +26,7 @@ enum class Kind { kText, kInteger, kIntegerList };
 // Every key once: the command line, its help and --print-config are made from this.
 struct Key {
   const char* name;
-  const char* placeholder;
+  const char* value_name;
   Kind kind;
   const char* help;
 };
@@ -61,7 +61,7 @@ po::options_description key_options() {
   po::options_description out("Configuration (each is also a key of the file, with _ for -)");
   for (const auto& key : kKeys) {
     out.add_options()(option_name(key.name).c_str(),
-                      po::value<std::vector<std::string>>()->value_name(key.placeholder), key.help);
+                      po::value<std::vector<std::string>>()->value_name(key.value_name), key.help);
   }
   return out;
 }

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "tests/support/packet_builder.hpp"
+#include "tests/support/silent_port.hpp"
 
 namespace podwire::engine::bench {
 namespace {
@@ -61,9 +62,9 @@ rte_mempool* make_pool(const char* name, unsigned packets) {
 }
 
 // Says what it was opened as; packets never come to it.
-class SilentPort final : public Port {
+class KeepingPort final : public tests::SilentPort {
  public:
-  SilentPort(const api::Port& config, Kept& kept) : kept_(kept) {
+  KeepingPort(const api::Port& config, Kept& kept) : kept_(kept) {
     const bool tap = config.kind == api::PortKind::kTap;
     mac_ = config.mac;
     mtu_ = config.mtu;
@@ -72,18 +73,10 @@ class SilentPort final : public Port {
                      .multi_segment = tap,
                      .max_frame = static_cast<std::uint16_t>(mtu_ + 18)};
   }
-  std::uint16_t rx_burst(std::uint16_t, std::span<rte_mbuf*>) noexcept override { return 0; }
   std::uint16_t tx_burst(std::uint16_t, std::span<rte_mbuf*> in) noexcept override {
     kept_.mbufs.insert(kept_.mbufs.end(), in.begin(), in.end());
     return static_cast<std::uint16_t>(in.size());
   }
-  int poll_fd(std::uint16_t) const noexcept override { return -1; }
-  std::uint16_t rx_queues() const noexcept override { return 1; }
-  std::uint16_t tx_queues() const noexcept override { return 1; }
-  bool link_up() const override { return true; }
-  QueueCounters queue_counters(std::uint16_t) const override { return {}; }
-  Json describe() const override { return Json::object(); }
-  std::string last_error() const override { return {}; }
 
  private:
   Kept& kept_;
@@ -237,7 +230,7 @@ BenchNode::BenchNode()
   environment.pool = pool_;
   environment.open_port = [this](const api::Port& config,
                                  std::vector<UniqueFd>) -> Result<std::unique_ptr<Port>> {
-    return std::unique_ptr<Port>(std::make_unique<SilentPort>(config, kept_));
+    return std::unique_ptr<Port>(std::make_unique<KeepingPort>(config, kept_));
   };
   programmer_ = std::make_unique<Programmer>(std::move(environment), now_ms_);
   auto objects = node_objects();

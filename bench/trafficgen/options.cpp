@@ -14,7 +14,7 @@ namespace po = boost::program_options;
 
 struct Option {
   const char* name;
-  const char* placeholder;  // null: a switch
+  const char* value_name;  // null: a switch
   const char* help;
 };
 struct Group {
@@ -86,10 +86,10 @@ const std::vector<Group>& groups() {
 po::options_description description_of(const Group& group) {
   po::options_description out(group.title, 110, 55);
   for (const auto& option : group.options) {
-    if (option.placeholder == nullptr)
+    if (option.value_name == nullptr)
       out.add_options()(option.name, option.help);
     else
-      out.add_options()(option.name, po::value<Texts>()->value_name(option.placeholder), option.help);
+      out.add_options()(option.name, po::value<Texts>()->value_name(option.value_name), option.help);
   }
   return out;
 }

@@ -10,7 +10,6 @@
 namespace podwire::engine {
 namespace {
 
-
 // While queues without a system call are busy, the others' descriptors are asked this often.
 constexpr std::uint64_t kAskIntervalUs = 10;
 

@@ -7,25 +7,17 @@
 
 #include "dataplane/pipeline/context.hpp"
 #include "tests/support/mbufs.hpp"
+#include "tests/support/silent_port.hpp"
 
 namespace podwire::engine::tests {
 
 // A port that only has properties.
-class FakePort : public Port {
+class FakePort : public SilentPort {
  public:
   FakePort(const PortCapabilities& capabilities, std::uint16_t mtu) {
     capabilities_ = capabilities;
     mtu_ = mtu;
   }
-  std::uint16_t rx_burst(std::uint16_t, std::span<rte_mbuf*>) noexcept override { return 0; }
-  std::uint16_t tx_burst(std::uint16_t, std::span<rte_mbuf*>) noexcept override { return 0; }
-  int poll_fd(std::uint16_t) const noexcept override { return -1; }
-  std::uint16_t rx_queues() const noexcept override { return 1; }
-  std::uint16_t tx_queues() const noexcept override { return 1; }
-  bool link_up() const override { return true; }
-  QueueCounters queue_counters(std::uint16_t) const override { return {}; }
-  Json describe() const override { return Json::object(); }
-  std::string last_error() const override { return {}; }
 };
 
 // Keeps packets until take_all().

@@ -12,10 +12,11 @@
 #include "dataplane/tables/programmer.hpp"
 #include "dataplane/telemetry/counter_set.hpp"
 #include "tests/support/mbufs.hpp"
+#include "tests/support/silent_port.hpp"
 
 namespace podwire::engine::tests {
 
-class RecordingPort final : public Port {
+class RecordingPort final : public SilentPort {
  public:
   RecordingPort(const api::Port& config, bool large) {
     mac_ = config.mac;
@@ -25,15 +26,6 @@ class RecordingPort final : public Port {
                      .multi_segment = large,
                      .max_frame = static_cast<std::uint16_t>(mtu_ + 18)};
   }
-  std::uint16_t rx_burst(std::uint16_t, std::span<rte_mbuf*>) noexcept override { return 0; }
-  std::uint16_t tx_burst(std::uint16_t, std::span<rte_mbuf*>) noexcept override { return 0; }
-  int poll_fd(std::uint16_t) const noexcept override { return -1; }
-  std::uint16_t rx_queues() const noexcept override { return 1; }
-  std::uint16_t tx_queues() const noexcept override { return 1; }
-  bool link_up() const override { return true; }
-  QueueCounters queue_counters(std::uint16_t) const override { return {}; }
-  Json describe() const override { return Json::object(); }
-  std::string last_error() const override { return {}; }
 };
 
 struct Sent {

@@ -5,6 +5,7 @@
 
 #include "dataplane/worker/waker.hpp"
 #include "tests/eal/worker/memory_port.hpp"
+#include "tests/support/silent_port.hpp"
 
 namespace podwire::engine {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 using test::MemoryPort;
 
 // A tap-like port on the read end of a pipe: closing the write end makes it report errors for ever.
-class PipePort final : public Port {
+class PipePort final : public tests::SilentPort {
  public:
   explicit PipePort(bool when_ready) : when_ready_(when_ready) {
     int ends[2];
@@ -21,16 +22,8 @@ class PipePort final : public Port {
     write_.reset(ends[1]);
   }
   void hang_up() { write_.reset(); }
-  std::uint16_t rx_burst(std::uint16_t, std::span<rte_mbuf*>) noexcept override { return 0; }
-  std::uint16_t tx_burst(std::uint16_t, std::span<rte_mbuf*>) noexcept override { return 0; }
   int poll_fd(std::uint16_t) const noexcept override { return read_.get(); }
   bool receive_when_ready() const noexcept override { return when_ready_; }
-  std::uint16_t rx_queues() const noexcept override { return 1; }
-  std::uint16_t tx_queues() const noexcept override { return 1; }
-  bool link_up() const override { return true; }
-  QueueCounters queue_counters(std::uint16_t) const override { return {}; }
-  Json describe() const override { return Json::object(); }
-  std::string last_error() const override { return {}; }
 
  private:
   const bool when_ready_;

@@ -10,15 +10,33 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "control/cni/cni.hpp"
 #include "control/cni/netns.hpp"
 #include "control/cni/tap.hpp"
 #include "control/config.hpp"
+#include "control/netlink/netlink.hpp"
 #include "control/state/desired.hpp"
 #include "tests/unit/netlink/private_netns.hpp"
 
 namespace podwire::control {
+
+inline std::optional<netlink::Link> link_in(int netns, const std::string& name) {
+  std::optional<netlink::Link> link;
+  run_in_netns(netns, [&] {
+    auto kernel = netlink::Netlink::open();
+    link = *kernel->find_link(name);
+  });
+  return link;
+}
+
+inline void change(int netns, const std::function<void(netlink::Netlink&)>& body) {
+  run_in_netns(netns, [&] {
+    auto kernel = netlink::Netlink::open();
+    body(*kernel);
+  });
+}
 
 class FakeReconciler : public Reconciler {
  public:
