@@ -1,6 +1,7 @@
-// The engine's objects as they stand on the wire: ports, VTEPs, domains, endpoints, routes. One struct a
-// noun, read strictly and written in full. No DPDK in here; control and engine share it. Cross-object rules
-// (a domain that does not exist, an address used twice) are the engine's to check when it applies them.
+// The engine's objects as they stand on the wire: ports, VTEPs, domains, endpoints, routes; policies and
+// services have headers of their own. One struct a noun, read strictly and written in full. No DPDK in here;
+// control and engine share it. Cross-object rules (a domain that does not exist, an address used twice) are
+// the engine's to check when it applies them.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/api/policy.hpp"
+#include "dataplane/api/rules.hpp"
+#include "dataplane/api/service.hpp"
 #include "dataplane/base/json.hpp"
 
 namespace podwire::api {
@@ -83,28 +87,6 @@ enum class DomainMode {
 };
 extern const std::vector<std::string> kDomainModeNames;
 
-enum class RuleAction { kAllow, kDeny };
-enum class RuleProtocol { kAny, kTcp, kUdp, kSctp, kIcmp, kIcmpv6 };
-extern const std::vector<std::string> kRuleActionNames;
-extern const std::vector<std::string> kRuleProtocolNames;
-
-struct PortRange {
-  std::uint16_t first = 0, last = 65535;  // both included
-  bool operator==(const PortRange&) const = default;
-};
-
-// One line of a domain's rules: what it says of a connection's first packet.
-struct Rule {
-  RuleAction action = RuleAction::kAllow;
-  RuleProtocol protocol = RuleProtocol::kAny;
-  std::optional<IpPrefix> source, destination;  // none: any address of either family
-  PortRange source_ports, destination_ports;    // other than all ports: with tcp, udp or sctp only
-
-  bool operator==(const Rule&) const = default;
-};
-
-inline constexpr std::size_t kMaxRules = 4096;  // of one domain
-
 struct Domain {
   DomainId id;  // 2..65535 (1 is the underlay)
   std::string name;
@@ -124,6 +106,7 @@ struct Domain {
   std::vector<std::string> search_domains;  // at most 8, of 1..253 characters
   bool stateful = false;                    // connections are tracked
   bool strict_tcp = false;  // stateful only: a TCP connection begins with a SYN; otherwise one is picked up
+  std::optional<Masquerade> masquerade;  // stateful only
   // Stateful only: the first that matches a connection's first packet decides on the connection. None that
   // matches: allowed. At most kMaxRules.
   std::vector<Rule> rules;
@@ -150,6 +133,9 @@ struct Endpoint {
   // its addresses, the domain's gateways, MTU and DNS.
   bool dhcp = false;
   std::string hostname;  // told by DHCP; at most 63 characters; empty: none
+  // In stateful domains; without them it is in no policy's selection and nobody's named peer.
+  PolicyId policy;  // what applies to its connections; local only
+  IdentityId identity;
 
   bool operator==(const Endpoint&) const = default;
 };
@@ -180,9 +166,12 @@ struct ObjectSet {
   std::vector<Domain> domains;
   std::vector<Endpoint> endpoints;
   std::vector<Route> routes;
+  std::vector<Policy> policies;
+  std::vector<Service> services;
 
   bool empty() const {
-    return ports.empty() && vteps.empty() && domains.empty() && endpoints.empty() && routes.empty();
+    return ports.empty() && vteps.empty() && domains.empty() && endpoints.empty() && routes.empty() &&
+           policies.empty() && services.empty();
   }
 };
 
@@ -193,11 +182,12 @@ struct IdSet {
   std::vector<DomainId> domains;
   std::vector<EndpointId> endpoints;
   std::vector<RouteId> routes;
+  std::vector<PolicyId> policies;
+  std::vector<ServiceId> services;
 };
 
 Result<void> read_value(const Json& value, const std::string& path, Port& out);
 Result<void> read_value(const Json& value, const std::string& path, Vtep& out);
-Result<void> read_value(const Json& value, const std::string& path, Rule& out);
 Result<void> read_value(const Json& value, const std::string& path, Domain& out);
 Result<void> read_value(const Json& value, const std::string& path, AddressPair& out);
 Result<void> read_value(const Json& value, const std::string& path, Endpoint& out);
@@ -208,7 +198,6 @@ Result<void> read_value(const Json& value, const std::string& path, IdSet& out);
 
 Json to_json(const Port&);
 Json to_json(const Vtep&);
-Json to_json(const Rule&);
 Json to_json(const Domain&);
 Json to_json(const Endpoint&);
 Json to_json(const NextHop&);

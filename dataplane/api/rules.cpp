@@ -1,34 +1,33 @@
 // Rules of a domain: read strictly, written without what is the default.
-#include "dataplane/api/objects.hpp"
+#include "dataplane/api/rules.hpp"
 
 namespace podwire::api {
 
 const std::vector<std::string> kRuleActionNames{"allow", "deny"};
 const std::vector<std::string> kRuleProtocolNames{"any", "tcp", "udp", "sctp", "icmp", "icmpv6"};
 
-namespace {
-
-// [80, 80] or [1024, 65535].
-Result<void> read_range(ObjectReader& r, const char* key, PortRange& out) {
+Result<void> read_range(ObjectReader& reader, const char* key, PortRange& out) {
   std::vector<std::uint16_t> bounds;
-  if (!r.optional(key, bounds)) return {};
+  if (!reader.optional(key, bounds)) return {};
   if (bounds.size() != 2 || bounds[0] > bounds[1])
-    return invalid(r.child(key) + " must be two ports, [first, last] with first <= last");
+    return invalid(reader.child(key) + " must be two ports, [first, last] with first <= last");
   out = {bounds[0], bounds[1]};
   return {};
 }
 
-Result<void> check_prefix(const std::string& path, const std::optional<IpPrefix>& prefix) {
-  if (!prefix || *prefix == prefix->network()) return {};
-  return invalid(path + " is " + to_string(*prefix) + ", has host bits set; did you mean " +
-                 to_string(prefix->network()) + "?");
+void put_range(Json& json, const char* key, const PortRange& range) {
+  if (range != PortRange{}) json[key] = {range.first, range.last};
 }
 
-void put_range(Json& j, const char* key, const PortRange& range) {
-  if (range != PortRange{}) j[key] = {range.first, range.last};
+Result<void> check_network(const std::string& path, const IpPrefix& prefix) {
+  if (prefix == prefix.network()) return {};
+  return invalid(path + " is " + to_string(prefix) + ", has host bits set; did you mean " +
+                 to_string(prefix.network()) + "?");
 }
 
-}  // namespace
+bool has_ports(RuleProtocol protocol) {
+  return protocol == RuleProtocol::kTcp || protocol == RuleProtocol::kUdp || protocol == RuleProtocol::kSctp;
+}
 
 Result<void> read_value(const Json& value, const std::string& path, Rule& out) {
   ObjectReader r(value, path);
@@ -40,14 +39,12 @@ Result<void> read_value(const Json& value, const std::string& path, Rule& out) {
   r.keep(read_range(r, "destination_ports", out.destination_ports));
   PODWIRE_CHECK(r.finish());
   if (!has_action) return invalid(path + ".action is missing; it is allow or deny");
-  PODWIRE_CHECK(check_prefix(path + ".source", out.source));
-  PODWIRE_CHECK(check_prefix(path + ".destination", out.destination));
+  if (out.source) PODWIRE_CHECK(check_network(path + ".source", *out.source));
+  if (out.destination) PODWIRE_CHECK(check_network(path + ".destination", *out.destination));
   if (out.source && out.destination && out.source->address.is_v4() != out.destination->address.is_v4())
     return invalid(path + ": source and destination are of different families; no packet is both");
-  const bool has_ports = out.source_ports != PortRange{} || out.destination_ports != PortRange{};
-  const bool knows_ports = out.protocol == RuleProtocol::kTcp || out.protocol == RuleProtocol::kUdp ||
-                           out.protocol == RuleProtocol::kSctp;
-  if (has_ports && !knows_ports)
+  const bool names_ports = out.source_ports != PortRange{} || out.destination_ports != PortRange{};
+  if (names_ports && !has_ports(out.protocol))
     return invalid(path + ": source_ports and destination_ports are for protocol tcp, udp or sctp");
   return {};
 }

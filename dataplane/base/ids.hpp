@@ -28,6 +28,10 @@ using DomainId = Id<struct DomainTag, std::uint16_t>;
 using VtepId = Id<struct VtepTag, std::uint32_t>;
 using EndpointId = Id<struct EndpointTag, std::uint32_t>;
 using RouteId = Id<struct RouteTag, std::uint32_t>;
+using PolicyId = Id<struct PolicyTag, std::uint32_t>;
+using ServiceId = Id<struct ServiceTag, std::uint32_t>;
+// Endpoints that no selector tells apart (the same namespace and labels) share one.
+using IdentityId = Id<struct IdentityTag, std::uint32_t>;
 
 // The built-in domain that physical ports and VTEP addresses live in; it has no VNI.
 inline constexpr DomainId kUnderlayDomain{1};

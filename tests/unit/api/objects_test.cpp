@@ -2,44 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/unit/api/object_checks.hpp"
+
 namespace podwire::api {
 namespace {
-
-struct Refusal {
-  const char* json;     // merged over a valid object; null removes the key
-  const char* message;  // what the error begins with
-};
-
-template <class T>
-void expect_refusals(const char* valid, const char* path, const std::vector<Refusal>& refusals) {
-  const Json base = *parse_json(valid, "test");
-  T object;
-  const auto read = read_value(base, path, object);
-  ASSERT_TRUE(read) << read.error().message;
-  for (const auto& refusal : refusals) {
-    Json changed = base;
-    changed.merge_patch(*parse_json(refusal.json, "test"));
-    T out;
-    const auto result = read_value(changed, path, out);
-    ASSERT_FALSE(result) << refusal.json;
-    EXPECT_EQ(result.error().code, ErrorCode::kInvalid) << refusal.json;
-    EXPECT_EQ(result.error().message.rfind(refusal.message, 0), 0u)
-        << refusal.json << " gave: " << result.error().message;
-    EXPECT_NE(result.error().message.find(path), std::string::npos) << result.error().message;
-  }
-}
-
-// Reads what to_json wrote and wants the same object back.
-template <class T>
-void expect_round_trip(const char* text) {
-  T first;
-  const auto read = read_value(*parse_json(text, "test"), "x", first);
-  ASSERT_TRUE(read) << read.error().message;
-  T second;
-  const auto again = read_value(to_json(first), "x", second);
-  ASSERT_TRUE(again) << again.error().message;
-  EXPECT_EQ(first, second) << to_json(first).dump();
-}
 
 constexpr const char* kTap =
     R"({"id":4,"name":"pod1","kind":"tap","role":"pod","domain":2,"mac":"02:00:00:00:00:04",
