@@ -9,6 +9,7 @@
 #include "control/state/allotment.hpp"
 #include "control/state/attachment_rows.hpp"
 #include "control/state/commit_queue.hpp"
+#include "control/state/published_ports.hpp"
 #include "control/state/schema.hpp"
 #include "dataplane/base/json.hpp"
 #include "dataplane/base/unique_fd.hpp"
@@ -108,6 +109,7 @@ Attachment attachment_of(const AttachmentRequest& request, const DomainPools& do
   a.socket = request.socket;
   a.device_info = request.device_info;
   a.options = request.options;
+  a.published_ports = request.published_ports;
   return a;
 }
 
@@ -141,7 +143,9 @@ Result<Attachment> SqliteStore::begin_add(const AttachmentRequest& request) {
     PODWIRE_CHECK(allot_addresses(database, *domain, request, a));
     PODWIRE_CHECK(allot_mac(database, request, a));
     PODWIRE_CHECK(allot_ids(database, a));
+    PODWIRE_CHECK(allot_published_ports(database, *domain, a));
     PODWIRE_CHECK(insert_attachment(database, a));
+    PODWIRE_CHECK(insert_published_ports(database, a));
     return a;
   });
 }
@@ -240,6 +244,7 @@ Result<std::uint32_t> SqliteStore::id_for(const std::string& noun, const std::st
     PODWIRE_TRY(const bool found, query.bind(noun).bind(name).step());
     if (found) return static_cast<std::uint32_t>(query.integer(0));
     if (noun == "domain") return allot_id(database, noun, name, 2, 8191);
+    if (noun == "cluster_service") return allot_id(database, noun, name, kLastPublished + 1, 0x7fffffff);
     return allot_id(database, noun, name, 1, noun == "port" ? 4095 : 0x7fffffff);
   });
 }

@@ -59,6 +59,16 @@ struct ExtraEndpoint {
   EndpointOptions options;
 };
 
+// A port of the node that leads to a port of the pod.
+struct PublishedPort {
+  ServiceId service;              // of the api::Service that it becomes
+  std::optional<IpAddr> host_ip;  // one of the node's; zero: all of its family; none: all of them
+  api::ServiceProtocol protocol = api::ServiceProtocol::kTcp;
+  std::uint16_t host_port = 0;  // 1..65535, as the next
+  std::uint16_t container_port = 0;
+  bool operator==(const PublishedPort&) const = default;
+};
+
 enum class AttachmentState { kAdding, kReady, kDeleting };
 
 // One interface of one container, or one named port, from before it exists until after it is gone.
@@ -87,6 +97,7 @@ struct Attachment {
   std::string device_info;                     // the CNIDeviceInfoFile that was asked for; may be empty
   EndpointOptions options;                     // of its own endpoint
   std::vector<ExtraEndpoint> extra_endpoints;  // by id
+  std::vector<PublishedPort> published_ports;  // of its own endpoint, as they were asked for
 };
 
 // What begin_add is asked for.
@@ -112,6 +123,7 @@ struct AttachmentRequest {
   std::string pods_directory;
   std::string device_info;
   EndpointOptions options;
+  std::vector<PublishedPort> published_ports;  // without their services
 };
 
 struct EndpointRequest {
@@ -127,6 +139,9 @@ struct DomainPools {
   std::string name;
   std::uint16_t mtu = 1450;        // for attachments that ask for none
   std::vector<AddressPool> pools;  // one a prefix
+  // Whether ports can be published, and where: the node's addresses.
+  bool stateful = false;
+  std::vector<IpAddr> node_addresses{};
 };
 
 struct PoolUsage {
@@ -153,7 +168,8 @@ class Store {
   // Allots port id, endpoint id, MAC and addresses and records the attachment in state kAdding. kConflict
   // when the key exists already (the message tells its state and what to do), kExhausted when the domain has
   // no address left, kConflict when a requested address is taken (by whom), kInvalid when it is outside the
-  // domain's prefixes.
+  // domain's prefixes; of published ports kConflict when one is taken (by whom), kInvalid when the domain is
+  // not stateful or the node has no such address.
   virtual Result<Attachment> begin_add(const AttachmentRequest& request) = 0;
   virtual Result<void> mark_ready(const AttachmentKey& key) = 0;
   // Returns the attachment as it was, or nothing when there is none. A second call finds it again until
@@ -173,7 +189,8 @@ class Store {
   virtual Result<std::optional<std::string>> get_fact(const std::string& name) = 0;
   virtual Result<void> set_fact(const std::string& name, const std::optional<std::string>& value) = 0;
   // A stable id for a named object ("vtep/node-b", "domain/default", "route/default/10.244.2.0/24"), allotted
-  // on first use. Lowest free first; ports stay below 4096, domains from 2 to 8191.
+  // on first use. Lowest free first; ports stay below 4096, domains from 2 to 8191. The noun for services of
+  // the cluster is "cluster_service", whose ids keep apart from those of published ports.
   virtual Result<std::uint32_t> id_for(const std::string& noun, const std::string& name) = 0;
   // Frees the ids of `noun` whose names are not in `names` (objects that left the configuration). Not for
   // ports and endpoints, whose ids go with their attachment.

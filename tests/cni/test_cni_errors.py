@@ -43,7 +43,6 @@ def test_1_incompatible_version(node, fails, version):
 
 
 @pytest.mark.parametrize("key,value", [
-    ("portMappings", [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]),
     ("bandwidth", {"ingressRate": 1000, "ingressBurst": 1000}),
     ("deviceID", "0000:01:00.0"),
     ("dns", {"servers": ["10.0.0.1"]}),

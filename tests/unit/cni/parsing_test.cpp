@@ -165,8 +165,7 @@ TEST(NetworkConfig, ReadsItsOwnKeysWithLimits) {
 }
 
 TEST(NetworkConfig, RefusesUnsupportedRuntimeConfigByNameAndValue) {
-  const char* const cases[][2] = {{"portMappings", R"([{"hostPort":80,"containerPort":8080}])"},
-                                  {"bandwidth", R"({"ingressRate":1000})"},
+  const char* const cases[][2] = {{"bandwidth", R"({"ingressRate":1000})"},
                                   {"deviceID", R"("0000:01:00.0")"},
                                   {"dns", R"({"servers":["1.1.1.1"]})"},
                                   {"aliases", R"(["x"])"},

@@ -25,6 +25,7 @@ class FakeEngine {
     ports_.clear();
     queues_.clear();
     endpoints_.clear();
+    services_.clear();
     rest_ = {};
     instance_ = std::to_string(++starts_);
     RpcServerOptions options;
@@ -61,6 +62,12 @@ class FakeEngine {
     const auto at = queues_.find(PortId(static_cast<std::uint16_t>(port)));
     return at == queues_.end() ? 0 : at->second.size();
   }
+  std::set<std::string> services() const {
+    const std::lock_guard lock(mutex_);
+    std::set<std::string> names;
+    for (const auto& [id, service] : services_) names.insert(service.name);
+    return names;
+  }
   void drop_port(unsigned port) {
     const std::lock_guard lock(mutex_);
     ports_.erase(PortId(static_cast<std::uint16_t>(port)));
@@ -72,6 +79,7 @@ class FakeEngine {
 
   std::atomic<int> patches{0}, replaces{0}, chunks{0}, patch_delay_ms{0};
   std::atomic<bool> refuse_all{false};
+  std::string refused_service;  // by name; set while nothing is under way
 
  private:
   struct Staged {
@@ -139,6 +147,7 @@ class FakeEngine {
     append(staged.objects.domains, set.domains);
     append(staged.objects.endpoints, set.endpoints);
     append(staged.objects.routes, set.routes);
+    append(staged.objects.services, set.services);
     return {};
   }
 
@@ -149,11 +158,15 @@ class FakeEngine {
       if (port.kind == api::PortKind::kTap && !known && !staged.queues.contains(port.id))
         return invalid("unknown tap " + port.name);
     }
+    for (const auto& service : staged.objects.services) {
+      if (service.name == refused_service) return invalid("service " + service.name + " is refused");
+    }
     for (const auto id : removed.ports) {
       if (ports_.erase(id) == 0) return Error{ErrorCode::kNotFound, "no port " + std::to_string(id.value())};
       queues_.erase(id);
     }
     for (const auto id : removed.endpoints) endpoints_.erase(id);
+    for (const auto id : removed.services) services_.erase(id);
     if (all) {
       auto kept = std::move(queues_);
       queues_.clear();
@@ -162,11 +175,13 @@ class FakeEngine {
       }
       ports_.clear();
       endpoints_.clear();
+      services_.clear();
       rest_ = staged.objects;
     }
     for (auto& [id, fds] : staged.queues) queues_[id] = std::move(fds);
     for (const auto& port : staged.objects.ports) ports_[port.id] = port;
     for (const auto& endpoint : staged.objects.endpoints) endpoints_[endpoint.id] = endpoint;
+    for (const auto& service : staged.objects.services) services_[service.id] = service;
     return Json{{"generation", ++generation_}};
   }
 
@@ -218,6 +233,7 @@ class FakeEngine {
     const auto noun = p.at("noun").get<std::string>();
     if (noun == "ports") return page(values(ports_), p);
     if (noun == "endpoints") return page(values(endpoints_), p);
+    if (noun == "services") return page(values(services_), p);
     if (noun == "vteps") return page(by_id(rest_.vteps), p);
     if (noun == "domains") return page(by_id(rest_.domains), p);
     return page(by_id(rest_.routes), p);
@@ -245,6 +261,7 @@ class FakeEngine {
   std::map<PortId, api::Port> ports_;
   std::map<PortId, std::vector<UniqueFd>> queues_;
   std::map<EndpointId, api::Endpoint> endpoints_;
+  std::map<ServiceId, api::Service> services_;
   api::ObjectSet rest_;
   std::set<PortId> refused_;
   Staged staged_;
