@@ -59,6 +59,7 @@ struct DomainConfig {
   bool learning = false;
   bool flood_peers = true;
   bool host_access = false;
+  bool stateful = false;  // connections are tracked: policy and services need it
   // What DHCP and router advertisements tell.
   std::vector<IpAddr> dns_servers;
   std::vector<std::string> search_domains;

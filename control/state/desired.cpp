@@ -168,6 +168,7 @@ Result<void> Builder::add_domains() {
     domain.dns_servers = config.dns_servers;
     domain.search_domains = config.search_domains;
     domain.host_access = config.host_access && out_.host;
+    domain.stateful = config.stateful;
     if (config.mode == api::DomainMode::kL2 && config.flood_peers) {
       for (const auto& peer : config_.peers) {
         if (peer.domains.contains(config.name)) domain.flood.push_back(out_.peers[peer.name]);

@@ -50,6 +50,11 @@ CREATE TABLE extra_endpoint(
   domain TEXT NOT NULL, mac TEXT NOT NULL, options TEXT NOT NULL, UNIQUE(domain, mac)) STRICT;
 CREATE INDEX extra_endpoint_by_port ON extra_endpoint(port);
 ALTER TABLE address ADD COLUMN endpoint INTEGER NOT NULL DEFAULT 0;
+)sql",
+    R"sql(
+CREATE TABLE manifest(
+  kind TEXT NOT NULL, space TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY(kind, space, name)) STRICT, WITHOUT ROWID;
 )sql"};
 
 Result<std::int64_t> pragma(Database& database, const char* name) {
