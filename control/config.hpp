@@ -66,7 +66,8 @@ struct DomainConfig {
   bool learning = false;
   bool flood_peers = true;
   bool host_access = false;
-  bool stateful = false;  // connections are tracked; a masquerade implies it
+  // Connections are tracked: policy, services and published ports need it. A masquerade implies it.
+  bool stateful = false;
   std::optional<MasqueradeConfig> masquerade;
   // What DHCP and router advertisements tell.
   std::vector<IpAddr> dns_servers;

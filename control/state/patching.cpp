@@ -136,7 +136,7 @@ bool EngineReconciler::add_to_patch(const Change& change, api::ObjectSet& put, a
   }
   const auto domain = node_.domains.find(a.domain);
   if (domain == node_.domains.end()) return false;
-  const auto endpoints = endpoints_of(a, domain->second);
+  const auto endpoints = endpoints_with_policy(a, domain->second, *policies_);
   put.endpoints.insert(put.endpoints.end(), endpoints.begin(), endpoints.end());
   if (change.action == Action::kUpdate) return true;
   put.ports.push_back(port_of(a, domain->second));

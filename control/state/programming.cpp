@@ -133,12 +133,13 @@ api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Por
     const auto at = known.find(node_.host);
     if (at == known.end() || at->second.role != api::PortRole::kHost) send(node_.host, host_queues_);
   }
+  for (const auto& [id, policy] : policies_->policies) set.policies.push_back(*policy);
   set.services = services_;
   for (const auto& [id, held] : held_) {
     if (!held.problem.empty()) continue;
     const auto domain = node_.domains.at(held.attachment.domain);
     set.ports.push_back(port_of(held.attachment, domain));
-    const auto endpoints = endpoints_of(held.attachment, domain);
+    const auto endpoints = endpoints_with_policy(held.attachment, domain, *policies_);
     set.endpoints.insert(set.endpoints.end(), endpoints.begin(), endpoints.end());
     const auto services = services_of(held.attachment, node_);
     set.services.insert(set.services.end(), services.begin(), services.end());
@@ -193,7 +194,7 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
     api::ObjectSet put;
     const auto domain = node_.domains.at(held.attachment.domain);
     put.ports.push_back(port_of(held.attachment, domain));
-    put.endpoints = endpoints_of(held.attachment, domain);
+    put.endpoints = endpoints_with_policy(held.attachment, domain, *policies_);
     put.services = services_of(held.attachment, node_);
     auto patched = session.patch(put, {}, {{id, queues[id]}});
     if (!session.ok()) return unavailable("the connection to the engine broke");
@@ -227,6 +228,7 @@ Result<std::vector<std::string>> EngineReconciler::engine_differences(EngineSess
   PODWIRE_TRY(actual.domains, dump_objects<api::Domain>(session.client(), "domains"));
   PODWIRE_TRY(actual.endpoints, dump_objects<api::Endpoint>(session.client(), "endpoints"));
   PODWIRE_TRY(actual.routes, dump_objects<api::Route>(session.client(), "routes"));
+  PODWIRE_TRY(actual.policies, dump_objects<api::Policy>(session.client(), "policies"));
   PODWIRE_TRY(actual.services, dump_objects<api::Service>(session.client(), "services"));
   PortQueues unused;
   return compare_objects(desired_objects({}, unused), actual);

@@ -52,6 +52,11 @@ CREATE INDEX extra_endpoint_by_port ON extra_endpoint(port);
 ALTER TABLE address ADD COLUMN endpoint INTEGER NOT NULL DEFAULT 0;
 )sql",
     R"sql(
+CREATE TABLE manifest(
+  kind TEXT NOT NULL, space TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY(kind, space, name)) STRICT, WITHOUT ROWID;
+)sql",
+    R"sql(
 CREATE TABLE published_port(
   service INTEGER PRIMARY KEY, port INTEGER NOT NULL REFERENCES attachment(port), host_ip TEXT NOT NULL,
   protocol TEXT NOT NULL CHECK(protocol IN ('tcp', 'udp', 'sctp')), host_port INTEGER NOT NULL,

@@ -151,6 +151,12 @@ struct PoolUsage {
   std::uint64_t free = 0;  // that begin_add may still hand out by itself; saturates at 2^63 - 1
 };
 
+// A Kubernetes object that a person gave us, as it is kept.
+struct StoredManifest {
+  std::string kind, space, name;  // space: its namespace; empty for objects that have none
+  std::string body;               // JSON
+};
+
 class Store {
  public:
   // Opens or creates <state_dir>/podwire.db (and the directory), migrates it, and increments the epoch.
@@ -192,9 +198,18 @@ class Store {
   // on first use. Lowest free first; ports stay below 4096, domains from 2 to 8191. The noun for services of
   // the cluster is "cluster_service", whose ids keep apart from those of published ports.
   virtual Result<std::uint32_t> id_for(const std::string& noun, const std::string& name) = 0;
+  // The same for many names, in their order, at once.
+  virtual Result<std::vector<std::uint32_t>> ids_for(const std::string& noun,
+                                                     const std::vector<std::string>& names) = 0;
   // Frees the ids of `noun` whose names are not in `names` (objects that left the configuration). Not for
   // ports and endpoints, whose ids go with their attachment.
   virtual Result<void> keep_ids(const std::string& noun, const std::vector<std::string>& names) = 0;
+
+  // Those of a kind, by namespace and name.
+  virtual Result<std::vector<StoredManifest>> manifests(const std::string& kind) = 0;
+  // All or nothing. What is erased need not be there; its body does not matter.
+  virtual Result<void> change_manifests(const std::vector<StoredManifest>& put,
+                                        const std::vector<StoredManifest>& erased) = 0;
 };
 
 }  // namespace podwire::control

@@ -25,6 +25,7 @@ class FakeEngine {
     ports_.clear();
     queues_.clear();
     endpoints_.clear();
+    policies_.clear();
     services_.clear();
     rest_ = {};
     instance_ = std::to_string(++starts_);
@@ -51,6 +52,14 @@ class FakeEngine {
     std::set<unsigned> ids;
     for (const auto& [id, port] : ports_) ids.insert(id.value());
     return ids;
+  }
+  std::map<PolicyId, api::Policy> policies() const {
+    const std::lock_guard lock(mutex_);
+    return policies_;
+  }
+  std::map<EndpointId, api::Endpoint> endpoint_objects() const {
+    const std::lock_guard lock(mutex_);
+    return endpoints_;
   }
   std::size_t endpoints() const {
     const std::lock_guard lock(mutex_);
@@ -147,6 +156,7 @@ class FakeEngine {
     append(staged.objects.domains, set.domains);
     append(staged.objects.endpoints, set.endpoints);
     append(staged.objects.routes, set.routes);
+    append(staged.objects.policies, set.policies);
     append(staged.objects.services, set.services);
     return {};
   }
@@ -166,6 +176,7 @@ class FakeEngine {
       queues_.erase(id);
     }
     for (const auto id : removed.endpoints) endpoints_.erase(id);
+    for (const auto id : removed.policies) policies_.erase(id);
     for (const auto id : removed.services) services_.erase(id);
     if (all) {
       auto kept = std::move(queues_);
@@ -175,8 +186,13 @@ class FakeEngine {
       }
       ports_.clear();
       endpoints_.clear();
+      policies_.clear();
       services_.clear();
       rest_ = staged.objects;
+    }
+    for (const auto& policy : staged.objects.policies) policies_[policy.id] = policy;
+    for (const auto& endpoint : staged.objects.endpoints) {
+      if (endpoint.policy && !policies_.contains(endpoint.policy)) return invalid("unknown policy");
     }
     for (auto& [id, fds] : staged.queues) queues_[id] = std::move(fds);
     for (const auto& port : staged.objects.ports) ports_[port.id] = port;
@@ -233,6 +249,7 @@ class FakeEngine {
     const auto noun = p.at("noun").get<std::string>();
     if (noun == "ports") return page(values(ports_), p);
     if (noun == "endpoints") return page(values(endpoints_), p);
+    if (noun == "policies") return page(values(policies_), p);
     if (noun == "services") return page(values(services_), p);
     if (noun == "vteps") return page(by_id(rest_.vteps), p);
     if (noun == "domains") return page(by_id(rest_.domains), p);
@@ -261,6 +278,7 @@ class FakeEngine {
   std::map<PortId, api::Port> ports_;
   std::map<PortId, std::vector<UniqueFd>> queues_;
   std::map<EndpointId, api::Endpoint> endpoints_;
+  std::map<PolicyId, api::Policy> policies_;
   std::map<ServiceId, api::Service> services_;
   api::ObjectSet rest_;
   std::set<PortId> refused_;

@@ -103,7 +103,7 @@ TEST_F(StoreFileTest, DatabaseOfTheFirstVersionIsBroughtUp) {
       "ALTER TABLE attachment DROP COLUMN kind; ALTER TABLE attachment DROP COLUMN socket;"
       "ALTER TABLE attachment DROP COLUMN pod_directory; ALTER TABLE attachment DROP COLUMN options;"
       "ALTER TABLE address DROP COLUMN endpoint;"
-      "DROP TABLE published_port; PRAGMA user_version=1",
+      "DROP TABLE manifest; DROP TABLE published_port; PRAGMA user_version=1",
       nullptr, nullptr, nullptr);
   EXPECT_EQ(undone, SQLITE_OK) << sqlite3_errmsg(raw);
   sqlite3_close(raw);
