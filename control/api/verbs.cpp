@@ -32,6 +32,11 @@ Result<Json> change(Daemon& daemon, RpcRequest& request) {
   return (daemon.named_ports.*Change)(request.params);
 }
 
+template <Result<Json> (Services::*Answer)(const Json&)>
+Result<Json> service(Daemon& daemon, RpcRequest& request) {
+  return (daemon.services.*Answer)(request.params);
+}
+
 Result<Json> reconcile(Daemon& daemon) {
   PODWIRE_TRY(const auto changed, daemon.reconciler.reconcile());
   return Json{{"generation", daemon.reconciler.state().generation}, {"changed", changed}};
@@ -59,6 +64,9 @@ constexpr std::array kVerbs{
     Verb{"port_del", change<&NamedPorts::delete_port>},
     Verb{"endpoint_add", change<&NamedPorts::add_endpoint>},
     Verb{"endpoint_del", change<&NamedPorts::delete_endpoint>},
+    Verb{"services", service<&Services::list>},
+    Verb{"service_apply", service<&Services::apply>},
+    Verb{"service_del", service<&Services::remove>},
     Verb{"reconcile", plain<reconcile>},
     Verb{"leave", plain<leave>},
     Verb{"cni", cni},

@@ -10,7 +10,7 @@
 
 namespace podwire::control {
 
-// Service ids of published ports are below those of the cluster's services.
+// Service ids above are those of the cluster's services (control/api/services.cpp).
 inline constexpr std::uint32_t kLastPublished = 0x3fffffff;
 
 // What two pods cannot both have: the same protocol and port on an address that both ask for.

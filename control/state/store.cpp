@@ -250,7 +250,6 @@ Result<std::uint32_t> SqliteStore::id_for(const std::string& noun, const std::st
     PODWIRE_TRY(const bool found, query.bind(noun).bind(name).step());
     if (found) return static_cast<std::uint32_t>(query.integer(0));
     if (noun == "domain") return allot_id(database, noun, name, 2, 8191);
-    if (noun == "cluster_service") return allot_id(database, noun, name, kLastPublished + 1, 0x7fffffff);
     return allot_id(database, noun, name, 1, noun == "port" ? 4095 : 0x7fffffff);
   });
 }

@@ -195,8 +195,7 @@ class Store {
   virtual Result<std::optional<std::string>> get_fact(const std::string& name) = 0;
   virtual Result<void> set_fact(const std::string& name, const std::optional<std::string>& value) = 0;
   // A stable id for a named object ("vtep/node-b", "domain/default", "route/default/10.244.2.0/24"), allotted
-  // on first use. Lowest free first; ports stay below 4096, domains from 2 to 8191. The noun for services of
-  // the cluster is "cluster_service", whose ids keep apart from those of published ports.
+  // on first use. Lowest free first; ports stay below 4096, domains from 2 to 8191.
   virtual Result<std::uint32_t> id_for(const std::string& noun, const std::string& name) = 0;
   // The same for many names, in their order, at once.
   virtual Result<std::vector<std::uint32_t>> ids_for(const std::string& noun,
