@@ -25,6 +25,7 @@ class FakeEngine {
     ports_.clear();
     queues_.clear();
     endpoints_.clear();
+    policies_.clear();
     rest_ = {};
     instance_ = std::to_string(++starts_);
     RpcServerOptions options;
@@ -50,6 +51,14 @@ class FakeEngine {
     std::set<unsigned> ids;
     for (const auto& [id, port] : ports_) ids.insert(id.value());
     return ids;
+  }
+  std::map<PolicyId, api::Policy> policies() const {
+    const std::lock_guard lock(mutex_);
+    return policies_;
+  }
+  std::map<EndpointId, api::Endpoint> endpoint_objects() const {
+    const std::lock_guard lock(mutex_);
+    return endpoints_;
   }
   std::size_t endpoints() const {
     const std::lock_guard lock(mutex_);
@@ -139,6 +148,7 @@ class FakeEngine {
     append(staged.objects.domains, set.domains);
     append(staged.objects.endpoints, set.endpoints);
     append(staged.objects.routes, set.routes);
+    append(staged.objects.policies, set.policies);
     return {};
   }
 
@@ -154,6 +164,7 @@ class FakeEngine {
       queues_.erase(id);
     }
     for (const auto id : removed.endpoints) endpoints_.erase(id);
+    for (const auto id : removed.policies) policies_.erase(id);
     if (all) {
       auto kept = std::move(queues_);
       queues_.clear();
@@ -162,7 +173,12 @@ class FakeEngine {
       }
       ports_.clear();
       endpoints_.clear();
+      policies_.clear();
       rest_ = staged.objects;
+    }
+    for (const auto& policy : staged.objects.policies) policies_[policy.id] = policy;
+    for (const auto& endpoint : staged.objects.endpoints) {
+      if (endpoint.policy && !policies_.contains(endpoint.policy)) return invalid("unknown policy");
     }
     for (auto& [id, fds] : staged.queues) queues_[id] = std::move(fds);
     for (const auto& port : staged.objects.ports) ports_[port.id] = port;
@@ -218,6 +234,7 @@ class FakeEngine {
     const auto noun = p.at("noun").get<std::string>();
     if (noun == "ports") return page(values(ports_), p);
     if (noun == "endpoints") return page(values(endpoints_), p);
+    if (noun == "policies") return page(values(policies_), p);
     if (noun == "vteps") return page(by_id(rest_.vteps), p);
     if (noun == "domains") return page(by_id(rest_.domains), p);
     return page(by_id(rest_.routes), p);
@@ -245,6 +262,7 @@ class FakeEngine {
   std::map<PortId, api::Port> ports_;
   std::map<PortId, std::vector<UniqueFd>> queues_;
   std::map<EndpointId, api::Endpoint> endpoints_;
+  std::map<PolicyId, api::Policy> policies_;
   api::ObjectSet rest_;
   std::set<PortId> refused_;
   Staged staged_;
