@@ -268,15 +268,18 @@ Result<void> run(const Config& config, const StopSignal& stop) {
     options.open_host = [name = *config.underlay.host_interface] { return open_tap_queues(name, 1); };
   }
   EngineReconciler reconciler(std::move(options), ready_ones(std::move(attachments)));
+  Policies policies(config, *store, reconciler);
+  PODWIRE_CHECK(policies.load());
   Services services(config, *store, reconciler);
   PODWIRE_TRY(const bool up, bring_up(config, *store, underlay, reconciler, services, stop));
   if (!up) return {};
 
   CniService cni({config, *store, reconciler});
   for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);
-  Daemon daemon{config, *store, reconciler, underlay, engine ? &*engine : nullptr, cni, services, [&server] {
-                  server.request_exit();
-                }};
+  Daemon daemon{
+      config, *store, reconciler, underlay, engine ? &*engine : nullptr, cni, policies, services, [&server] {
+        server.request_exit();
+      }};
   PODWIRE_TRY(daemon.leftovers, half_done(*store));
   spdlog::info("podwired {} serves node {} at {}", PODWIRE_VERSION, config.node, config.control_socket);
   server.serve(daemon);

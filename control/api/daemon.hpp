@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/api/named_ports.hpp"
+#include "control/api/policies.hpp"
 #include "control/api/services.hpp"
 #include "control/cni/cni.hpp"
 #include "control/config.hpp"
@@ -25,6 +26,7 @@ struct Daemon {
   Underlay& underlay;
   EngineProcess* engine_process;  // null unless engine.spawn
   CniService& cni;
+  Policies& policies;
   Services& services;
   std::function<void()> request_exit;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();

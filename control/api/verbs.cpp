@@ -32,6 +32,11 @@ Result<Json> change(Daemon& daemon, RpcRequest& request) {
   return (daemon.named_ports.*Change)(request.params);
 }
 
+template <Result<Json> (Policies::*Answer)(const Json&)>
+Result<Json> policy(Daemon& daemon, RpcRequest& request) {
+  return (daemon.policies.*Answer)(request.params);
+}
+
 template <Result<Json> (Services::*Answer)(const Json&)>
 Result<Json> service(Daemon& daemon, RpcRequest& request) {
   return (daemon.services.*Answer)(request.params);
@@ -64,6 +69,10 @@ constexpr std::array kVerbs{
     Verb{"port_del", change<&NamedPorts::delete_port>},
     Verb{"endpoint_add", change<&NamedPorts::add_endpoint>},
     Verb{"endpoint_del", change<&NamedPorts::delete_endpoint>},
+    Verb{"policies", policy<&Policies::list>},
+    Verb{"policy_apply", policy<&Policies::apply>},
+    Verb{"policy_del", policy<&Policies::remove>},
+    Verb{"policy_explain", policy<&Policies::explain>},
     Verb{"services", service<&Services::list>},
     Verb{"service_apply", service<&Services::apply>},
     Verb{"service_del", service<&Services::remove>},

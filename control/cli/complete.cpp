@@ -69,7 +69,10 @@ std::vector<std::string> live_names(const Typed& typed, const char* verb_name) {
 
 std::vector<std::string> option_values(const Typed& typed) {
   const auto& name = typed.awaiting->name;
+  const bool of_policy = typed.verb != nullptr && typed.verb->name == "policy";
+  if (name == "proto" && of_policy) return {"tcp", "udp", "sctp", "any"};
   if (name == "proto") return {"icmp", "tcp", "udp"};
+  if (name == "port" && of_policy) return {};
   if (name == "from") {
     auto names = live_names(typed, "endpoint");
     names.insert(names.end(), {"uplink", "host"});
@@ -105,6 +108,7 @@ std::vector<std::string> candidates(const Typed& typed, const std::string& curre
     return out;
   }
   const auto* sub = find_sub(*typed.verb, typed.words[0]);
+  if (sub && sub->name == "explain") return out;  // takes pods, not what the verb lists
   const bool is_new = sub && sub->name == "add";  // whatever is added has a name that is not there yet
   if (sub && !is_new && !sub->argument.empty() && typed.words.size() == 1)
     return live_names(typed, typed.verb->name.c_str());
