@@ -93,7 +93,8 @@ Result<Json> read_parameter(const Parameter& parameter, const std::vector<std::s
 }
 
 // What is in the file comes with run.
-Result<Json> policy_parameters(const SubVerb& sub, const std::string& argument, const Given& given) {
+Result<Json> manifest_parameters(const Verb& verb, const SubVerb& sub, const std::string& argument,
+                                 const Given& given) {
   const auto value = [&](const char* option) {
     const auto at = given.find(option);
     return at == given.end() ? std::string() : at->second.front();
@@ -101,15 +102,14 @@ Result<Json> policy_parameters(const SubVerb& sub, const std::string& argument, 
   const bool has_file = given.contains("file");
   if (sub.name == "apply") {
     if (!has_file || value("file").empty())
-      return invalid("policy apply needs a file, as in: podwirectl policy apply -f policies.yaml");
+      return invalid(verb.name + " apply needs a file, as in: podwirectl " + verb.name +
+                     " apply -f manifests.yaml");
     return Json::object();
   }
   if (sub.name == "delete") {
     if (has_file != argument.empty()) {
-      return invalid(
-          "policy delete needs either a policy's name or a file, as in: podwirectl policy delete shop/web, "
-          "or: "
-          "podwirectl policy delete -f policies.yaml");
+      return invalid(verb.name + " delete needs either a name or a file, as in: podwirectl " + verb.name +
+                     " delete shop/web, or: podwirectl " + verb.name + " delete -f manifests.yaml");
     }
     return has_file ? Json::object() : Json{{"name", argument}};
   }
@@ -128,7 +128,7 @@ Result<Json> policy_parameters(const SubVerb& sub, const std::string& argument, 
 
 Result<Json> change_parameters(const Verb& verb, const SubVerb& sub, const std::string& argument,
                                const Given& given) {
-  if (verb.name == "policy") return policy_parameters(sub, argument, given);
+  if (verb.name == "policy" || verb.name == "service") return manifest_parameters(verb, sub, argument, given);
   Json params{{"name", argument}};
   if (sub.name != "add") return params;
   if (given.contains("dhcp") && given.contains("no-dhcp"))

@@ -134,6 +134,7 @@ class Runner {
     if (verb.name == "route") return routes_view(reply, style_);
     if (verb.name == "peer") return peers_view(reply, style_);
     if (verb.name == "policy") return policies_view(reply, style_);
+    if (verb.name == "service") return services_view(reply, style_);
     if (verb.name == "explain") return explain_view(reply, command_.question, style_);
     if (verb.name == "reconcile") return reconcile_view(reply);
     PODWIRE_TRY(const Stats stats, read_stats(reply, command_.sub->name));
@@ -164,7 +165,7 @@ class Runner {
 
   std::string changed(const Json& reply) const {
     const auto& sub = command_.sub->name;
-    if (command_.verb->name != "policy")
+    if (command_.verb->name != "policy" && command_.verb->name != "service")
       return change_view(command_.verb->name, sub, command_.argument, reply);
     if (sub == "apply") return applied_view(reply, style_);
     return sub == "delete" ? deleted_view(reply) : policy_answer_view(reply, style_);

@@ -240,6 +240,37 @@ Verb policy_verb() {
   };
 }
 
+Verb service_verb() {
+  return {
+      .name = "service",
+      .summary = "Kubernetes services: apply, list, which endpoints they lead to",
+      .about =
+          "Lists the services that were applied, or shows one in full. Applies manifests of Services (v1) "
+          "and\n"
+          "EndpointSlices (discovery.k8s.io/v1): a file as a whole or not at all, in force when the command "
+          "returns.\n"
+          "A service's pods and endpoints are in the node's default domain, or in that of its annotation\n"
+          "podwire.io/domain; the domain needs \"stateful\": true.",
+      .method = "services",
+      .list_key = "services",
+      .subs = {{"list", "", "every service"},
+               {"show", "NAME", "one service in full, by NAMESPACE/NAME"},
+               {"apply", "", "add or change what the manifests say", "service_apply"},
+               {"delete", "[NAME]",
+                "remove one service with its endpoint slices, or with -f all objects of a file",
+                "service_del"}},
+      .options = {kNames, file_option()},
+      .columns = {{"CLUSTER IPS", "the service's own addresses, for pods of its domain"},
+                  {"PORTS", "its ports; node port: on every address of the node"},
+                  {"READY", "endpoints that get new connections, of those that are known"}},
+      .examples = {{"podwirectl service apply -f services.yaml", "apply a file"},
+                   {"kubectl get services,endpointslices -A -o yaml | podwirectl service apply -f -",
+                    "what a cluster has"},
+                   {"podwirectl service show shop/web", "one service in full"},
+                   {"podwirectl service delete shop/web", "remove it"}},
+  };
+}
+
 Verb stats_verb() {
   return {
       .name = "stats",
@@ -342,9 +373,10 @@ Verb version_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all{status_verb(),  port_verb(),      domain_verb(), endpoint_verb(),
-                                     route_verb(),   peer_verb(),      policy_verb(), stats_verb(),
-                                     explain_verb(), reconcile_verb(), leave_verb(),  version_verb()};
+  static const std::vector<Verb> all{status_verb(), port_verb(),    domain_verb(),    endpoint_verb(),
+                                     route_verb(),  peer_verb(),    policy_verb(),    service_verb(),
+                                     stats_verb(),  explain_verb(), reconcile_verb(), leave_verb(),
+                                     version_verb()};
   return all;
 }
 
