@@ -97,7 +97,7 @@ struct Attachment {
   std::string device_info;                     // the CNIDeviceInfoFile that was asked for; may be empty
   EndpointOptions options;                     // of its own endpoint
   std::vector<ExtraEndpoint> extra_endpoints;  // by id
-  std::vector<PublishedPort> published_ports;  // of its own endpoint, as they were asked for
+  std::vector<PublishedPort> published_ports;  // of its own endpoint, by service
 };
 
 // What begin_add is asked for.
