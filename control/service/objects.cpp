@@ -87,9 +87,11 @@ Result<std::vector<IpAddr>> read_cluster_ips(ObjectReader& r) {
   return all;
 }
 
-Result<std::uint32_t> read_affinity(const Json& spec, const std::string& path) {
+// `given` may be null.
+Result<std::uint32_t> read_affinity(const Json* given, const std::string& path) {
   constexpr std::uint32_t kDefault = 10'800;  // Kubernetes': three hours
-  ObjectReader config(spec.is_null() ? Json::object() : spec, path);
+  if (given == nullptr) return kDefault;
+  ObjectReader config(*given, path);
   const Json* client = config.find("clientIP");
   PODWIRE_CHECK(config.finish());
   if (client == nullptr) return kDefault;
@@ -251,8 +253,7 @@ Result<ClusterService> read_cluster_service(const ServiceManifest& manifest) {
                    ".loadBalancerSourceRanges is not supported; leave it out and use a NetworkPolicy");
   out.type = kTypes[type];
   if (affinity == 1) {
-    PODWIRE_TRY(out.affinity_s,
-                read_affinity(config == nullptr ? Json() : *config, where + ".sessionAffinityConfig"));
+    PODWIRE_TRY(out.affinity_s, read_affinity(config, where + ".sessionAffinityConfig"));
   }
   out.external_local = external == 1;
   out.internal_local = internal == 1;

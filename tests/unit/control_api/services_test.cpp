@@ -93,7 +93,7 @@ TEST_F(ServicesTest, WhatIsRefusedChangesNothing) {
   refused("kind: Service", "web.yaml");
   refused(named("a") + "---\n" + named("a"), "web.yaml: Service default/a stands in it twice");
   refused(named("a") + "---\n{apiVersion: v1, kind: Service, metadata: {name: b}, spec: {port: 80}}",
-          "web.yaml: Service default/b: spec.port");
+          "web.yaml: unknown key \"port\" in Service default/b: spec");
   refused(
       "{apiVersion: v1, kind: Service, metadata: {name: b, annotations: {podwire.io/domain: blue}}, "
       "spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}}",
