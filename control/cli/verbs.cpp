@@ -57,7 +57,9 @@ std::vector<OptionSpec> port_options() {
       {"buffer-size", "BYTES", "add, memif: bytes a buffer as a client (default 2048)", add},
       {"secret", "TEXT", "add, memif: what both sides must know, at most 24 characters", add},
       {"memif-id", "N", "add, memif: interface id, the same on both sides (default 0)", add},
-      {"iommu", "", "add, vhost: offer VIRTIO_F_IOMMU_PLATFORM", add}};
+      {"iommu", "", "add, vhost: offer VIRTIO_F_IOMMU_PLATFORM", add},
+      {"from-pod-rate", "RATE", "add: bits a second that it may send, such as 100M (default: no limit)", add},
+      {"to-pod-rate", "RATE", "add: bits a second that it may receive, such as 1G (default: no limit)", add}};
   const auto more = endpoint_options();
   options.insert(options.end(), more.begin(), more.end());
   return options;

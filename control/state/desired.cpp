@@ -329,6 +329,8 @@ api::Port port_of(const Attachment& attachment, DomainId domain) {
   port.mac = attachment.mac;
   port.mtu = attachment.mtu;
   port.queues = attachment.queues;
+  port.from_pod = attachment.limits.from_pod;
+  port.to_pod = attachment.limits.to_pod;
   if (attachment.kind == api::PortKind::kTap) return port;
   const auto& socket = attachment.socket;
   port.socket = socket.path;

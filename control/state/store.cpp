@@ -107,6 +107,7 @@ Attachment attachment_of(const AttachmentRequest& request, const DomainPools& do
   a.kind = request.kind;
   a.socket = request.socket;
   a.device_info = request.device_info;
+  a.limits = request.limits;
   a.options = request.options;
   return a;
 }

@@ -60,7 +60,7 @@ struct ExpressWay {
     if (port->mtu != 0) ip_bytes = port->mtu;
     if (port->device->mtu() != 0) ip_bytes = std::min<std::uint32_t>(ip_bytes, port->device->mtu());
     limit = std::min<std::uint32_t>(can.max_frame, ip_bytes + kEther);
-    joins_tcp = can.segmentation && can.multi_segment;
+    joins_tcp = can.segmentation && can.multi_segment && !port->cut_segments;
   }
 
   void find_tunnel(const Context& ctx, std::uint32_t slot) noexcept {

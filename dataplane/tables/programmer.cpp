@@ -219,6 +219,7 @@ void Programmer::State::rebuild(PortId id) {
   const auto* port = intent_.port(id);
   if (port == nullptr) return;  // on its way out; its entry goes with remove_structure()
   auto entry = make_port_entry(intent_, *port, devices_.at(id).get());
+  if (shaping_.apply(*port, entry)) ++ports_generation_;  // workers keep the limiters beside their queues
   resize_for(port_entries_, id.value());
   auto& current = port_entries_[id.value()];
   if (current && *current == entry) return;

@@ -13,6 +13,7 @@
 #include "dataplane/tables/parking.hpp"
 #include "dataplane/tables/programmer.hpp"
 #include "dataplane/tables/rule_set.hpp"
+#include "dataplane/tables/shaping.hpp"
 #include "dataplane/tables/underlay.hpp"
 
 namespace podwire::engine {
@@ -105,6 +106,7 @@ class Programmer::State final : private Topology {
   Underlay underlay_;
   Forwarding forwarding_;
   Parking parking_;
+  Shaping shaping_;
   std::optional<Replace> replace_;
 
   std::vector<std::unique_ptr<const PortEntry>> port_entries_;      // by id

@@ -81,6 +81,8 @@ struct AllowedSource4 {
   bool operator==(const AllowedSource4&) const = default;
 };
 
+class RateLimiter;  // tables/rate_limiter.hpp
+
 // One port as workers see it.
 struct PortEntry {
   PortId id;
@@ -99,7 +101,9 @@ struct PortEntry {
   // Whether a pod may speak as DHCP server or router here: only where nothing guards its sources, or where it
   // has allowed_pairs, which are given to those that stand for others.
   bool may_configure_hosts = false;
-  std::vector<Lease> leases;  // of the endpoints with dhcp
+  std::vector<Lease> leases;                      // of the endpoints with dhcp
+  std::shared_ptr<RateLimiter> from_pod, to_pod;  // null: no limit
+  bool cut_segments = false;  // segmentation packets towards it are cut here, whatever the device can do
 
   const Lease* lease(const MacAddr& mac_of_endpoint) const noexcept {
     for (const auto& one : leases) {

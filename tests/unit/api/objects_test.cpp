@@ -152,7 +152,7 @@ TEST(DomainRules, RoundTripAndNameWhatIsWrong) {
   expect_round_trip<Domain>(kRuled);
   expect_refusals<Domain>(
       kRuled, "domains[0]",
-      {{R"({"stateful": false})", "domains[0]: strict_tcp and rules are for stateful domains"},
+      {{R"({"stateful": false})", "domains[0]: strict_tcp, rules and masquerade are for stateful domains"},
        {R"({"rules": [{}]})", "domains[0].rules[0].action is missing"},
        {R"({"rules": [{"action": "reject"}]})", "domains[0].rules[0].action"},
        {R"({"rules": [{"action": "deny", "protocol": "gre"}]})", "domains[0].rules[0].protocol"},
