@@ -89,6 +89,7 @@ Result<void> read_value(const Json& value, const std::string& path, Port& out) {
   r.optional_in("queues", out.queues, 1, 16);
   r.optional("devargs", out.devargs);
   r.optional_in("vlan", out.vlan, 0, 4094);
+  r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
   r.optional_in("descriptors", out.descriptors, 0, 16);
   const auto socket_key = read_socket_fields(r, out);
   PODWIRE_CHECK(r.finish());
@@ -133,6 +134,7 @@ Json to_json(const Port& p) {
   j["queues"] = p.queues;
   if (!p.devargs.empty()) j["devargs"] = p.devargs;
   if (p.vlan != 0) j["vlan"] = p.vlan;
+  if (p.flow_limit != 0) j["flow_limit"] = p.flow_limit;
   if (p.descriptors != 0) j["descriptors"] = p.descriptors;
   if (p.kind == PortKind::kMemif || p.kind == PortKind::kVhost) put_socket_fields(j, p);
   return j;
