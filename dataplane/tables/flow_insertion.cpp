@@ -14,27 +14,24 @@ constexpr auto kRelease = std::memory_order_release;
 
 }  // namespace
 
-// The pairs of two hashes, locked in the order of their addresses, so that nobody waits in a circle.
+// The pairs of two hashes, locked in the order of their locks, so that nobody waits in a circle.
 class FlowTable::PairLocks {
  public:
   PairLocks(FlowTable& table, std::uint64_t a, std::uint64_t b) noexcept
       : table_(table),
-        first_(std::min(table.pair_of(a), table.pair_of(b))),
-        second_(std::max(table.pair_of(a), table.pair_of(b))) {
-    spin_lock(flag(first_));
-    if (second_ != first_) spin_lock(flag(second_));
+        first_(std::min(table.pair_of(a) % kLocks, table.pair_of(b) % kLocks)),
+        second_(std::max(table.pair_of(a) % kLocks, table.pair_of(b) % kLocks)) {
+    spin_lock(table.locks_[first_]);
+    if (second_ != first_) spin_lock(table.locks_[second_]);
   }
   ~PairLocks() {
-    flag(first_).store(0, kRelease);
-    if (second_ != first_) flag(second_).store(0, kRelease);
+    table_.locks_[first_].store(0, kRelease);
+    if (second_ != first_) table_.locks_[second_].store(0, kRelease);
   }
   PairLocks(const PairLocks&) = delete;
   PairLocks& operator=(const PairLocks&) = delete;
 
-  bool holds(std::uint32_t pair) const noexcept { return pair == first_ || pair == second_; }
-  std::atomic<std::uint32_t>& flag(std::uint32_t pair) const noexcept {
-    return table_.slots_[std::size_t{pair} * 2].locked;
-  }
+  bool hold(std::uint32_t pair) const noexcept { return pair % kLocks == first_ || pair % kLocks == second_; }
 
  private:
   FlowTable& table_;
@@ -72,10 +69,10 @@ bool FlowTable::evict_entry(std::uint32_t entry, const PairLocks& held) noexcept
   std::atomic<std::uint32_t>* borrowed = nullptr;
   for (const auto one : hashes) {
     const auto pair = pair_of(one);
-    if (held.holds(pair)) continue;
-    auto& flag = held.flag(pair);
-    if (flag.exchange(1, kAcquire) != 0) return false;  // somebody's, who may be waiting for one of ours
-    borrowed = &flag;
+    if (held.hold(pair)) continue;
+    auto& lock = locks_[pair % kLocks];
+    if (lock.exchange(1, kAcquire) != 0) return false;  // somebody's, who may be waiting for one of ours
+    borrowed = &lock;
   }
   const FlowRef ref{entry * 2, lines_[entry * 2].sequence.load(kRelaxed)};
   const bool locked = lock_entry(ref);
@@ -185,8 +182,8 @@ void FlowTable::prefetch_evictions(std::size_t count) const noexcept {
     if (hand > capacity_) hand = 0;
   }
   for (std::size_t i = 0; i < found; ++i) {
-    prefetch_pair(hash(key_at(next[i] * 2)));
-    prefetch_pair(hash(key_at(next[i] * 2 + 1)));
+    __builtin_prefetch(&slot_line(hash(key_at(next[i] * 2)), 0));
+    __builtin_prefetch(&slot_line(hash(key_at(next[i] * 2 + 1)), 0));
   }
 }
 

@@ -94,7 +94,10 @@ FlowRef FlowTable::find_in(const SlotLine& slots, const FlowKey& key, std::uint6
 }
 
 FlowRef FlowTable::find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept {
-  if (const auto ref = find_in(slot_line(hash, 0), key, tag_of(hash))) return ref;
+  const auto& home = slot_line(hash, 0);
+  if (const auto ref = find_in(home, key, tag_of(hash))) return ref;
+  if (home.strays.load(kAcquire) == 0) [[likely]]
+    return {};
   return find_in(slot_line(hash, 1), key, tag_of(hash));
 }
 
@@ -117,9 +120,7 @@ void FlowTable::find_burst(std::span<const FlowKey> keys, std::span<FlowRef> fou
   }
   for (std::size_t i = 0; i < count; ++i) {
     candidates[i] = first_candidate(slot_line(hashes[i], 0), tag_of(hashes[i]));
-    // Most likely new: then the other line is looked at too.
-    __builtin_prefetch(candidates[i] != 0 ? static_cast<const void*>(&lines_[candidates[i]])
-                                          : &slot_line(hashes[i], 1));
+    __builtin_prefetch(&lines_[candidates[i]]);
   }
   for (std::size_t i = 0; i < count; ++i) {
     found[i] = candidates[i] != 0 ? compare(candidates[i], keys[i]) : FlowRef{};
@@ -196,6 +197,8 @@ FlowTable::Place FlowTable::free_slot(std::uint64_t hash) noexcept {
 
 // Under the pair's lock, like everything that writes slots.
 void FlowTable::fill(const Place& place, std::uint64_t hash, std::uint32_t line) noexcept {
+  auto& home = slot_line(hash, 0);
+  if (place.slots != &home) home.strays.store(home.strays.load(kRelaxed) + 1, kRelease);
   place.slots->lines[place.index].store(line, kRelease);
   auto& word = place.slots->tags[place.index / 4];
   word.store(word.load(kRelaxed) | tag_of(hash) << place.index % 4 * 16, kRelease);
@@ -209,6 +212,8 @@ void FlowTable::clear_slot(std::uint64_t hash, std::uint32_t line) noexcept {
       auto& word = slots.tags[i / 4];
       word.store(word.load(kRelaxed) & ~(std::uint64_t{0xffff} << i % 4 * 16), kRelease);
       slots.lines[i].store(0, kRelease);
+      auto& home = slot_line(hash, 0);
+      if (which == 1) home.strays.store(home.strays.load(kRelaxed) - 1, kRelease);
       return;
     }
   }

@@ -8,7 +8,10 @@
 // written and another one after, and whoever read the line checks that it is still the same. So entries are
 // used again at once, without waiting for readers.
 // Writing: insertion and removal lock the two keys' pairs (spin, a few dozen instructions); a change of state
-// locks the entry. Nobody waits for a pair's lock with an entry's in hand, nor for a third pair's.
+// locks the entry. Nobody waits for a pair's lock with an entry's in hand, nor for a third one. Pairs share
+// kLocks locks, which stay in the cache where the pairs do not.
+// A key lies in one line of its pair, its home, unless that was full: the home counts those that lie in the
+// other, so that who asks for a new key looks at one line.
 //
 // Bounded: `capacity` connections. When all entries are in use, one that is half open or closing
 // (is_replaceable) makes room: a hand goes round over the entries and takes the first of them that was not
@@ -140,7 +143,7 @@ class FlowTable {
   // Before insertions, so that their cache misses overlap: for each what its keys lead to, and once a burst
   // what would have to make room for `count` of them.
   void prefetch_insertion(const FlowKey& original, const FlowKey& reply) const noexcept {
-    for (const auto one : {hash(original), hash(reply)}) prefetch_pair(one);
+    for (const auto one : {hash(original), hash(reply)}) __builtin_prefetch(&slot_line(one, 0));
   }
   void prefetch_evictions(std::size_t count) const noexcept;
   // False: it has gone already.
@@ -182,6 +185,7 @@ class FlowTable {
  private:
   static constexpr std::size_t kSlots = 8;
   static constexpr std::size_t kMaxOwners = 4096;
+  static constexpr std::uint32_t kLocks = 4096;
   static constexpr unsigned kChances = 4, kWordsLooked = 128;
   static constexpr std::uint64_t kOdd1 = 0x9e3779b97f4a7c15, kOdd2 = 0xd6e8feb86659fd93;
 
@@ -200,7 +204,7 @@ class FlowTable {
   struct alignas(64) SlotLine {
     std::atomic<std::uint64_t> tags[2];  // four of 16 bits each; 0: empty
     std::atomic<std::uint32_t> lines[kSlots];
-    std::atomic<std::uint32_t> locked;  // of the pair; in its first line
+    std::atomic<std::uint32_t> strays;  // keys whose home this is and that lie in the other line
   };
   static_assert(sizeof(SlotLine) == 64);
 
@@ -235,10 +239,6 @@ class FlowTable {
     return (difference - kOnes) & ~difference & kTops;
   }
 
-  void prefetch_pair(std::uint64_t hash) const noexcept {
-    __builtin_prefetch(&slot_line(hash, 0));
-    __builtin_prefetch(&slot_line(hash, 1));
-  }
   template <class Flag>
   static void spin_lock(std::atomic<Flag>& flag) noexcept {
     while (flag.exchange(1, std::memory_order_acquire) != 0) {
@@ -302,6 +302,7 @@ class FlowTable {
   SlotLine* slots_;  // two a pair
   std::atomic<std::uint64_t>* marks_;
   Owned* owned_;  // by PortId
+  std::array<std::atomic<std::uint32_t>, kLocks> locks_{};
   FragmentTable fragments_;
 
   alignas(64) std::atomic<std::uint32_t> used_{1};  // entries that were ever in use, and entry 0
