@@ -23,9 +23,9 @@
 //
 // Connections are counted by the port whose packet began them, exactly, so that one port's can be limited:
 // insertion past the limit is refused before anything is evicted for it. What it costs is an addition that
-// workers share, at insertion and removal only. Packets that rules deny are in no count: they cost a look-up
-// and the rules, about as much as a packet that is forwarded, and workers take 64 packets of each port in
-// turn.
+// workers share, at insertion and removal only. Packets that rules deny begin nothing and are in no count:
+// each costs its look-up and the rules and saves the way out, and what bounds them is that workers take one
+// burst of each port in turn.
 //
 // Memory, touched only where it is used: 128 bytes an entry, 56 to 112 of slots (64 with a power of two), 1
 // of marks.
