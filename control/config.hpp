@@ -59,6 +59,7 @@ struct DomainConfig {
   bool learning = false;
   bool flood_peers = true;
   bool host_access = false;
+  std::uint32_t flow_limit = 0;  // of every pod's port, as api::Port has it
   // What DHCP and router advertisements tell.
   std::vector<IpAddr> dns_servers;
   std::vector<std::string> search_domains;

@@ -125,7 +125,7 @@ bool EngineReconciler::add_to_patch(const Change& change, api::ObjectSet& put, a
   const auto endpoints = endpoints_of(a, domain->second);
   put.endpoints.insert(put.endpoints.end(), endpoints.begin(), endpoints.end());
   if (change.action == Action::kUpdate) return true;
-  put.ports.push_back(port_of(a, domain->second));
+  put.ports.push_back(port_of(a, domain->second, node_.flow_limit(domain->second)));
   queues[a.port] = borrow(change.queues);
   return true;
 }

@@ -53,6 +53,9 @@ struct Port {
   std::uint16_t queues = 1;
   std::string devargs;     // physical only: "net_af_xdp0,iface=eth0", "0000:01:00.0"
   std::uint16_t vlan = 0;  // uplink only: 802.1Q id 1..4094 of the underlay, 0 = untagged
+  // Connections that packets from here may have begun at a time, in stateful domains; at most 16777216. 0:
+  // FlowTable::default_limit() of a pod, no limit of an uplink or host port.
+  std::uint32_t flow_limit = 0;
   // How many of this message's descriptors are this port's (taken in order). 0 for a tap that the engine has
   // already: it keeps its queues.
   std::uint16_t descriptors = 0;

@@ -104,6 +104,7 @@ Result<void> read_value(const Json& value, const std::string& path, Port& out) {
   r.optional_in("queues", out.queues, 1, 16);
   r.optional("devargs", out.devargs);
   r.optional_in("vlan", out.vlan, 0, 4094);
+  r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
   r.optional_in("descriptors", out.descriptors, 0, 16);
   r.optional("from_pod", out.from_pod);
   r.optional("to_pod", out.to_pod);
@@ -154,6 +155,7 @@ Json to_json(const Port& p) {
   if (p.vlan != 0) j["vlan"] = p.vlan;
   if (p.from_pod) j["from_pod"] = to_json(*p.from_pod);
   if (p.to_pod) j["to_pod"] = to_json(*p.to_pod);
+  if (p.flow_limit != 0) j["flow_limit"] = p.flow_limit;
   if (p.descriptors != 0) j["descriptors"] = p.descriptors;
   if (p.kind == PortKind::kMemif || p.kind == PortKind::kVhost) put_socket_fields(j, p);
   return j;

@@ -1,7 +1,8 @@
 // Flow: connection tracking of stateful domains. A packet of a known connection moves its state and takes the
 // way that the connection remembers, as long as the adjacency there has not changed since: one lookup however
-// many rules and routes there are. The first packet of a connection is checked against the domain's rules; if
-// they allow it, forward decides and the track stage notes the connection. After a change of rules a
+// many rules and routes there are. The first packet of a connection is dropped if its port has begun as many
+// as it may; else it is checked against the domain's rules, and if they allow it, forward decides and the
+// track stage notes the connection. After a change of rules a
 // connection is checked once more, in its original direction. In domains that learn, forward decides for
 // every packet: it is what keeps learned MACs fresh. In place; other domains pay a look at the snapshot a
 // burst.
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 
+#include "dataplane/pipeline/flow_owner.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
 #include "dataplane/pipeline/routing.hpp"
 #include "dataplane/tables/rule_set.hpp"
@@ -169,6 +171,11 @@ struct FlowStage {
         burst.drop(batch.at[k], DropReason::flow_invalid);
         continue;
       }
+      if (ctx.flows != nullptr && packet.kind == FlowPacket::Kind::kTracked &&
+          flow_limit_reached(ctx, burst.meta[batch.at[k]].ingress)) {
+        drop_for_flow_limit(ctx, burst, batch.at[k]);
+        continue;
+      }
       asked[count] = k;
       keys[count++] = &batch.keys[k];
     }
@@ -190,6 +197,7 @@ struct FlowStage {
         burst.drop(batch.at[k], DropReason::policy_denied);
       } else if (ctx.flows != nullptr && batch.packets[k].kind == FlowPacket::Kind::kTracked) {
         give_task(ctx, burst.meta[batch.at[k]], FlowTask::kInsert);
+        ctx.flows->prefetch_insertion(batch.keys[k], batch.keys[k].reversed());
       }
     }
   }

@@ -3,6 +3,7 @@
 // only packets that the flow stage gave a task are looked at.
 #pragma once
 
+#include "dataplane/pipeline/flow_owner.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
 #include "dataplane/pipeline/routing.hpp"
 
@@ -14,6 +15,7 @@ struct TrackStage {
   static void run(Context& ctx, Burst& burst) noexcept {
     if (!ctx.tables->stateful || ctx.flow_tasks == 0) [[likely]]
       return;
+    ctx.flows->prefetch_evictions(ctx.flow_tasks);
     for (std::uint16_t i = 0; i < burst.count; ++i) {
       auto& meta = burst.meta[i];
       if (meta.flow_task == FlowTask::kNone) continue;
@@ -44,8 +46,8 @@ struct TrackStage {
   static FlowRef insert(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain,
                         const FlowPacket& packet, const FlowKey& key) noexcept {
     const auto step = begin_flow(packet, key.protocol(), domain.strict_tcp);
-    const auto result =
-        ctx.flows->insert(key, key.reversed(), step.phase, domain.rules_generation, ctx.now_s);
+    const auto result = ctx.flows->insert(key, key.reversed(), step.phase, domain.rules_generation, ctx.now_s,
+                                          flow_owner(ctx, burst.meta[i].ingress));
     auto& counters = ctx.counters->flows;
     if (result.evicted != 0) counters.evicted.add(result.evicted);
     switch (result.outcome) {
@@ -61,6 +63,9 @@ struct TrackStage {
       case FlowTable::Insertion::Outcome::kFull:
         counters.refused.add(1);
         burst.drop(i, DropReason::flow_table_full);
+        break;
+      case FlowTable::Insertion::Outcome::kLimit:
+        drop_for_flow_limit(ctx, burst, i);
         break;
     }
     return result.ref;

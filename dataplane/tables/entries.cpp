@@ -116,6 +116,7 @@ PortEntry make_port_entry(const Intent& intent, const api::Port& port, Port* dev
   entry.mac = port.mac.is_zero() ? device->mac() : port.mac;
   entry.mtu = device->mtu();
   entry.vlan = port.vlan;
+  entry.flow_limit = port.flow_limit;
   entry.answers_for_host = port.role == api::PortRole::kUplink && !intent.host_port();
   const auto& endpoints = intent.endpoints_on(port.id);
   const bool all_without = std::all_of(endpoints.begin(), endpoints.end(), [&](EndpointId id) {

@@ -92,6 +92,7 @@ struct PortEntry {
   MacAddr mac;  // of the interface behind the port
   std::uint16_t mtu = 0;
   std::uint16_t vlan = 0;
+  std::uint32_t flow_limit = 0;  // as api::Port has it
   bool answers_for_host =
       false;  // uplink without a host port: the engine answers ARP/ND for local VTEP addresses
   // Source guard. Empty `sources` with a non-zero count of macs means: MAC only (endpoint without addresses).

@@ -84,11 +84,13 @@ TEST(PortObject, NamesWhatIsWrongWithAPortOnASocket) {
 }
 
 TEST(PortObject, NamesWhatIsWrongWithAPhysicalPort) {
-  expect_refusals<Port>(kPhysical, "port",
-                        {{R"({"devargs":null})", "port.devargs is missing"},
-                         {R"({"vlan":4095})", "port.vlan is 4095, must be from 0 to 4094"},
-                         {R"({"descriptors":1})", "port.descriptors is for tap ports"},
-                         {R"({"domain":2})", "port.domain must be 1, the underlay"}});
+  expect_refusals<Port>(
+      kPhysical, "port",
+      {{R"({"devargs":null})", "port.devargs is missing"},
+       {R"({"vlan":4095})", "port.vlan is 4095, must be from 0 to 4094"},
+       {R"({"descriptors":1})", "port.descriptors is for tap ports"},
+       {R"({"flow_limit":16777217})", "port.flow_limit is 16777217, must be from 0 to 16777216"},
+       {R"({"domain":2})", "port.domain must be 1, the underlay"}});
 }
 
 constexpr const char* kVtep =

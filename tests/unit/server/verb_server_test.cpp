@@ -50,6 +50,8 @@ class FakeBackend final : public Backend {
   Result<Json> fdb(const Json& params) override { return Json{{"fdb", params}}; }
   Result<Json> neighbors(const Json& params) override { return Json{{"neighbors", params}}; }
   Result<Json> explain(const Json& params) override { return Json{{"explain", params}}; }
+  Result<Json> flows(const Json& params) override { return Json{{"flows", params}}; }
+  Result<Json> flows_flush(const Json& params) override { return Json{{"flushed", params}}; }
 
   std::vector<std::string> did;
   Json ports;  // of status; null: left out
