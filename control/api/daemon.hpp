@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "control/api/named_ports.hpp"
+#include "control/api/policies.hpp"
+#include "control/api/services.hpp"
 #include "control/cni/cni.hpp"
 #include "control/config.hpp"
 #include "control/node/engine_process.hpp"
@@ -24,6 +26,8 @@ struct Daemon {
   Underlay& underlay;
   EngineProcess* engine_process;  // null unless engine.spawn
   CniService& cni;
+  Policies& policies;
+  Services& services;
   std::function<void()> request_exit;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   // Attachments that an earlier run left half done and that could not be undone at start.

@@ -32,6 +32,16 @@ Result<Json> change(Daemon& daemon, RpcRequest& request) {
   return (daemon.named_ports.*Change)(request.params);
 }
 
+template <Result<Json> (Policies::*Answer)(const Json&)>
+Result<Json> policy(Daemon& daemon, RpcRequest& request) {
+  return (daemon.policies.*Answer)(request.params);
+}
+
+template <Result<Json> (Services::*Answer)(const Json&)>
+Result<Json> service(Daemon& daemon, RpcRequest& request) {
+  return (daemon.services.*Answer)(request.params);
+}
+
 Result<Json> reconcile(Daemon& daemon) {
   PODWIRE_TRY(const auto changed, daemon.reconciler.reconcile());
   return Json{{"generation", daemon.reconciler.state().generation}, {"changed", changed}};
@@ -61,6 +71,13 @@ constexpr std::array kVerbs{
     Verb{"port_del", change<&NamedPorts::delete_port>},
     Verb{"endpoint_add", change<&NamedPorts::add_endpoint>},
     Verb{"endpoint_del", change<&NamedPorts::delete_endpoint>},
+    Verb{"policies", policy<&Policies::list>},
+    Verb{"policy_apply", policy<&Policies::apply>},
+    Verb{"policy_del", policy<&Policies::remove>},
+    Verb{"policy_explain", policy<&Policies::explain>},
+    Verb{"services", service<&Services::list>},
+    Verb{"service_apply", service<&Services::apply>},
+    Verb{"service_del", service<&Services::remove>},
     Verb{"reconcile", plain<reconcile>},
     Verb{"leave", plain<leave>},
     Verb{"cni", cni},

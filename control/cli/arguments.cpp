@@ -85,8 +85,10 @@ Result<void> take_words(const std::vector<std::string>& words, Command& command)
     return invalid(verb.name + " has no \"" + words[0] + "\"" + hint);
   }
   const bool wants_argument = !command.sub->argument.empty();
+  const bool may_lack_it = command.sub->argument.starts_with('[') && words.size() < 2;
   const std::string usage = "podwirectl " + verb.name + " " + command.sub->name +
                             (wants_argument ? " " + command.sub->argument : std::string());
+  if (may_lack_it) return {};
   if (wants_argument && (words.size() < 2 || words[1].empty())) {
     return invalid(verb.name + " " + command.sub->name + " needs a " + command.sub->argument +
                    "; type: " + usage);
@@ -200,6 +202,7 @@ Result<void> take_change(const po::variables_map& given, Command& command) {
     }
   }
   if (command.sub->method.empty()) return {};
+  if (const auto file = typed.find("file"); file != typed.end()) command.file = file->second.front();
   PODWIRE_TRY(command.question, change_parameters(verb, *command.sub, command.argument, typed));
   return {};
 }
@@ -215,7 +218,8 @@ Result<void> take_options(const po::variables_map& given, Command& command) {
   const bool adds_port = command.sub != nullptr && command.sub->method == "port_add";
   if (values.text("socket", adds_port ? ports_own : command.socket) && command.socket.empty())
     return invalid("--socket needs a path");
-  if (command.verb->name == "port" || command.verb->name == "endpoint") {
+  const auto& subs = command.verb->subs;
+  if (std::any_of(subs.begin(), subs.end(), [](const SubVerb& s) { return !s.method.empty(); })) {
     PODWIRE_CHECK(take_change(given, command));
   } else if (command.verb->name == "flows") {
     std::map<std::string, std::string> typed;
@@ -264,7 +268,8 @@ po::options_description describe(const Verb& verb) {
         description.add_options()(option.name.c_str(), po::value<std::vector<std::string>>(), "");
         continue;
       }
-      const auto name = option.name == "help" ? "help,h" : option.name;
+      auto name = option.name == "help" ? "help,h" : option.name;
+      if (option.letter != 0) name += std::string(",") + option.letter;
       if (option.value.empty()) {
         description.add_options()(name.c_str(), "");
       } else {

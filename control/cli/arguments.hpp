@@ -26,6 +26,7 @@ struct Command {
   double watch_s = 0;  // 0: once
   int count = 0;       // 0: for ever
   std::string domain;
+  std::string file;                // of manifests
   Json question = Json::object();  // parameters of explain and of what changes something
 };
 

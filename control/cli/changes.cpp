@@ -111,10 +111,43 @@ Result<Json> read_parameter(const Parameter& parameter, const std::vector<std::s
   return Json(values.front());
 }
 
+// What is in the file comes with run.
+Result<Json> manifest_parameters(const Verb& verb, const SubVerb& sub, const std::string& argument,
+                                 const Given& given) {
+  const auto value = [&](const char* option) {
+    const auto at = given.find(option);
+    return at == given.end() ? std::string() : at->second.front();
+  };
+  const bool has_file = given.contains("file");
+  if (sub.name == "apply") {
+    if (!has_file || value("file").empty())
+      return invalid(verb.name + " apply needs a file, as in: podwirectl " + verb.name +
+                     " apply -f manifests.yaml");
+    return Json::object();
+  }
+  if (sub.name == "delete") {
+    if (has_file != argument.empty()) {
+      return invalid(verb.name + " delete needs either a name or a file, as in: podwirectl " + verb.name +
+                     " delete shop/web, or: podwirectl " + verb.name + " delete -f manifests.yaml");
+    }
+    return has_file ? Json::object() : Json{{"name", argument}};
+  }
+  if (value("to").empty())
+    return invalid(
+        "policy explain needs --to, as in: podwirectl policy explain shop/web-0 --to shop/db-0 --port 80");
+  Json params{{"from", argument}, {"to", value("to")}};
+  if (given.contains("proto")) params["protocol"] = value("proto");
+  if (given.contains("port")) {
+    PODWIRE_TRY(params["port"], read_number("port", value("port")));
+  }
+  return params;
+}
+
 }  // namespace
 
 Result<Json> change_parameters(const Verb& verb, const SubVerb& sub, const std::string& argument,
                                const Given& given) {
+  if (verb.name == "policy" || verb.name == "service") return manifest_parameters(verb, sub, argument, given);
   Json params{{"name", argument}};
   if (sub.name != "add") return params;
   if (given.contains("dhcp") && given.contains("no-dhcp"))

@@ -73,7 +73,10 @@ std::vector<std::string> option_values(const Typed& typed) {
   if (name == "protocol") return {"icmp", "icmp6", "tcp", "udp", "sctp"};
   if (name == "pod") return live_names(typed, "endpoint");
   if (name == "state") return {engine::kFlowStateNames.begin() + 1, engine::kFlowStateNames.end()};
+  const bool of_policy = typed.verb != nullptr && typed.verb->name == "policy";
+  if (name == "proto" && of_policy) return {"tcp", "udp", "sctp", "any"};
   if (name == "proto") return {"icmp", "tcp", "udp"};
+  if (name == "port" && of_policy) return {};
   if (name == "from") {
     auto names = live_names(typed, "endpoint");
     names.insert(names.end(), {"uplink", "host"});
@@ -109,6 +112,7 @@ std::vector<std::string> candidates(const Typed& typed, const std::string& curre
     return out;
   }
   const auto* sub = find_sub(*typed.verb, typed.words[0]);
+  if (sub && sub->name == "explain") return out;  // takes pods, not what the verb lists
   const bool is_new = sub && sub->name == "add";  // whatever is added has a name that is not there yet
   if (sub && !is_new && !sub->argument.empty() && typed.words.size() == 1)
     return live_names(typed, typed.verb->name.c_str());

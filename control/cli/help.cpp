@@ -22,7 +22,9 @@ std::string listing(const std::vector<Explained>& lines) {
 std::string option_listing(const std::vector<OptionSpec>& options) {
   std::vector<Explained> lines;
   for (const auto& option : options) {
-    lines.push_back({"--" + option.name + (option.value.empty() ? "" : " " + option.value), option.help});
+    const auto letter = option.letter == 0 ? std::string() : std::string("-") + option.letter + ", ";
+    lines.push_back(
+        {letter + "--" + option.name + (option.value.empty() ? "" : " " + option.value), option.help});
   }
   return listing(lines);
 }

@@ -9,6 +9,7 @@
 #include "control/cli/daemon.hpp"
 #include "control/cli/flows.hpp"
 #include "control/cli/help.hpp"
+#include "control/cli/manifests.hpp"
 #include "control/cli/select.hpp"
 #include "control/cli/stats.hpp"
 #include "control/cli/views.hpp"
@@ -135,6 +136,8 @@ class Runner {
     if (verb.name == "endpoint") return endpoints_view(reply, style_);
     if (verb.name == "route") return routes_view(reply, style_);
     if (verb.name == "peer") return peers_view(reply, style_);
+    if (verb.name == "policy") return policies_view(reply, style_);
+    if (verb.name == "service") return services_view(reply, style_);
     if (verb.name == "explain") return explain_view(reply, command_.question, style_);
     if (verb.name == "reconcile") return reconcile_view(reply);
     PODWIRE_TRY(const Stats stats, read_stats(reply, command_.sub->name));
@@ -149,11 +152,17 @@ class Runner {
   }
 
   int change() {
-    const auto reply = daemon_.call(command_.sub->method, command_.question);
+    Json params = command_.question;
+    if (!command_.file.empty()) {
+      auto text = read_manifest_file(command_.file);
+      if (!text) return refuse(text.error());
+      // podwired says where it is no UTF-8.
+      params["manifests"] = std::move(*text);
+      params["what"] = command_.file == "-" ? std::string("standard input") : command_.file;
+    }
+    const auto reply = daemon_.call(command_.sub->method, params);
     if (!reply) return refuse(reply.error());
-    terminal_.out << (command_.json
-                          ? json_text(*reply, 2)
-                          : change_view(command_.verb->name, command_.sub->name, command_.argument, *reply));
+    terminal_.out << (command_.json ? json_text(*reply, 2) : changed(*reply));
     return kExitDone;
   }
 
@@ -198,6 +207,14 @@ class Runner {
     if (!text) return not_understood(text.error());
     terminal_.out << *text;
     return kExitDone;
+  }
+
+  std::string changed(const Json& reply) const {
+    const auto& sub = command_.sub->name;
+    if (command_.verb->name != "policy" && command_.verb->name != "service")
+      return change_view(command_.verb->name, sub, command_.argument, reply);
+    if (sub == "apply") return applied_view(reply, style_);
+    return sub == "delete" ? deleted_view(reply) : policy_answer_view(reply, style_);
   }
 
   int leave() {

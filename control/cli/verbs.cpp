@@ -194,6 +194,85 @@ Verb peer_verb() {
   };
 }
 
+// Of verbs that take manifests.
+OptionSpec file_option() {
+  return {"file",
+          "FILE",
+          "apply, delete: the manifests, YAML or JSON, several documents; - is standard input",
+          {"apply", "delete"},
+          false,
+          'f'};
+}
+
+Verb policy_verb() {
+  const std::vector<std::string> explain{"explain"};
+  return {
+      .name = "policy",
+      .summary =
+          "Kubernetes network policies: apply, list, which pods they select, what they say of two pods",
+      .about =
+          "Lists the network policies that were applied, or shows one in full. Applies manifests of "
+          "NetworkPolicies\n"
+          "(networking.k8s.io/v1), Namespaces and Pods: a file as a whole or not at all, in force when the "
+          "command returns.\n"
+          "Pods here are known by the namespace and name that the runtime gave; a pod without a manifest, in "
+          "a "
+          "namespace\n"
+          "with policies, is cut off. Policies need a domain with \"stateful\": true.",
+      .method = "policies",
+      .list_key = "policies",
+      .subs = {{"list", "", "every policy"},
+               {"show", "NAME", "one policy in full, by NAMESPACE/NAME"},
+               {"apply", "", "add or change what the manifests say", "policy_apply"},
+               {"delete", "[NAME]", "remove one policy, or with -f all objects of a file", "policy_del"},
+               {"explain", "POD",
+                "may this pod (NAMESPACE/NAME) connect to the one after --to, and who decides",
+                "policy_explain"}},
+      .options = {kNames,
+                  file_option(),
+                  {"to", "POD", "explain: the pod that is connected to", explain},
+                  {"proto", "PROTOCOL", "explain: tcp (default), udp, sctp or any", explain},
+                  {"port", "N", "explain: the port that is connected to (default 0)", explain}},
+      .columns = {{"PODS", "the pods that it selects; list: how many of them are here"},
+                  {"DIRECTIONS", "ingress: connections to the pods; egress: connections from them"}},
+      .examples = {{"podwirectl policy apply -f policies.yaml", "apply a file"},
+                   {"podwirectl policy show shop/web", "what it allows, and whom it selects here"},
+                   {"podwirectl policy explain shop/web-0 --to shop/db-0 --port 5432", "who decides"},
+                   {"podwirectl policy delete shop/web", "remove it"}},
+  };
+}
+
+Verb service_verb() {
+  return {
+      .name = "service",
+      .summary = "Kubernetes services: apply, list, which endpoints they lead to",
+      .about =
+          "Lists the services that were applied, or shows one in full. Applies manifests of Services (v1) "
+          "and\n"
+          "EndpointSlices (discovery.k8s.io/v1): a file as a whole or not at all, in force when the command "
+          "returns.\n"
+          "A service's pods and endpoints are in the node's default domain, or in that of its annotation\n"
+          "podwire.io/domain; the domain needs \"stateful\": true.",
+      .method = "services",
+      .list_key = "services",
+      .subs = {{"list", "", "every service"},
+               {"show", "NAME", "one service in full, by NAMESPACE/NAME"},
+               {"apply", "", "add or change what the manifests say", "service_apply"},
+               {"delete", "[NAME]",
+                "remove one service with its endpoint slices, or with -f all objects of a file",
+                "service_del"}},
+      .options = {kNames, file_option()},
+      .columns = {{"CLUSTER IPS", "the service's own addresses, for pods of its domain"},
+                  {"PORTS", "its ports; node port: on every address of the node"},
+                  {"READY", "endpoints that get new connections, of those that are known"}},
+      .examples = {{"podwirectl service apply -f services.yaml", "apply a file"},
+                   {"kubectl get services,endpointslices -A -o yaml | podwirectl service apply -f -",
+                    "what a cluster has"},
+                   {"podwirectl service show shop/web", "one service in full"},
+                   {"podwirectl service delete shop/web", "remove it"}},
+  };
+}
+
 Verb stats_verb() {
   return {
       .name = "stats",
@@ -328,9 +407,10 @@ Verb version_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all{status_verb(), port_verb(),      domain_verb(), endpoint_verb(),
-                                     route_verb(),  peer_verb(),      stats_verb(),  explain_verb(),
-                                     flows_verb(),  reconcile_verb(), leave_verb(),  version_verb()};
+  static const std::vector<Verb> all{status_verb(), port_verb(),    domain_verb(),    endpoint_verb(),
+                                     route_verb(),  peer_verb(),    policy_verb(),    service_verb(),
+                                     stats_verb(),  explain_verb(), flows_verb(), reconcile_verb(), leave_verb(),
+                                     version_verb()};
   return all;
 }
 

@@ -15,13 +15,14 @@ struct OptionSpec {
   // The sub-verbs that it is for; none: all of them.
   std::vector<std::string> subs{};
   bool repeats = false;  // may be given several times
+  char letter = 0;       // its short form; 0: none
 
   bool fits(const std::string& sub) const;
 };
 
 struct SubVerb {
   std::string name;
-  std::string argument;  // its one argument's name in help; empty: takes none
+  std::string argument;  // its one argument's name in help, in [] when it may be left out; empty: takes none
   std::string help;
   // The daemon's verb, of a sub-verb that changes something: its argument is the parameter "name", its
   // options are the others. Empty: it looks, by the verb's own method.

@@ -70,6 +70,21 @@ Result<void> read_value(const Json& value, const std::string& path, DomainRow& o
   return r.finish();
 }
 
+struct PolicyRow {
+  std::string name, selector, directions;
+  Amount here;
+};
+
+Result<void> read_value(const Json& value, const std::string& path, PolicyRow& out) {
+  ObjectReader r(value, path);
+  r.ignore_unknown();
+  r.required("name", out.name);
+  r.required("pod_selector", out.selector);
+  r.required("directions", out.directions);
+  r.optional("pods_here", out.here);
+  return r.finish();
+}
+
 struct EndpointRow {
   std::string name;
   Label domain, where, mac, container_id, ifname;
@@ -255,6 +270,13 @@ Result<std::string> routes_view(const Json& reply, const Style& style) {
     table.add({row.domain.text, row.prefix, row.blackhole ? "blackhole" : join(hops, ", "), row.source.text});
   }
   return or_none(table, "routes", style);
+}
+
+Result<std::string> policies_view(const Json& reply, const Style& style) {
+  PODWIRE_TRY(const auto rows, read_list<PolicyRow>(reply, "policies"));
+  Table table({{"NAME"}, {"PODS"}, {"DIRECTIONS"}, {"PODS HERE", Align::kRight}});
+  for (const auto& row : rows) table.add({row.name, row.selector, row.directions, row.here.text});
+  return or_none(table, "policies", style);
 }
 
 Result<std::string> peers_view(const Json& reply, const Style& style) {

@@ -118,6 +118,7 @@ CniResult<AttachmentRequest> AddJob::make_request(const DomainConfig& domain) {
   request.pod_namespace = config.pod_namespace;
   request.pod_name = config.pod_name;
   request.pod_uid = config.pod_uid;
+  request.published_ports = config.published_ports;
   if (config.kind != api::PortKind::kTap) set_socket(request);
   routes_ = config.routes;
   if (!config.ipam_type.empty()) {

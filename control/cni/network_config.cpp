@@ -6,6 +6,7 @@
 
 #include "control/cni/bandwidth.hpp"
 #include "control/cni/device_info.hpp"
+#include "control/cni/port_mappings.hpp"
 #include "control/cni/tap.hpp"
 #include "control/cni/version.hpp"
 
@@ -118,6 +119,8 @@ CniResult<void> apply_runtime_config(const Json& value, NetworkConfig& out) {
       if (!entry.is_string())
         return wrong("runtimeConfig.mac must be a string, not " + json_type_name(entry));
       PODWIRE_TRY(out.mac, read_mac(entry.get<std::string>(), "runtimeConfig.mac"));
+    } else if (key == "portMappings") {
+      PODWIRE_TRY(out.published_ports, read_port_mappings(entry, "runtimeConfig.portMappings"));
     } else if (key == "CNIDeviceInfoFile") {
       PODWIRE_CHECK(read_value(entry, "runtimeConfig.CNIDeviceInfoFile", out.device_info));
       if (auto checked = check_device_info_path(out.device_info); !checked)
@@ -126,7 +129,7 @@ CniResult<void> apply_runtime_config(const Json& value, NetworkConfig& out) {
       PODWIRE_TRY(out.limits, read_bandwidth(entry, "runtimeConfig.bandwidth"));
     } else {
       return unsupported("runtimeConfig." + key.substr(0, 64) + " is " + short_dump(entry) +
-                         ", which podwire does not support; supported are ips, mac, bandwidth and "
+                         ", which podwire does not support; supported are ips, mac, bandwidth, portMappings and "
                          "CNIDeviceInfoFile. Take \"" +
                          key.substr(0, 64) + "\" out of the plugin's \"capabilities\"");
     }

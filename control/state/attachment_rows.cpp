@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "control/state/published_ports.hpp"
 #include "dataplane/base/json.hpp"
 
 namespace podwire::control {
@@ -160,6 +161,7 @@ Result<Attachment> read_row(Database& database, const Query& row) {
   if (!read_options(row.text(22), a)) return damaged(describe(a.key));
   PODWIRE_TRY(a.addresses, read_addresses(database, a, EndpointId()));
   PODWIRE_CHECK(read_extra_endpoints(database, a));
+  PODWIRE_TRY(a.published_ports, read_published_ports(database, a.port));
   return a;
 }
 
@@ -262,6 +264,7 @@ Result<void> set_attachment_state(Database& database, const AttachmentKey& key, 
 
 Result<void> remove_attachment(Database& database, const Attachment& a) {
   for (const auto& endpoint : a.extra_endpoints) PODWIRE_CHECK(remove_endpoint_rows(database, endpoint));
+  PODWIRE_CHECK(remove_published_ports(database, a));
   for (const auto& address : a.addresses) {
     if (!a.ipam_type.empty()) break;  // a delegated plugin remembers its own
     Query remember(database,

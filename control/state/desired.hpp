@@ -43,6 +43,7 @@ struct NodeObjects {
   std::map<DomainId, std::uint32_t> flow_limits;  // of pods' ports, where the configuration names one
   std::map<RouteId, RouteSource> route_sources;
   std::map<std::string, VtepId> peers;
+  std::vector<IpAddr> addresses;  // the node's own on the underlay, without link-local ones
   PortId uplink;
   PortId host;  // 0: no host interface
 };
@@ -60,5 +61,9 @@ std::string endpoint_name(const Attachment& attachment);  // for people; the pod
 api::Port port_of(const Attachment& attachment, DomainId domain, std::uint32_t flow_limit = 0);
 api::Endpoint endpoint_of(const Attachment& attachment, DomainId domain);                // its own
 std::vector<api::Endpoint> endpoints_of(const Attachment& attachment, DomainId domain);  // all of it
+// Its published ports; those that cannot be, because the domain is not stateful or the node has lost the
+// address, are left out and told in `problem` (unless null).
+std::vector<api::Service> services_of(const Attachment& attachment, const NodeObjects& node,
+                                      std::string* problem = nullptr);
 
 }  // namespace podwire::control

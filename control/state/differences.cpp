@@ -76,6 +76,8 @@ std::vector<std::string> compare_objects(const api::ObjectSet& desired, const ap
   compare("domain", desired.domains, actual.domains, out);
   compare("endpoint", desired.endpoints, actual.endpoints, out);
   compare("route", desired.routes, actual.routes, out);
+  compare("policy", desired.policies, actual.policies, out);
+  compare("service", desired.services, actual.services, out);
   return out;
 }
 

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <thread>
 
+#include "control/policy/snapshot.hpp"
 #include "control/state/desired.hpp"
 #include "control/state/engine_session.hpp"
 #include "control/state/reconciler.hpp"
@@ -47,6 +48,16 @@ class EngineReconciler final : public Reconciler {
   // re-open the tap.
   void set_node(NodeObjects node, std::vector<UniqueFd> host_queues);
   NodeObjects node() const;
+  // The cluster's services, in place of those before. Returns once every worker of the engine has seen them.
+  // Refused by the engine, those before stay. Without an engine they are kept for the next full replace.
+  Result<void> set_services(std::vector<api::Service> services);
+
+  // The engine's policies, and what pods' endpoints carry in stateful domains. Before set_node it is kept;
+  // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable
+  // without an engine; then, and when the engine refuses, all stays as it was.
+  Result<void> set_policies(std::shared_ptr<const PolicySnapshot> policies);
+  // Whether this domain of the node tracks connections.
+  bool is_stateful(const std::string& domain) const;
 
   // Until the engine holds the desired state. Otherwise kUnavailable with the reason, at once when the engine
   // refused the node's own objects.
@@ -69,12 +80,13 @@ class EngineReconciler final : public Reconciler {
     std::vector<UniqueFd> queues;
     std::string problem;  // why the engine does not have it; empty: it does
   };
-  enum class Action { kAttach, kUpdate, kDetach, kCall };
+  enum class Action { kAttach, kUpdate, kDetach, kServices, kCall };
   struct Change {
     Action action = Action::kCall;
     Attachment attachment;
     std::vector<UniqueFd> queues;
     std::function<Result<void>(EngineSession&)> call;
+    std::vector<api::Service> services;
     std::promise<Result<void>> done;
   };
   using Batch = std::vector<Change>;
@@ -96,6 +108,10 @@ class EngineReconciler final : public Reconciler {
                          std::chrono::steady_clock::time_point deadline);
   Result<void> program_one_by_one(EngineSession& session, const api::ObjectSet& node, PortQueues queues);
   api::ObjectSet desired_objects(const std::map<PortId, api::Port>& known, PortQueues& queues) const;
+  Result<void> change_policies(EngineSession& session, std::shared_ptr<const PolicySnapshot> next);
+  std::vector<api::Endpoint> endpoints_with_policy(const Attachment& attachment, DomainId domain,
+                                                   const PolicySnapshot& policies) const;
+  Result<void> patch_services(EngineSession& session, const std::vector<api::Service>& services);
   void process(EngineSession* session);
   Batch take_batch(std::deque<Change>& changes) const;
   void apply(EngineSession& session, Batch batch);
@@ -120,9 +136,11 @@ class EngineReconciler final : public Reconciler {
   std::string last_instance_;
   std::optional<NextNode> next_node_;  // given by set_node, taken by the session thread
   NodeObjects node_;
+  std::shared_ptr<const PolicySnapshot> policies_ = std::make_shared<PolicySnapshot>();
   std::vector<UniqueFd> host_queues_;
   std::string host_problem_;
   std::map<PortId, Held> held_;
+  std::vector<api::Service> services_;  // of the cluster
   std::thread thread_;
 };
 

@@ -9,6 +9,8 @@
 #include "control/state/allotment.hpp"
 #include "control/state/attachment_rows.hpp"
 #include "control/state/commit_queue.hpp"
+#include "control/state/manifest_rows.hpp"
+#include "control/state/published_ports.hpp"
 #include "control/state/schema.hpp"
 #include "dataplane/base/json.hpp"
 #include "dataplane/base/unique_fd.hpp"
@@ -35,7 +37,12 @@ class SqliteStore final : public Store {
   Result<std::optional<std::string>> get_fact(const std::string& name) override;
   Result<void> set_fact(const std::string& name, const std::optional<std::string>& value) override;
   Result<std::uint32_t> id_for(const std::string& noun, const std::string& name) override;
+  Result<std::vector<std::uint32_t>> ids_for(const std::string& noun,
+                                             const std::vector<std::string>& names) override;
   Result<void> keep_ids(const std::string& noun, const std::vector<std::string>& names) override;
+  Result<std::vector<StoredManifest>> manifests(const std::string& kind) override;
+  Result<void> change_manifests(const std::vector<StoredManifest>& put,
+                                const std::vector<StoredManifest>& erased) override;
 
  private:
   Result<const DomainPools*> find_pools(const std::string& name) const;  // on the queue's thread
@@ -109,6 +116,7 @@ Attachment attachment_of(const AttachmentRequest& request, const DomainPools& do
   a.device_info = request.device_info;
   a.limits = request.limits;
   a.options = request.options;
+  a.published_ports = request.published_ports;
   return a;
 }
 
@@ -142,7 +150,9 @@ Result<Attachment> SqliteStore::begin_add(const AttachmentRequest& request) {
     PODWIRE_CHECK(allot_addresses(database, *domain, request, a));
     PODWIRE_CHECK(allot_mac(database, request, a));
     PODWIRE_CHECK(allot_ids(database, a));
+    PODWIRE_CHECK(allot_published_ports(database, *domain, a));
     PODWIRE_CHECK(insert_attachment(database, a));
+    PODWIRE_CHECK(insert_published_ports(database, a));
     return a;
   });
 }
@@ -243,6 +253,22 @@ Result<std::uint32_t> SqliteStore::id_for(const std::string& noun, const std::st
     if (noun == "domain") return allot_id(database, noun, name, 2, 8191);
     return allot_id(database, noun, name, 1, noun == "port" ? 4095 : 0x7fffffff);
   });
+}
+
+Result<std::vector<std::uint32_t>> SqliteStore::ids_for(const std::string& noun,
+                                                        const std::vector<std::string>& names) {
+  return queue_.run<std::vector<std::uint32_t>>(
+      [&](Database& database) { return ids_by_name(database, noun, names); });
+}
+
+Result<std::vector<StoredManifest>> SqliteStore::manifests(const std::string& kind) {
+  return queue_.run<std::vector<StoredManifest>>(
+      [&](Database& database) { return load_manifests(database, kind); });
+}
+
+Result<void> SqliteStore::change_manifests(const std::vector<StoredManifest>& put,
+                                           const std::vector<StoredManifest>& erased) {
+  return run_void(queue_, [&](Database& database) { return write_manifests(database, put, erased); });
 }
 
 Result<void> SqliteStore::keep_ids(const std::string& noun, const std::vector<std::string>& names) {

@@ -65,6 +65,16 @@ struct ExtraEndpoint {
   EndpointOptions options;
 };
 
+// A port of the node that leads to a port of the pod.
+struct PublishedPort {
+  ServiceId service;              // of the api::Service that it becomes
+  std::optional<IpAddr> host_ip;  // one of the node's; zero: all of its family; none: all of them
+  api::ServiceProtocol protocol = api::ServiceProtocol::kTcp;
+  std::uint16_t host_port = 0;  // 1..65535, as the next
+  std::uint16_t container_port = 0;
+  bool operator==(const PublishedPort&) const = default;
+};
+
 enum class AttachmentState { kAdding, kReady, kDeleting };
 
 // One interface of one container, or one named port, from before it exists until after it is gone.
@@ -94,6 +104,7 @@ struct Attachment {
   PortLimits limits;
   EndpointOptions options;                     // of its own endpoint
   std::vector<ExtraEndpoint> extra_endpoints;  // by id
+  std::vector<PublishedPort> published_ports;  // of its own endpoint, by service
 };
 
 // What begin_add is asked for.
@@ -120,6 +131,7 @@ struct AttachmentRequest {
   std::string device_info;
   PortLimits limits;
   EndpointOptions options;
+  std::vector<PublishedPort> published_ports;  // without their services
 };
 
 struct EndpointRequest {
@@ -135,6 +147,9 @@ struct DomainPools {
   std::string name;
   std::uint16_t mtu = 1450;        // for attachments that ask for none
   std::vector<AddressPool> pools;  // one a prefix
+  // Whether ports can be published, and where: the node's addresses.
+  bool stateful = false;
+  std::vector<IpAddr> node_addresses{};
 };
 
 struct PoolUsage {
@@ -142,6 +157,12 @@ struct PoolUsage {
   IpPrefix prefix;
   std::uint64_t used = 0;  // every recorded address inside the prefix
   std::uint64_t free = 0;  // that begin_add may still hand out by itself; saturates at 2^63 - 1
+};
+
+// A Kubernetes object that a person gave us, as it is kept.
+struct StoredManifest {
+  std::string kind, space, name;  // space: its namespace; empty for objects that have none
+  std::string body;               // JSON
 };
 
 class Store {
@@ -161,7 +182,8 @@ class Store {
   // Allots port id, endpoint id, MAC and addresses and records the attachment in state kAdding. kConflict
   // when the key exists already (the message tells its state and what to do), kExhausted when the domain has
   // no address left, kConflict when a requested address is taken (by whom), kInvalid when it is outside the
-  // domain's prefixes.
+  // domain's prefixes; of published ports kConflict when one is taken (by whom), kInvalid when the domain is
+  // not stateful or the node has no such address.
   virtual Result<Attachment> begin_add(const AttachmentRequest& request) = 0;
   virtual Result<void> mark_ready(const AttachmentKey& key) = 0;
   // Returns the attachment as it was, or nothing when there is none. A second call finds it again until
@@ -183,9 +205,18 @@ class Store {
   // A stable id for a named object ("vtep/node-b", "domain/default", "route/default/10.244.2.0/24"), allotted
   // on first use. Lowest free first; ports stay below 4096, domains from 2 to 8191.
   virtual Result<std::uint32_t> id_for(const std::string& noun, const std::string& name) = 0;
+  // The same for many names, in their order, at once.
+  virtual Result<std::vector<std::uint32_t>> ids_for(const std::string& noun,
+                                                     const std::vector<std::string>& names) = 0;
   // Frees the ids of `noun` whose names are not in `names` (objects that left the configuration). Not for
   // ports and endpoints, whose ids go with their attachment.
   virtual Result<void> keep_ids(const std::string& noun, const std::vector<std::string>& names) = 0;
+
+  // Those of a kind, by namespace and name.
+  virtual Result<std::vector<StoredManifest>> manifests(const std::string& kind) = 0;
+  // All or nothing. What is erased need not be there; its body does not matter.
+  virtual Result<void> change_manifests(const std::vector<StoredManifest>& put,
+                                        const std::vector<StoredManifest>& erased) = 0;
 };
 
 }  // namespace podwire::control

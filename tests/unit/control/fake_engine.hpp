@@ -26,6 +26,8 @@ class FakeEngine {
     ports_.clear();
     queues_.clear();
     endpoints_.clear();
+    policies_.clear();
+    services_.clear();
     rest_ = {};
     instance_ = std::to_string(++starts_);
     RpcServerOptions options;
@@ -52,6 +54,14 @@ class FakeEngine {
     for (const auto& [id, port] : ports_) ids.insert(id.value());
     return ids;
   }
+  std::map<PolicyId, api::Policy> policies() const {
+    const std::lock_guard lock(mutex_);
+    return policies_;
+  }
+  std::map<EndpointId, api::Endpoint> endpoint_objects() const {
+    const std::lock_guard lock(mutex_);
+    return endpoints_;
+  }
   std::size_t endpoints() const {
     const std::lock_guard lock(mutex_);
     return endpoints_.size();
@@ -61,6 +71,12 @@ class FakeEngine {
     const std::lock_guard lock(mutex_);
     const auto at = queues_.find(PortId(static_cast<std::uint16_t>(port)));
     return at == queues_.end() ? 0 : at->second.size();
+  }
+  std::set<std::string> services() const {
+    const std::lock_guard lock(mutex_);
+    std::set<std::string> names;
+    for (const auto& [id, service] : services_) names.insert(service.name);
+    return names;
   }
   void drop_port(unsigned port) {
     const std::lock_guard lock(mutex_);
@@ -75,6 +91,7 @@ class FakeEngine {
   std::atomic<bool> refuse_all{false};
   // Answers `flows` and `flows_flush`; set before start().
   std::function<Result<Json>(const std::string& method, const Json& params)> flows;
+  std::string refused_service;  // by name; set while nothing is under way
 
  private:
   struct Staged {
@@ -143,6 +160,8 @@ class FakeEngine {
     append(staged.objects.domains, set.domains);
     append(staged.objects.endpoints, set.endpoints);
     append(staged.objects.routes, set.routes);
+    append(staged.objects.policies, set.policies);
+    append(staged.objects.services, set.services);
     return {};
   }
 
@@ -153,11 +172,16 @@ class FakeEngine {
       if (port.kind == api::PortKind::kTap && !known && !staged.queues.contains(port.id))
         return invalid("unknown tap " + port.name);
     }
+    for (const auto& service : staged.objects.services) {
+      if (service.name == refused_service) return invalid("service " + service.name + " is refused");
+    }
     for (const auto id : removed.ports) {
       if (ports_.erase(id) == 0) return Error{ErrorCode::kNotFound, "no port " + std::to_string(id.value())};
       queues_.erase(id);
     }
     for (const auto id : removed.endpoints) endpoints_.erase(id);
+    for (const auto id : removed.policies) policies_.erase(id);
+    for (const auto id : removed.services) services_.erase(id);
     if (all) {
       auto kept = std::move(queues_);
       queues_.clear();
@@ -166,11 +190,18 @@ class FakeEngine {
       }
       ports_.clear();
       endpoints_.clear();
+      policies_.clear();
+      services_.clear();
       rest_ = staged.objects;
+    }
+    for (const auto& policy : staged.objects.policies) policies_[policy.id] = policy;
+    for (const auto& endpoint : staged.objects.endpoints) {
+      if (endpoint.policy && !policies_.contains(endpoint.policy)) return invalid("unknown policy");
     }
     for (auto& [id, fds] : staged.queues) queues_[id] = std::move(fds);
     for (const auto& port : staged.objects.ports) ports_[port.id] = port;
     for (const auto& endpoint : staged.objects.endpoints) endpoints_[endpoint.id] = endpoint;
+    for (const auto& service : staged.objects.services) services_[service.id] = service;
     return Json{{"generation", ++generation_}};
   }
 
@@ -222,6 +253,8 @@ class FakeEngine {
     const auto noun = p.at("noun").get<std::string>();
     if (noun == "ports") return page(values(ports_), p);
     if (noun == "endpoints") return page(values(endpoints_), p);
+    if (noun == "policies") return page(values(policies_), p);
+    if (noun == "services") return page(values(services_), p);
     if (noun == "vteps") return page(by_id(rest_.vteps), p);
     if (noun == "domains") return page(by_id(rest_.domains), p);
     return page(by_id(rest_.routes), p);
@@ -249,6 +282,8 @@ class FakeEngine {
   std::map<PortId, api::Port> ports_;
   std::map<PortId, std::vector<UniqueFd>> queues_;
   std::map<EndpointId, api::Endpoint> endpoints_;
+  std::map<PolicyId, api::Policy> policies_;
+  std::map<ServiceId, api::Service> services_;
   api::ObjectSet rest_;
   std::set<PortId> refused_;
   Staged staged_;

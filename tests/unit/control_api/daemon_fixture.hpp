@@ -48,17 +48,25 @@ class DaemonTest : public ::testing::Test {
       return fds;
     };
     reconciler = std::make_unique<EngineReconciler>(std::move(options), std::move(*all));
+    policies = std::make_unique<Policies>(config, *store, *reconciler);
+    const auto loaded = policies->load();
+    ASSERT_TRUE(loaded) << loaded.error().message;
     NodeObjects node;
     api::Domain domain;
     domain.id = node.domains["default"] = DomainId(2);
+    domain.stateful = config.domains[0].stateful;
     domain.name = "default";
     domain.gateway_mac = kGatewayMac;
     node.objects.domains.push_back(domain);
+    services = std::make_unique<Services>(config, *store, *reconciler);
+    const auto services_loaded = services->load(node);
+    ASSERT_TRUE(services_loaded) << services_loaded.error().message;
     reconciler->set_node(std::move(node), {});
     ASSERT_TRUE(reconciler->wait_programmed(std::chrono::seconds(30)));
     underlay = std::make_unique<Underlay>(config, *store);
     cni = std::make_unique<CniService>(CniContext{config, *store, *reconciler});
-    daemon.reset(new Daemon{config, *store, *reconciler, *underlay, nullptr, *cni, [] {}});
+    daemon.reset(
+        new Daemon{config, *store, *reconciler, *underlay, nullptr, *cni, *policies, *services, [] {}});
   }
   Result<Json> call(const std::string& method, Json params = Json::object()) {
     RpcRequest request;
@@ -88,7 +96,9 @@ class DaemonTest : public ::testing::Test {
   std::unique_ptr<Store> store;
   std::unique_ptr<EngineReconciler> reconciler;
   std::unique_ptr<Underlay> underlay;
+  std::unique_ptr<Policies> policies;
   std::unique_ptr<CniService> cni;
+  std::unique_ptr<Services> services;
   std::unique_ptr<Daemon> daemon;
 };
 

@@ -1,0 +1,216 @@
+#include "control/api/policies.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <set>
+
+#include "control/manifest/manifest.hpp"
+
+namespace podwire::control {
+namespace {
+
+// Policies last: their selectors are looked up once, when all that they may select is there.
+constexpr const char* kKinds[] = {"Namespace", "Pod", "NetworkPolicy"};
+
+StoredManifest stored(const PolicyManifest& manifest) {
+  return {manifest.kind, manifest.key.first, manifest.key.second, manifest.body.dump()};
+}
+
+std::tuple<std::string, std::string, std::string> key_of(const PolicyManifest& manifest) {
+  return {manifest.kind, manifest.key.first, manifest.key.second};
+}
+
+bool lost_some(std::vector<std::string> before, std::vector<std::string> after) {
+  std::sort(before.begin(), before.end());
+  std::sort(after.begin(), after.end());
+  return !std::includes(after.begin(), after.end(), before.begin(), before.end());
+}
+
+Result<std::vector<PolicyManifest>> read_objects(const std::string& text, const std::string& what) {
+  PODWIRE_TRY(const auto manifests, read_manifests(text, what));
+  std::vector<PolicyManifest> objects;
+  std::set<std::tuple<std::string, std::string, std::string>> seen;
+  for (const auto& manifest : manifests) {
+    auto object = read_policy_manifest(manifest);
+    if (!object) return invalid(what + ": " + object.error().message);
+    if (!seen.insert(key_of(*object)).second)
+      return invalid(what + ": " + to_text(*object) + " stands in it twice; which one is meant?");
+    objects.push_back(std::move(*object));
+  }
+  if (objects.empty()) return invalid(what + " holds no objects");
+  return objects;
+}
+
+}  // namespace
+
+Result<void> Policies::load() {
+  const std::lock_guard lock(mutex_);
+  model_.expect(SIZE_MAX);
+  for (const char* const kind : kKinds) {
+    PODWIRE_TRY(const auto rows, store_.manifests(kind));
+    for (const auto& row : rows) {
+      PODWIRE_TRY(auto body, parse_json(row.body, std::string("stored ") + kind + " " + row.name));
+      const PolicyManifest manifest{kind, {row.space, row.name}, std::move(body)};
+      PODWIRE_CHECK(put_into(manifest, model_));
+      bodies_[key_of(manifest)] = row.body;
+    }
+  }
+  PODWIRE_TRY(snapshot_,
+              model_.compile([this](const auto& noun, const auto& names) { return allot(noun, names); }));
+  PODWIRE_CHECK(store_.keep_ids("identity", model_.identity_names()));
+  PODWIRE_CHECK(store_.keep_ids("policy", model_.policy_names()));
+  return reconciler_.set_policies(snapshot_);
+}
+
+Result<void> Policies::put_into(const PolicyManifest& manifest, PolicyModel& model) const {
+  if (manifest.kind == "Namespace") {
+    PODWIRE_TRY(auto facts, read_namespace(manifest));
+    model.put(std::move(facts));
+  } else if (manifest.kind == "Pod") {
+    PODWIRE_TRY(auto pod, read_pod(manifest));
+    // Who has an address of this node's prefixes is known better here, and at once when it changes.
+    std::erase_if(pod.addresses, [this](const IpAddr& address) {
+      return std::any_of(config_.domains.begin(), config_.domains.end(), [&](const DomainConfig& domain) {
+        return std::any_of(domain.prefixes.begin(), domain.prefixes.end(),
+                           [&](const IpPrefix& prefix) { return prefix.contains(address); });
+      });
+    });
+    model.put(std::move(pod));
+  } else {
+    PODWIRE_TRY(auto policy, read_network_policy(manifest));
+    model.put(std::move(policy));
+  }
+  return {};
+}
+
+Result<void> Policies::take_into(const Change& change, PolicyModel& model) const {
+  model.expect(change.put.size() + change.erased.size());
+  for (const auto& manifest : change.erased) {
+    if (manifest.kind == "Namespace") {
+      model.erase_namespace(manifest.key.second);
+    } else if (manifest.kind == "Pod") {
+      model.erase_pod(manifest.key);
+    } else {
+      model.erase_policy(manifest.key);
+    }
+  }
+  for (const char* const kind : kKinds) {
+    for (const auto& manifest : change.put) {
+      if (manifest.kind == kind) PODWIRE_CHECK(put_into(manifest, model));
+    }
+  }
+  return {};
+}
+
+// The engine first: what it refuses is not kept, and what is answered is both in force and kept.
+Result<void> Policies::commit(PolicyModel next, const Change& change) {
+  PODWIRE_TRY(auto snapshot,
+              next.compile([this](const auto& noun, const auto& names) { return allot(noun, names); }));
+  PODWIRE_CHECK(reconciler_.set_policies(snapshot));
+  std::vector<StoredManifest> put, erased;
+  for (const auto& manifest : change.put) put.push_back(stored(manifest));
+  for (const auto& manifest : change.erased) erased.push_back(stored(manifest));
+  if (auto kept = store_.change_manifests(put, erased); !kept) {
+    auto undone = reconciler_.set_policies(snapshot_);
+    if (undone) return kept.error();
+    return Error{kept.error().code, kept.error().message + "; undoing it: " + undone.error().message};
+  }
+  snapshot_ = std::move(snapshot);
+  std::swap(model_, next);
+  for (const auto& manifest : change.erased) bodies_.erase(key_of(manifest));
+  for (const auto& manifest : change.put) bodies_[key_of(manifest)] = manifest.body.dump();
+  forget_ids(next);
+  return {};
+}
+
+// Done when the change is: an id that stays for now does no harm.
+void Policies::forget_ids(const PolicyModel& before) {
+  Result<void> kept;
+  if (lost_some(before.identity_names(), model_.identity_names()))
+    kept = store_.keep_ids("identity", model_.identity_names());
+  if (kept && lost_some(before.policy_names(), model_.policy_names()))
+    kept = store_.keep_ids("policy", model_.policy_names());
+  if (!kept) spdlog::warn("policy: {}", kept.error().message);
+}
+
+Result<Policies::Change> Policies::read_change(const Json& params, bool erases, std::string& name) const {
+  std::optional<std::string> text;
+  std::string what = "manifests";
+  ObjectReader r(params, "params");
+  r.optional("manifests", text);
+  r.optional("what", what);
+  if (erases) r.optional("name", name);
+  PODWIRE_CHECK(r.finish());
+  if (erases && text.has_value() == !name.empty())
+    return invalid("params must have exactly one of name (NAMESPACE/NAME of a policy) and manifests");
+  Change change;
+  if (!text) {
+    if (!erases) return invalid("params.manifests is missing; it is the text of the manifests");
+    const auto slash = name.find('/');
+    const ObjectKey key = slash == name.npos ? ObjectKey{"default", name}
+                                             : ObjectKey{name.substr(0, slash), name.substr(slash + 1)};
+    change.erased.push_back({"NetworkPolicy", key, Json::object()});
+    return change;
+  }
+  PODWIRE_TRY(auto objects, read_objects(*text, what));
+  (erases ? change.erased : change.put) = std::move(objects);
+  return change;
+}
+
+Result<Json> Policies::apply(const Json& params) {
+  std::string unused;
+  PODWIRE_TRY(const auto change, read_change(params, false, unused));
+  const std::lock_guard lock(mutex_);
+  Json applied = Json::array();
+  for (const auto& manifest : change.put) {
+    const auto before = bodies_.find(key_of(manifest));
+    const char* const what = before == bodies_.end()                  ? "created"
+                             : before->second == manifest.body.dump() ? "unchanged"
+                                                                      : "configured";
+    applied.push_back({{"kind", manifest.kind}, {"name", to_text(manifest.key)}, {"change", what}});
+  }
+  PolicyModel next = model_;
+  PODWIRE_CHECK(take_into(change, next));
+  PODWIRE_CHECK(commit(std::move(next), change));
+  PODWIRE_TRY(auto unenforced, not_enforced());
+  return Json{{"applied", std::move(applied)},
+              {"not_enforced", std::move(unenforced)},
+              {"policies_changed", model_.policies_recompiled()}};
+}
+
+Result<Json> Policies::remove(const Json& params) {
+  std::string name;
+  PODWIRE_TRY(auto change, read_change(params, true, name));
+  const std::lock_guard lock(mutex_);
+  std::erase_if(change.erased, [this](const PolicyManifest& m) { return !bodies_.contains(key_of(m)); });
+  Json deleted = Json::array();
+  for (const auto& manifest : change.erased) deleted.push_back(to_text(manifest));
+  if (deleted.empty()) return Json{{"deleted", deleted}};
+  PolicyModel next = model_;
+  PODWIRE_CHECK(take_into(change, next));
+  PODWIRE_CHECK(commit(std::move(next), change));
+  return Json{{"deleted", std::move(deleted)}};
+}
+
+// Pods that a policy selects where nothing tracks connections.
+Result<Json> Policies::not_enforced() {
+  Json out = Json::array();
+  std::set<std::string> stateless;
+  for (const auto& domain : config_.domains) {
+    if (!reconciler_.is_stateful(domain.name)) stateless.insert(domain.name);
+  }
+  if (stateless.empty() || snapshot_->policies.empty()) return out;
+  PODWIRE_TRY(const auto attachments, store_.list());
+  for (const auto& a : attachments) {
+    if (a.state != AttachmentState::kReady || !stateless.contains(a.domain)) continue;
+    const auto marks = snapshot_->marks_of({a.pod_namespace, a.pod_name}, a.pod_uid);
+    if (!marks.policy) continue;
+    out.push_back("pod " + a.pod_namespace + "/" + a.pod_name + " (" +
+                  snapshot_->policies.at(marks.policy)->name + "): its domain \"" + a.domain +
+                  "\" is stateless; set \"stateful\": true for it in podwired.json and restart podwired");
+  }
+  return out;
+}
+
+}  // namespace podwire::control

@@ -1,0 +1,66 @@
+// Network policy as a person gives it: the verbs policy_apply, policy_del, policies and policy_explain, over
+// the manifests of NetworkPolicies, Namespaces and Pods that were applied. Kept over restarts of daemon,
+// engine and machine. Thread-safe; one change at a time, each all or nothing.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <tuple>
+
+#include "control/config.hpp"
+#include "control/policy/model.hpp"
+#include "control/state/engine_reconciler.hpp"
+#include "control/state/store.hpp"
+
+namespace podwire::control {
+
+class Policies {
+ public:
+  // All three must outlive it.
+  Policies(const Config& config, Store& store, EngineReconciler& reconciler)
+      : config_(config), store_(store), reconciler_(reconciler) {}
+
+  // What was applied before, for the reconciler's first full replace. Call before its set_node.
+  Result<void> load();
+
+  // {manifests, what}: text in YAML or JSON, and what to call it in messages (default "manifests"). Replies
+  // {applied: [{kind, name, change}], not_enforced: [text], policies_changed} when the engine has it.
+  Result<Json> apply(const Json& params);
+  // {name} of a policy as NAMESPACE/NAME, or {manifests, what}: all objects of it. Replies {deleted: [name]}.
+  Result<Json> remove(const Json& params);
+  // {after, limit}. Replies {policies: [...]} in pages.
+  Result<Json> list(const Json& params);
+  // {from, to, protocol, port}: two pods as NAMESPACE/NAME. Replies {allowed, egress, ingress} with the
+  // policies that decide. protocol: tcp (default), udp, sctp or any.
+  Result<Json> explain(const Json& params);
+
+ private:
+  using ManifestKey = std::tuple<std::string, std::string, std::string>;  // kind, namespace, name
+  struct Change {
+    std::vector<PolicyManifest> put, erased;
+  };
+
+  Result<Change> read_change(const Json& params, bool erases, std::string& name) const;
+  Result<void> take_into(const Change& change, PolicyModel& model) const;
+  Result<void> put_into(const PolicyManifest& manifest, PolicyModel& model) const;
+  Result<void> commit(PolicyModel next, const Change& change);
+  void forget_ids(const PolicyModel& before);
+  Result<Json> not_enforced();
+  Result<std::vector<std::uint32_t>> allot(const std::string& noun, const std::vector<std::string>& names) {
+    return store_.ids_for(noun, names);
+  }
+
+  const Config& config_;
+  Store& store_;
+  EngineReconciler& reconciler_;
+  std::mutex mutex_;
+  PolicyModel model_;
+  std::shared_ptr<const PolicySnapshot> snapshot_ = std::make_shared<PolicySnapshot>();
+  std::map<ManifestKey, std::string> bodies_;  // of what is applied
+};
+
+// One policy as the verb `policies` replies it, without the pods.
+Json to_json(const NetworkPolicy& policy);
+
+}  // namespace podwire::control

@@ -1,0 +1,44 @@
+// What policy comes to for the engine: its policies, and which of them and which identity each pod's
+// endpoints carry. Made by PolicyModel, never changed afterwards, so any thread may read it.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "control/policy/objects.hpp"
+#include "dataplane/api/policy.hpp"
+
+namespace podwire::control {
+
+// 0: none.
+struct PolicyMarks {
+  PolicyId policy;
+  IdentityId identity;
+  bool operator==(const PolicyMarks&) const = default;
+};
+
+struct PolicySnapshot {
+  struct Pod {
+    PolicyMarks marks;
+    std::string uid;  // of the pod whose labels these are; may be empty
+  };
+  std::map<PolicyId, std::shared_ptr<const api::Policy>> policies;
+  std::map<ObjectKey, Pod> pods;             // whose labels are known
+  std::map<std::string, PolicyId> isolated;  // by namespace: what applies to its other pods
+
+  // Both sides' uids must agree where both are known: a pod of the same name may be another pod. No name:
+  // none.
+  PolicyMarks marks_of(const ObjectKey& pod, const std::string& uid) const {
+    if (pod.second.empty()) return {};
+    const auto known = pods.find(pod);
+    if (known != pods.end()) {
+      const auto& theirs = known->second.uid;
+      if (theirs.empty() || uid.empty() || theirs == uid) return known->second.marks;
+    }
+    const auto unknown = isolated.find(pod.first);
+    return unknown == isolated.end() ? PolicyMarks{} : PolicyMarks{unknown->second, {}};
+  }
+};
+
+}  // namespace podwire::control
