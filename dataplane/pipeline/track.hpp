@@ -4,6 +4,7 @@
 #pragma once
 
 #include "dataplane/pipeline/flow_packet.hpp"
+#include "dataplane/pipeline/policy.hpp"
 #include "dataplane/pipeline/routing.hpp"
 
 namespace podwire::engine {
@@ -44,8 +45,8 @@ struct TrackStage {
   static FlowRef insert(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain,
                         const FlowPacket& packet, const FlowKey& key) noexcept {
     const auto step = begin_flow(packet, key.protocol(), domain.strict_tcp);
-    const auto result =
-        ctx.flows->insert(key, key.reversed(), step.phase, domain.rules_generation, ctx.now_s);
+    const auto result = ctx.flows->insert(key, key.reversed(), step.phase, domain.rules_generation, ctx.now_s,
+                                          is_from_node(burst.meta[i]));
     auto& counters = ctx.counters->flows;
     if (result.evicted != 0) counters.evicted.add(result.evicted);
     switch (result.outcome) {

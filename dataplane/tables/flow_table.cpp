@@ -192,8 +192,19 @@ void FlowTable::store_phase(FlowRef ref, FlowPhase phase) noexcept {
 
 void FlowTable::set_decision(FlowRef ref, const FlowDecision& decision) noexcept {
   if (!lock_entry(ref)) return;
-  lines_[ref.line].decision.store(pack(decision), kRelease);
+  if (FlowPhase::unpack(lines_[ref.line].phase.load(kRelaxed)).state != FlowState::kCut)
+    lines_[ref.line].decision.store(pack(decision), kRelease);
   unlock_entry(ref);
+}
+
+bool FlowTable::cut(FlowRef ref) noexcept {
+  if (!lock_entry(ref)) return false;
+  // First, so that who sees kCut finds no way any more (read() loads them in the other order).
+  lines_[ref.line].decision.store(0, kRelease);
+  lines_[ref.line ^ 1u].decision.store(0, kRelease);
+  store_phase(ref, {FlowState::kCut});
+  unlock_entry(ref);
+  return true;
 }
 
 void FlowTable::set_rules_generation(FlowRef ref, std::uint32_t generation) noexcept {
@@ -326,7 +337,8 @@ std::uint32_t FlowTable::evict(std::uint64_t hash, const PairLocks& held) noexce
 }
 
 FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& reply, FlowPhase phase,
-                                       std::uint32_t rules_generation, std::uint32_t now_s) noexcept {
+                                       std::uint32_t rules_generation, std::uint32_t now_s,
+                                       bool from_node) noexcept {
   const bool both = !(original == reply);
   const std::uint64_t hashes[] = {hash(original), hash(reply)};
   Insertion result;
@@ -370,6 +382,7 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
   }
   // In one piece for remove(), which may come to the entry by its index.
   spin_lock(lines_[entry * 2].locked);
+  lines_[entry * 2].from_node.store(from_node ? 1 : 0, kRelease);
   write_line(entry * 2, original, phase, rules_generation, now_s);
   write_line(entry * 2 + 1, both ? reply : FlowKey{}, phase, rules_generation, now_s);
   lines_[entry * 2].locked.store(0, kRelease);

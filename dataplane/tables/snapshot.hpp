@@ -110,7 +110,8 @@ struct PortEntry {
   bool operator==(const PortEntry&) const = default;
 };
 
-class RuleSet;  // tables/rule_set.hpp
+class RuleSet;      // tables/rule_set.hpp
+struct PolicyView;  // tables/policy_view.hpp
 
 struct DomainEntry {
   DomainId id;
@@ -185,6 +186,7 @@ struct Snapshot {
   const LookupTable<Key64>* fib4 = nullptr;  // fib4_key → adjacency
   const LookupTable<Key192>* fib6 = nullptr;
   const Adjacency* adjacencies = nullptr;  // stable base address; index < capacity
+  const PolicyView* policies = nullptr;    // null: there are none, everything is allowed
 
   const PortEntry* port(PortId id) const noexcept {
     return id.value() < ports.size() ? ports[id.value()] : nullptr;

@@ -87,7 +87,8 @@ Json make_status(const StatusSources& s) {
             {"endpoints", counts.endpoints},
             {"routes", counts.routes},
             {"neighbors", counts.neighbors},
-            {"fdb", counts.fdb}}},
+            {"fdb", counts.fdb},
+            {"policies", counts.policies}}},
           {"ports", std::move(ports)}};
 }
 
