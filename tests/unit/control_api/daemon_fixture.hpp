@@ -56,6 +56,7 @@ class DaemonTest : public ::testing::Test {
     domain.id = node.domains["default"] = DomainId(2);
     domain.name = "default";
     domain.gateway_mac = kGatewayMac;
+    domain.stateful = config.domains[0].stateful;
     node.objects.domains.push_back(domain);
     reconciler->set_node(std::move(node), {});
     ASSERT_TRUE(reconciler->wait_programmed(std::chrono::seconds(30)));
