@@ -1,17 +1,18 @@
 // Flow: connection tracking of stateful domains. A packet of a known connection moves its state and takes the
 // way that the connection remembers, as long as the adjacency there has not changed since: one lookup however
 // many rules and routes there are. The first packet of a connection is dropped if its port has begun as many
-// as it may; else it is checked against the domain's rules, and if they allow it, forward decides and the
-// track stage notes the connection. After a change of rules a
-// connection is checked once more, in its original direction. In domains that learn, forward decides for
-// every packet: it is what keeps learned MACs fresh. In place; other domains pay a look at the snapshot a
-// burst.
+// as it may; else it is checked against the domain's rules and the policies of both ends, and if they allow
+// it, forward decides and the track stage notes the connection. After a change of rules a connection is
+// checked once more, in its original direction; after a change of policies the main thread has cut what they
+// no longer allow (tables/programmer_policies.cpp). In domains that learn, forward decides for every packet:
+// it is what keeps learned MACs fresh. In place; other domains pay a look at the snapshot a burst.
 #pragma once
 
 #include <algorithm>
 
 #include "dataplane/pipeline/flow_owner.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
+#include "dataplane/pipeline/policy.hpp"
 #include "dataplane/pipeline/routing.hpp"
 #include "dataplane/tables/rule_set.hpp"
 
@@ -80,6 +81,8 @@ struct FlowStage {
     auto& flows = *ctx.flows;
     FlowView view;
     if (!flows.read(ref, view)) return false;
+    if (view.phase.state == FlowState::kCut) [[unlikely]]
+      return refuse_cut(ctx, burst, i, packet, ref);
     if (packet.kind != FlowPacket::Kind::kTracked) [[unlikely]]
       return packet.kind == FlowPacket::Kind::kRelated;
     if (view.rules_generation != domain.rules_generation) [[unlikely]] {
@@ -118,6 +121,26 @@ struct FlowStage {
     }
     if (ctx.flows->remove(ref)) ctx.counters->flows.removed.add(1);
     return false;
+  }
+
+  // Of a connection that policies do not allow any more. False: it is the first packet of another.
+  [[gnu::cold, gnu::noinline]] static bool refuse_cut(Context& ctx, Burst& burst, std::uint16_t i,
+                                                      const FlowPacket& packet, FlowRef ref) noexcept {
+    const bool tracked_tcp = packet.kind == FlowPacket::Kind::kTracked && packet.has_event;
+    if (tracked_tcp && packet.event == TcpEvent::kSyn) {
+      if (ctx.flows->remove(ref)) ctx.counters->flows.removed.add(1);
+      return false;
+    }
+    FlowKey original, reply;
+    if (!ctx.flows->read_key(ref, Direction::kOriginal, original) ||
+        !ctx.flows->read_key(ref, Direction::kReply, reply))
+      return false;
+    if (reply == FlowKey{}) reply = original.reversed();
+    // Its ends may try for as long as they like; a new one would begin with a SYN.
+    if (tracked_tcp) ctx.flows->touch(ref, ctx.now_s);
+    policies_allow(ctx, burst.meta[i], original, reply);  // counts
+    burst.drop(i, DropReason::policy_denied);
+    return true;
   }
 
   // Whether forward would decide as it did then, and if so the same.
@@ -193,7 +216,8 @@ struct FlowStage {
     }
     for (std::size_t n = 0; n < asked.size(); ++n) {
       const auto k = asked[n];
-      if (!allowed[n]) {
+      const auto& key = batch.keys[k];
+      if (!allowed[n] || !policies_allow(ctx, burst.meta[batch.at[k]], key, key.reversed())) {
         burst.drop(batch.at[k], DropReason::policy_denied);
       } else if (ctx.flows != nullptr && batch.packets[k].kind == FlowPacket::Kind::kTracked) {
         give_task(ctx, burst.meta[batch.at[k]], FlowTask::kInsert);

@@ -5,6 +5,7 @@
 
 #include "dataplane/pipeline/flow_owner.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
+#include "dataplane/pipeline/policy.hpp"
 #include "dataplane/pipeline/routing.hpp"
 
 namespace podwire::engine {

@@ -79,6 +79,8 @@ Result<void> Engine::start_workers() {
   };
   environment.port_added = [this](PortId id) { ledgers_.port_added(id); };
   environment.domain_added = [this](DomainId id) { ledgers_.domain_added(id); };
+  environment.policy_added = [this](std::uint32_t slot) { ledgers_.policy_added(slot); };
+  environment.flows = &flows_;
   programmer_ = std::make_unique<Programmer>(std::move(environment), now_ms());
   return workers_->start();
 }

@@ -174,8 +174,19 @@ void FlowTable::store_phase(FlowRef ref, FlowPhase phase) noexcept {
 
 void FlowTable::set_decision(FlowRef ref, const FlowDecision& decision) noexcept {
   if (!lock_entry(ref)) return;
-  lines_[ref.line].decision.store(pack(decision), kRelease);
+  if (FlowPhase::unpack(lines_[ref.line].phase.load(kRelaxed)).state != FlowState::kCut)
+    lines_[ref.line].decision.store(pack(decision), kRelease);
   unlock_entry(ref);
+}
+
+bool FlowTable::cut(FlowRef ref) noexcept {
+  if (!lock_entry(ref)) return false;
+  // First, so that who sees kCut finds no way any more (read() loads them in the other order).
+  lines_[ref.line].decision.store(0, kRelease);
+  lines_[ref.line ^ 1u].decision.store(0, kRelease);
+  store_phase(ref, {FlowState::kCut});
+  unlock_entry(ref);
+  return true;
 }
 
 void FlowTable::set_rules_generation(FlowRef ref, std::uint32_t generation) noexcept {

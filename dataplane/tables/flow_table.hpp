@@ -148,6 +148,8 @@ class FlowTable {
   void prefetch_evictions(std::size_t count) const noexcept;
   // False: it has gone already.
   bool remove(FlowRef ref) noexcept;
+  // It stays as kCut: no way is remembered, and nobody may remember one. False: it has gone already.
+  bool cut(FlowRef ref) noexcept;
 
   // Connections there are that this port's packets began.
   std::uint32_t begun_by(PortId port) const noexcept {
@@ -165,6 +167,17 @@ class FlowTable {
   // up.
   template <class Unwanted>
   std::size_t age(std::uint32_t now_s, std::uint32_t budget, Unwanted unwanted);
+  // Main thread. Asks about the connections in the next `budget` entries from `first` (1: all of them) on,
+  // and does what judge(original, reply, state, owner) says. Workers are not held up. A connection that
+  // one of them is just noting may be left out.
+  enum class Judgement : std::uint8_t { kKeep, kCut, kRemove };
+  struct Review {
+    std::uint32_t next = 0;  // where to go on; 0: that was the last
+    std::size_t cut = 0, removed = 0;
+  };
+  template <class Judge>
+  Review review(std::uint32_t first, std::uint32_t budget, Judge judge);
+
   // Main thread. Connections by state, as age() found them on its last way through all.
   const std::array<std::uint64_t, kFlowStateCount>& by_state() const { return by_state_; }
 
@@ -336,6 +349,33 @@ std::size_t FlowTable::age(std::uint32_t now_s, std::uint32_t budget, Unwanted u
     by_state_ = std::exchange(counting_, {});
   }
   return forgotten;
+}
+
+template <class Judge>
+FlowTable::Review FlowTable::review(std::uint32_t first, std::uint32_t budget, Judge judge) {
+  const auto end = used_.load(std::memory_order_acquire);
+  Review found;
+  for (auto entry = first; entry < end; ++entry, --budget) {
+    if (budget == 0) {
+      found.next = entry;
+      break;
+    }
+    const auto& line = lines_[entry * 2];
+    const FlowRef ref{entry * 2, line.sequence.load(std::memory_order_acquire)};
+    const auto state = FlowPhase::unpack(line.phase.load(std::memory_order_acquire)).state;
+    if (state == FlowState::kNone) continue;
+    const FlowRef back{entry * 2 + 1, lines_[entry * 2 + 1].sequence.load(std::memory_order_acquire)};
+    const auto owner = owner_of(ref);
+    FlowKey original, reply;
+    if ((ref.sequence & 1) != 0 || (back.sequence & 1) != 0 || !read_key(back, Direction::kReply, reply) ||
+        !read_key(ref, Direction::kOriginal, original))
+      continue;
+    if (reply == FlowKey{}) reply = original.reversed();  // of one direction
+    const auto judgement = judge(original, reply, state, owner);
+    if (judgement == Judgement::kCut && cut(ref)) ++found.cut;
+    if (judgement == Judgement::kRemove && remove(ref)) ++found.removed;
+  }
+  return found;
 }
 
 template <class Visit>

@@ -58,6 +58,7 @@ Programmer::State::State(ProgrammerEnvironment environment, std::uint64_t now_ms
             if (const auto* uplink = port_entry(key.port)) prober_.ask(intent_, *uplink, key, mac);
           }),
       forwarding_(intent_, *this),
+      policies_(intent_, environment_.policy_added),
       next_second_ms_(now_ms) {
   rebuild(kUnderlayDomain);
   publish();
@@ -99,7 +100,8 @@ Result<void> Programmer::State::replace_chunk(api::ObjectSet put, std::vector<Un
   PODWIRE_CHECK(append(all.domains, put.domains, kMaxDomains, "domains"));
   PODWIRE_CHECK(append(all.endpoints, put.endpoints, kMaxEndpoints, "endpoints"));
   PODWIRE_CHECK(append(all.routes, put.routes, kMaxRoutes, "routes"));
-  return append(all.services, put.services, kMaxServices, "services");
+  PODWIRE_CHECK(append(all.services, put.services, kMaxServices, "services"));
+  return append(all.policies, put.policies, kMaxPolicies, "policies");
 }
 
 Result<std::uint64_t> Programmer::State::replace_commit(std::uint64_t now_ms) {
@@ -119,12 +121,15 @@ void Programmer::State::commit(const Changes& changes, Devices devices, std::uin
   // Everybody's snapshot has what the entries will refer to, before they do.
   if (publish()) environment_.publisher->synchronize();
   forwarding_.apply();
+  policies_.apply();
   forget_learned(changes);
   remove_structure(changes, now_ms);
   publish();
   forwarding_.retire(*environment_.publisher);
+  policies_.retire(*environment_.publisher);
   close_devices(2000);
   environment_.publisher->synchronize();
+  sweep(changes);
   underlay_.tick(now_ms);
   release_settled();
   for (const auto id : std::exchange(lease_news_, {})) {
@@ -147,6 +152,7 @@ void Programmer::State::add_structure(const Changes& changes, std::uint64_t now_
   for (const auto id : affected_ports(changes)) rebuild(id);
   underlay_.update(changes, now_ms);
   forwarding_.prepare(changes);
+  policies_.prepare(changes);
   for (const auto id : affected_domains(changes)) rebuild(id);
   for (const auto id : forwarding_.take_resized_domains()) rebuild(id);
   if (!changes.domains.empty()) rebuild_vnis();
@@ -170,6 +176,7 @@ void Programmer::State::forget_learned(const Changes& changes) {
 
 void Programmer::State::remove_structure(const Changes& changes, std::uint64_t now_ms) {
   remove_devices(changes);
+  policies_.remove(changes);
   for (const auto& change : changes.domains) {
     if (change.after) continue;
     discard(garbage_, std::exchange(domain_entries_[change.before->id.value()], nullptr));
@@ -267,7 +274,8 @@ MacAddr Programmer::State::mac_of(PortId port) const {
 bool Programmer::State::publish() {
   const bool tables = forwarding_.take_publish_needed();
   const bool vteps = underlay_.take_publish_needed();
-  if (!std::exchange(publish_needed_, false) && !tables && !vteps) return false;
+  const bool policies = policies_.take_publish_needed();
+  if (!std::exchange(publish_needed_, false) && !tables && !vteps && !policies) return false;
   auto next = std::make_unique<Snapshot>();
   next->generation = generation_;
   next->ports_generation = ports_generation_;
@@ -285,10 +293,12 @@ bool Programmer::State::publish() {
   next->services = services_.table();
   underlay_.fill(*next);
   forwarding_.fill_tables(*next);
+  next->policies = policies_.view();
   environment_.publisher->publish(std::move(next));
   auto garbage = std::exchange(garbage_, {});
   for (auto more : {underlay_.take_garbage(), services_.take_garbage()})
     garbage.insert(garbage.end(), more.begin(), more.end());
+  policies_.take_garbage(garbage);
   if (!garbage.empty()) environment_.publisher->retire([garbage = std::move(garbage)] {});
   return true;
 }
@@ -346,6 +356,9 @@ std::uint64_t Programmer::generation() const {
 }
 ObjectCounts Programmer::counts() const {
   return state_->counts();
+}
+std::uint32_t Programmer::policy_slot(PolicyId id) const {
+  return state_->policy_slot(id);
 }
 const Intent& Programmer::intent() const {
   return state_->intent();

@@ -15,6 +15,9 @@ void Programmer::State::on_event(const Event& event, std::uint64_t now_ms) {
     case Event::Kind::kPark:
       dispatch(event.mbuf);
       return;
+    case Event::Kind::kDenied:
+      denials_.note(event, intent_, now_ms);
+      return;
   }
 }
 
@@ -49,6 +52,7 @@ void Programmer::State::tick(std::uint64_t now_ms) {
     underlay_.drop_dynamic([this](std::uint32_t slot) { return forwarding_.learned().on_vtep(slot) != 0; },
                            now_ms);
     advertiser_.tick(environment_.publisher->current_for_main()->ports, now_ms);
+    denials_.tick(now_ms);
   }
   flush();
   close_devices(0);

@@ -7,10 +7,12 @@
 #include <set>
 
 #include "dataplane/tables/advertiser.hpp"
+#include "dataplane/tables/denial_log.hpp"
 #include "dataplane/tables/forwarding.hpp"
 #include "dataplane/tables/intent.hpp"
 #include "dataplane/tables/neighbor_prober.hpp"
 #include "dataplane/tables/parking.hpp"
+#include "dataplane/tables/policy_tables.hpp"
 #include "dataplane/tables/programmer.hpp"
 #include "dataplane/tables/rule_set.hpp"
 #include "dataplane/tables/shaping.hpp"
@@ -50,6 +52,7 @@ class Programmer::State final : private Topology {
 
   std::uint64_t generation() const { return generation_; }
   const Intent& intent() const { return intent_; }
+  std::uint32_t policy_slot(PolicyId id) const { return policies_.slot_of(id); }
   const Port* device(PortId id) const;
 
  private:
@@ -67,6 +70,10 @@ class Programmer::State final : private Topology {
   using RuleSets = std::map<DomainId, std::shared_ptr<const RuleSet>>;
   Result<RuleSets> compile_rules(const Changes& changes);
   void install_rules(const Changes& changes, RuleSets fresh);
+
+  // programmer_policies.cpp
+  std::vector<DomainPrefix> addresses_concerned(const Changes& changes) const;
+  void sweep(const Changes& changes);
 
   MacAddr mac_of(PortId port) const override;
   std::uint32_t slot_of(VtepId vtep) const override { return underlay_.slot_of(vtep); }
@@ -106,6 +113,8 @@ class Programmer::State final : private Topology {
   Advertiser advertiser_;
   Underlay underlay_;
   Forwarding forwarding_;
+  PolicyTables policies_;
+  DenialLog denials_;
   Parking parking_;
   Shaping shaping_;
   std::optional<Replace> replace_;

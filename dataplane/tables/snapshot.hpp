@@ -117,6 +117,8 @@ struct PortEntry {
 
 class RuleSet;       // tables/rule_set.hpp
 class ServiceTable;  // tables/service_table.hpp
+class RuleSet;       // tables/rule_set.hpp
+struct PolicyView;   // tables/policy_view.hpp
 
 struct DomainEntry {
   DomainId id;
@@ -192,6 +194,7 @@ struct Snapshot {
   const LookupTable<Key192>* fib6 = nullptr;
   const Adjacency* adjacencies = nullptr;  // stable base address; index < capacity
   const ServiceTable* services = nullptr;  // null: there are none
+  const PolicyView* policies = nullptr;    // null: there are none, everything is allowed
 
   const PortEntry* port(PortId id) const noexcept {
     return id.value() < ports.size() ? ports[id.value()] : nullptr;

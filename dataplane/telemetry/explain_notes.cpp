@@ -196,6 +196,23 @@ std::string headers_text(rte_mbuf* mbuf, const PacketMeta& meta) {
   return std::string("Ethernet type ") + type + ", " + bytes;
 }
 
+std::string policy_text(const PolicyAnswer& answer, const ObjectNames& names) {
+  const auto named = [&](PolicyId id, const char* side) {
+    const auto* policy = names.intent.policy(id);
+    return "policy " + quoted(policy != nullptr ? policy->name : std::to_string(id.value())) + " (" + side +
+           ")";
+  };
+  if (!answer.allowed && !answer.policy) return "; its source is the unspecified address";
+  if (!answer.allowed) {
+    const bool ingress = answer.side == PolicyDirection::kIngress;
+    return "; not allowed by " + named(answer.policy, ingress ? "ingress" : "egress");
+  }
+  std::string text;
+  if (answer.egress) text = "; allowed by " + named(answer.egress, "egress");
+  if (answer.ingress) text += (text.empty() ? "; allowed by " : " and ") + named(answer.ingress, "ingress");
+  return text;
+}
+
 std::string describe(std::string_view stage, const PacketView& p, const ObjectNames& names) {
   if (p.after.verdict >= Verdict::kDrop) return leaving_text(p.after, names);
   if (p.after.generated && !p.before.generated)

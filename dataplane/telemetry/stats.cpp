@@ -120,6 +120,7 @@ Json flows_json(const CounterSet& counters, const FlowTable& table) {
           {"evicted", evicted},
           {"removed", removed},
           {"expired", expired},
+          {"cut", of(&FlowCounters::cut)},
           {"refused", of(&FlowCounters::refused)},
           {"rechecked", of(&FlowCounters::rechecked)},
           {"reresolved", of(&FlowCounters::reresolved)},
@@ -138,6 +139,22 @@ Json domains_json(const StatsSources& s) {
                        {"ledger", to_json(s.ledgers.domain(id))}});
   }
   return domains;
+}
+
+// Those that have denied something, the first of them by id: a reply is one line.
+Json policies_json(const StatsSources& s) {
+  constexpr std::size_t kMost = 500;
+  Json list = Json::array();
+  std::size_t total = 0;
+  for (const auto& [id, policy] : s.programmer.intent().policies()) {
+    const auto denials = s.ledgers.policy(s.programmer.policy_slot(id));
+    if (denials.ingress + denials.egress == 0 || ++total > kMost) continue;
+    list.push_back({{"id", id.value()},
+                    {"name", policy.name},
+                    {"denied_ingress", denials.ingress},
+                    {"denied_egress", denials.egress}});
+  }
+  return {{"denying", std::move(list)}, {"total", total}, {"truncated", total > kMost}};
 }
 
 }  // namespace
@@ -163,6 +180,7 @@ Json make_stats(const StatsSources& s, bool all_drops) {
           {"ledger", to_json(s.ledgers.engine())},
           {"domains", domains_json(s)},
           {"flows", flows_json(s.counters, s.flows)},
+          {"policies", policies_json(s)},
           {"worker",
            {{"polls", of(&WorkerCounters::polls)},
             {"empty_polls", of(&WorkerCounters::empty_polls)},

@@ -92,7 +92,8 @@ Json make_status(const StatusSources& s) {
             {"routes", counts.routes},
             {"services", counts.services},
             {"neighbors", counts.neighbors},
-            {"fdb", counts.fdb}}},
+            {"fdb", counts.fdb},
+            {"policies", counts.policies}}},
           {"ports", std::move(ports)}};
 }
 

@@ -259,5 +259,22 @@ TEST(Help, EveryExampleIsACommandThatParses) {
   }
 }
 
+TEST(Arguments, PoliciesComeFromAFileOrByName) {
+  const auto apply = accepted({"policy", "apply", "-f", "p.yaml"});
+  EXPECT_EQ(apply.file, "p.yaml");
+  EXPECT_EQ(apply.question, Json::object());
+  EXPECT_EQ(accepted({"policy", "apply", "--file=p.yaml"}).file, "p.yaml");
+  EXPECT_EQ(accepted({"policy", "delete", "shop/web"}).question, (Json{{"name", "shop/web"}}));
+  EXPECT_EQ(accepted({"policy", "delete", "-f", "-"}).file, "-");
+  EXPECT_EQ(accepted({"policy", "explain", "a/b", "--to", "c/d", "--port", "80", "--proto", "udp"}).question,
+            (Json{{"from", "a/b"}, {"to", "c/d"}, {"protocol", "udp"}, {"port", 80}}));
+  EXPECT_TRUE(contains(refused({"policy", "apply"}), "policy apply -f policies.yaml"));
+  EXPECT_TRUE(contains(refused({"policy", "delete"}), "either a policy's name or a file"));
+  EXPECT_TRUE(contains(refused({"policy", "delete", "shop/web", "-f", "p.yaml"}),
+                       "either a policy's name or a file"));
+  EXPECT_TRUE(contains(refused({"policy", "explain", "a/b"}), "needs --to"));
+  EXPECT_TRUE(contains(refused({"policy", "list", "-f", "p.yaml"}), "belongs to: podwirectl policy apply"));
+}
+
 }  // namespace
 }  // namespace podwire::control::cli
