@@ -45,12 +45,11 @@ void Programmer::State::sweep(const Changes& changes) {
       return Judgement::kKeep;
     const bool was_cut = state == FlowState::kCut;
     if (tables.policies == nullptr || ask_policies(tables, original, reply, from_node).allowed)
-      return was_cut ? Judgement::kRemove : Judgement::kKeep;
+      return was_cut ? Judgement::kRestore : Judgement::kKeep;
     return was_cut ? Judgement::kKeep : Judgement::kCut;
   };
   const auto found = environment_.flows->review(1, environment_.flows->capacity(), judge);
   environment_.counters->flows.cut.add(found.cut);
-  environment_.counters->flows.removed.add(found.removed);
 }
 
 }  // namespace podwire::engine
