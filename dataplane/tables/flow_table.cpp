@@ -189,6 +189,17 @@ bool FlowTable::cut(FlowRef ref) noexcept {
   return true;
 }
 
+bool FlowTable::restore(FlowRef ref) noexcept {
+  if (!lock_entry(ref)) return false;
+  const bool was_cut = FlowPhase::unpack(lines_[ref.line].phase.load(kRelaxed)).state == FlowState::kCut;
+  const auto protocol = key_at(ref.line & ~1u).protocol();
+  FlowPhase phase = answer_step(answer_begin(protocol), Direction::kReply);
+  if (protocol == ip_proto::kTcp) phase = {FlowState::kSynReceived};  // an ACK shows that it lives
+  if (was_cut) store_phase(ref, phase);
+  unlock_entry(ref);
+  return was_cut;
+}
+
 void FlowTable::set_rules_generation(FlowRef ref, std::uint32_t generation) noexcept {
   if (!lock_entry(ref)) return;
   lines_[ref.line].rules_generation.store(generation, kRelease);

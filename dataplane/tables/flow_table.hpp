@@ -150,6 +150,8 @@ class FlowTable {
   bool remove(FlowRef ref) noexcept;
   // It stays as kCut: no way is remembered, and nobody may remember one. False: it has gone already.
   bool cut(FlowRef ref) noexcept;
+  // What was cut may go on; it is forgotten soon unless it does.
+  bool restore(FlowRef ref) noexcept;
 
   // Connections there are that this port's packets began.
   std::uint32_t begun_by(PortId port) const noexcept {
@@ -170,10 +172,10 @@ class FlowTable {
   // Main thread. Asks about the connections in the next `budget` entries from `first` (1: all of them) on,
   // and does what judge(original, reply, state, owner) says. Workers are not held up. A connection that
   // one of them is just noting may be left out.
-  enum class Judgement : std::uint8_t { kKeep, kCut, kRemove };
+  enum class Judgement : std::uint8_t { kKeep, kCut, kRestore };
   struct Review {
     std::uint32_t next = 0;  // where to go on; 0: that was the last
-    std::size_t cut = 0, removed = 0;
+    std::size_t cut = 0, restored = 0;
   };
   template <class Judge>
   Review review(std::uint32_t first, std::uint32_t budget, Judge judge);
@@ -373,7 +375,7 @@ FlowTable::Review FlowTable::review(std::uint32_t first, std::uint32_t budget, J
     if (reply == FlowKey{}) reply = original.reversed();  // of one direction
     const auto judgement = judge(original, reply, state, owner);
     if (judgement == Judgement::kCut && cut(ref)) ++found.cut;
-    if (judgement == Judgement::kRemove && remove(ref)) ++found.removed;
+    if (judgement == Judgement::kRestore && restore(ref)) ++found.restored;
   }
   return found;
 }

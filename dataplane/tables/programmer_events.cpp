@@ -16,7 +16,10 @@ void Programmer::State::on_event(const Event& event, std::uint64_t now_ms) {
       dispatch(event.mbuf);
       return;
     case Event::Kind::kDenied:
-      denials_.note(event, intent_, now_ms);
+      denials_.note(event, intent_,
+                    {policies_.owner_of(event.domain, event.address),
+                     policies_.owner_of(event.peer_domain, event.peer)},
+                    now_ms);
       return;
   }
 }

@@ -46,12 +46,11 @@ void Programmer::State::sweep(const Changes& changes) {
     const bool was_cut = state == FlowState::kCut;
     if (tables.policies == nullptr ||
         ask_policies(tables, original, reply, owner && owner == tables.host_port).allowed)
-      return was_cut ? Judgement::kRemove : Judgement::kKeep;
+      return was_cut ? Judgement::kRestore : Judgement::kKeep;
     return was_cut ? Judgement::kKeep : Judgement::kCut;
   };
   const auto found = environment_.flows->review(1, environment_.flows->capacity(), judge);
   environment_.counters->flows.cut.add(found.cut);
-  environment_.counters->flows.removed.add(found.removed);
 }
 
 }  // namespace podwire::engine

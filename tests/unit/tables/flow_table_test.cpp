@@ -178,6 +178,72 @@ TEST(FlowTableTest, ForgetsWhatIsIdleInSlices) {
   EXPECT_EQ(table.age(100 + timeout_of(FlowState::kEstablished), 1000, none), 151u);
 }
 
+TEST(FlowTableTest, WhatIsCutStaysWithoutAWay) {
+  FlowTable table(100, 7);
+  const auto ref = add(table, key4(1), kHeld);
+  table.set_decision(ref, {5, 6, true});
+  EXPECT_TRUE(table.cut(ref));
+  table.set_decision(table.find(key4(1).reversed()), {5, 6, true});
+  for (const auto& key : {key4(1), key4(1).reversed()}) {
+    FlowView view;
+    ASSERT_TRUE(table.read(table.find(key), view));
+    EXPECT_EQ(view.phase.state, FlowState::kCut);
+    EXPECT_EQ(view.decision.adjacency, 0u);
+  }
+  EXPECT_TRUE(table.remove(ref));
+  EXPECT_FALSE(table.cut(ref));
+}
+
+TEST(FlowTableTest, ReviewsInSlicesAndDoesWhatItIsTold) {
+  using Judgement = FlowTable::Judgement;
+  FlowTable table(1000, 7);
+  for (std::uint32_t i = 0; i < 300; ++i) add(table, key4(i), kHeld);
+  const auto node = table.insert(key6(1), key6(1).reversed(), kHeld, 1, 100, true);
+  EXPECT_EQ(node.outcome, Outcome::kNew);
+  std::size_t asked = 0, from_nodes = 0;
+  const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState state, bool from_node) {
+    ++asked;
+    EXPECT_EQ(reply, original.reversed());
+    EXPECT_EQ(state, FlowState::kEstablished);
+    from_nodes += from_node ? 1 : 0;
+    if (original == key4(7)) return Judgement::kCut;
+    return Judgement::kKeep;
+  };
+  auto found = table.review(1, 100, judge);
+  EXPECT_EQ(found.next, 101u);
+  EXPECT_EQ(found.cut, 1u);
+  EXPECT_EQ(found.restored, 0u);
+  EXPECT_EQ(asked, 100u);
+  found = table.review(found.next, 1000, judge);
+  EXPECT_EQ(found.next, 0u);
+  EXPECT_EQ(asked, 301u);
+  EXPECT_EQ(from_nodes, 1u);
+  found = table.review(1, 1000, [](const FlowKey&, const FlowKey&, FlowState state, bool) {
+    return state == FlowState::kCut ? Judgement::kRestore : Judgement::kKeep;
+  });
+  EXPECT_EQ(found.restored, 1u);
+  FlowView view;
+  ASSERT_TRUE(table.read(table.find(key4(7)), view));
+  EXPECT_EQ(view.phase.state, FlowState::kUdpReplied);
+}
+
+TEST(FlowTableTest, ReviewsConnectionsOfOneDirectionAndOfIndependentKeys) {
+  FlowTable table(100, 7);
+  auto same = key4(1);
+  same.words[1] = 0;  // both ends are one
+  same.set_ports(0);
+  add(table, same);
+  EXPECT_EQ(table.insert(key4(2), key4(3, 9), kUdp, 1, 100).outcome, Outcome::kNew);
+  table.review(1, 100, [&](const FlowKey& original, const FlowKey& reply, FlowState, bool) {
+    if (original == same) {
+      EXPECT_EQ(reply, same);
+    } else {
+      EXPECT_EQ(reply, key4(3, 9));
+    }
+    return FlowTable::Judgement::kKeep;
+  });
+}
+
 TEST(FlowTableTest, ForgetsWhatIsUnwanted) {
   FlowTable table(100, 7);
   add(table, key4(1, 7));
