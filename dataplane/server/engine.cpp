@@ -166,7 +166,8 @@ void Engine::age_flows() {
   const auto now_s = static_cast<std::uint32_t>(rte_rdtsc() / rte_get_tsc_hz());
   const auto forgotten = flows_.age(now_s, kFlowsPerTick, [&](const FlowKey& key) {
     const auto* domain = tables.domain(key.domain());
-    return domain == nullptr || !domain->stateful;
+    const bool from_outside = key.domain() == kUnderlayDomain && tables.translates;
+    return domain == nullptr || !(domain->stateful || from_outside);
   });
   if (forgotten != 0) counters_.main().flows.expired.add(forgotten);
 }

@@ -46,6 +46,7 @@ struct FlowDecision {
   std::uint32_t adjacency = 0;   // 0: look it up for every packet
   std::uint32_t generation = 0;  // of that slot when it was looked up
   bool routed = false;
+  bool translated = false;  // the connection's keys are not each other's reverse; kept whatever is decided
 };
 
 // One direction of a connection as it was at one moment.
@@ -85,6 +86,9 @@ class FlowTable {
   // The same with the key of `direction`, which need not be the one that `ref` found.
   bool read_key(FlowRef ref, Direction direction, FlowKey& key) const noexcept;
 
+  // The key of the direction that `ref` did not find. False: the connection has gone since.
+  bool read_other_key(FlowRef ref, FlowKey& key) const noexcept;
+
   // Notes that a packet was seen now. Writes only when the second has changed.
   void touch(FlowRef ref, std::uint32_t now_s) noexcept {
     auto& seen = lines_[ref.line].last_seen;
@@ -108,13 +112,13 @@ class FlowTable {
   void set_rules_generation(FlowRef ref, std::uint32_t generation) noexcept;
 
   struct Insertion {
-    enum class Outcome : std::uint8_t { kNew, kThere, kFull };
+    enum class Outcome : std::uint8_t { kNew, kThere, kFull, kTaken };
     Outcome outcome = Outcome::kFull;
-    FlowRef ref;                // of the key of the original direction; none with kFull
+    FlowRef ref;                // of the key of the original direction; none with kFull and kTaken
     std::uint32_t evicted = 0;  // connections that made room
   };
   // `reply` may be any key; equal keys make a connection of one direction. kThere: there is a connection with
-  // `original` as one of its keys. kFull also when `reply` is another connection's.
+  // `original` as one of its keys. kTaken: `reply` is another connection's.
   Insertion insert(const FlowKey& original, const FlowKey& reply, FlowPhase phase,
                    std::uint32_t rules_generation, std::uint32_t now_s) noexcept;
   // False: it has gone already.
@@ -143,7 +147,7 @@ class FlowTable {
   struct alignas(64) Line {
     std::atomic<std::uint32_t> sequence;
     std::atomic<std::uint32_t> rules_generation;
-    std::atomic<std::uint64_t> decision;  // generation << 32 | routed << 31 | adjacency
+    std::atomic<std::uint64_t> decision;  // generation << 32 | routed << 31 | translated << 30 | adjacency
     std::atomic<std::uint32_t> last_seen;
     std::atomic<std::uint8_t> phase;
     std::atomic<std::uint8_t> locked;  // of the entry; in the original direction's line
@@ -204,7 +208,7 @@ class FlowTable {
   std::uint32_t evict(std::uint64_t hash, const PairLocks& held) noexcept;
   bool evict_entry(std::uint32_t entry, const PairLocks& held) noexcept;
   void write_line(std::uint32_t line, const FlowKey& key, FlowPhase phase, std::uint32_t rules_generation,
-                  std::uint32_t now_s) noexcept;
+                  std::uint32_t now_s, bool translated = false) noexcept;
   void forget_lines(std::uint32_t entry) noexcept;
 
   std::uint32_t allocate() noexcept;

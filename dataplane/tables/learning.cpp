@@ -1,4 +1,4 @@
-// What Forwarding learns from traffic.
+// What Forwarding learns from traffic: MACs, and the hosts on link in the underlay.
 #include "dataplane/tables/forwarding.hpp"
 
 namespace podwire::engine {
@@ -80,6 +80,30 @@ void Forwarding::age(std::uint64_t now_ms) {
     }
   }
   for (const auto& [domain, mac] : gone) erase_learned(domain, mac);
+}
+
+void Forwarding::add_neighbor(const NeighborKey& at, std::uint32_t slot, std::uint64_t now_ms) {
+  Adjacency adjacency;
+  adjacency.kind = Adjacency::Kind::kUnderlay;
+  adjacency.learned = true;
+  adjacency.port = at.port;
+  adjacency.vtep = slot;
+  neighbors_[at.address] = {at, adjacency_pool().allocate(adjacency), now_ms};
+  dirty_prefixes_.push_back(host_prefix(kUnderlayDomain, at.address));
+  reserve_room();
+}
+
+void Forwarding::drop_neighbors(const std::function<bool(const Neighbor&)>& wanted) {
+  for (auto it = neighbors_.begin(); it != neighbors_.end();) {
+    if (wanted(it->second)) {
+      ++it;
+      continue;
+    }
+    adjacency_pool().release(it->second.adjacency);
+    dirty_prefixes_.push_back(host_prefix(kUnderlayDomain, it->first));
+    it = neighbors_.erase(it);
+  }
+  if (!dirty_prefixes_.empty()) apply();
 }
 
 }  // namespace podwire::engine
