@@ -10,6 +10,7 @@ set -euo pipefail
 # To compile: DPDK and the libraries in the README's dependency table.
 build="build-essential pkg-config meson ninja-build ccache
   dpdk-dev libboost-program-options-dev nlohmann-json3-dev libspdlog-dev libsqlite3-dev libmnl-dev
+  libyaml-cpp-dev
   libgtest-dev libgmock-dev libbenchmark-dev"
 # To run a node (DPDK's drivers, nft for the NIC that the engine owns, IPAM plugins), and what the demo shows.
 run="dpdk iproute2 ethtool nftables containernetworking-plugins iputils-ping iperf3 jq"

@@ -70,13 +70,15 @@ Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remov
   PODWIRE_TRY(changes.domains, collect(put.domains, remove.domains, domains_));
   PODWIRE_TRY(changes.endpoints, collect(put.endpoints, remove.endpoints, endpoints_));
   PODWIRE_TRY(changes.routes, collect(put.routes, remove.routes, routes_));
+  PODWIRE_TRY(changes.services, collect(put.services, remove.services, services_));
 
   const auto each = [](Changes& all, auto&& visit) -> Result<void> {
     PODWIRE_CHECK(visit(all.ports));
     PODWIRE_CHECK(visit(all.vteps));
     PODWIRE_CHECK(visit(all.domains));
     PODWIRE_CHECK(visit(all.endpoints));
-    return visit(all.routes);
+    PODWIRE_CHECK(visit(all.routes));
+    return visit(all.services);
   };
   // All that was goes first, so that two objects can swap a name or an address in one change.
   const auto take_out = [this](const auto& list) -> Result<void> {
@@ -101,6 +103,7 @@ Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remov
     PODWIRE_CHECK(put_in(changes.domains, done.domains));
     PODWIRE_CHECK(put_in(changes.endpoints, done.endpoints));
     PODWIRE_CHECK(put_in(changes.routes, done.routes));
+    PODWIRE_CHECK(put_in(changes.services, done.services));
     return each(changes, [this](const auto& list) { return check_all(list); });
   };
   PODWIRE_CHECK(each(changes, take_out));
@@ -144,6 +147,7 @@ void Intent::rollback(const Changes& changes) {
     visit(changes.domains);
     visit(changes.endpoints);
     visit(changes.routes);
+    visit(changes.services);
   };
   each(take_out);
   each(put_back);
@@ -156,6 +160,7 @@ api::IdSet Intent::surplus(const api::ObjectSet& all) const {
   find_surplus(domains_, all.domains, ids.domains);
   find_surplus(endpoints_, all.endpoints, ids.endpoints);
   find_surplus(routes_, all.routes, ids.routes);
+  find_surplus(services_, all.services, ids.services);
   return ids;
 }
 

@@ -98,7 +98,8 @@ Result<void> Programmer::State::replace_chunk(api::ObjectSet put, std::vector<Un
   PODWIRE_CHECK(append(all.vteps, put.vteps, kMaxVteps, "vteps"));
   PODWIRE_CHECK(append(all.domains, put.domains, kMaxDomains, "domains"));
   PODWIRE_CHECK(append(all.endpoints, put.endpoints, kMaxEndpoints, "endpoints"));
-  return append(all.routes, put.routes, kMaxRoutes, "routes");
+  PODWIRE_CHECK(append(all.routes, put.routes, kMaxRoutes, "routes"));
+  return append(all.services, put.services, kMaxServices, "services");
 }
 
 Result<std::uint64_t> Programmer::State::replace_commit(std::uint64_t now_ms) {
@@ -150,6 +151,7 @@ void Programmer::State::add_structure(const Changes& changes, std::uint64_t now_
   for (const auto id : affected_domains(changes)) rebuild(id);
   for (const auto id : forwarding_.take_resized_domains()) rebuild(id);
   if (!changes.domains.empty()) rebuild_vnis();
+  if (services_.update(intent_, changes)) publish_needed_ = true;
   // Host port, host domain and the list of uplinks are the snapshot's own.
   if (!changes.ports.empty() || !changes.domains.empty()) publish_needed_ = true;
 }
@@ -286,12 +288,13 @@ bool Programmer::State::publish() {
     if (port.role == api::PortRole::kUplink) next->uplinks.push_back(id);
   }
   next->vni_to_domain = vnis_.get();
+  next->services = services_.table();
   underlay_.fill(*next);
   forwarding_.fill_tables(*next);
   environment_.publisher->publish(std::move(next));
   auto garbage = std::exchange(garbage_, {});
-  auto more = underlay_.take_garbage();
-  garbage.insert(garbage.end(), more.begin(), more.end());
+  for (auto more : {underlay_.take_garbage(), services_.take_garbage()})
+    garbage.insert(garbage.end(), more.begin(), more.end());
   if (!garbage.empty()) environment_.publisher->retire([garbage = std::move(garbage)] {});
   return true;
 }

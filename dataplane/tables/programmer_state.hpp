@@ -13,6 +13,7 @@
 #include "dataplane/tables/parking.hpp"
 #include "dataplane/tables/programmer.hpp"
 #include "dataplane/tables/rule_set.hpp"
+#include "dataplane/tables/services.hpp"
 #include "dataplane/tables/underlay.hpp"
 
 namespace podwire::engine {
@@ -123,6 +124,7 @@ class Programmer::State final : private Topology {
   std::unique_ptr<LookupTable<Key64>> vnis_ = std::make_unique<LookupTable<Key64>>();
   RuleSets rule_sets_;  // of the stateful domains
   std::uint32_t rules_generation_ = 0;
+  Services services_;
   std::set<PortId> lease_news_;  // ports whose leases have changed since they were last advertised
   Garbage garbage_;
   bool publish_needed_ = true;

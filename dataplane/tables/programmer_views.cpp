@@ -8,8 +8,8 @@ namespace {
 constexpr std::size_t kMaxReplyBytes = 768u << 10;  // a line has 1 MiB
 constexpr std::size_t kMaxEntries = 6000;
 
-const std::vector<std::string> kNouns{"ports", "vteps", "domains", "endpoints", "routes"};
-enum class Noun { kPorts, kVteps, kDomains, kEndpoints, kRoutes };
+const std::vector<std::string> kNouns{"ports", "vteps", "domains", "endpoints", "routes", "services"};
+enum class Noun { kPorts, kVteps, kDomains, kEndpoints, kRoutes, kServices };
 
 // The objects with ids above `after`, at most `limit` and as many as fit a reply.
 template <class Id, class T>
@@ -42,7 +42,8 @@ Result<Json> Programmer::State::dump(const Json& params) const {
   r.optional_in("after_id", after, 0, std::numeric_limits<std::uint32_t>::max());
   r.optional_in("limit", limit, 1, 1000);
   PODWIRE_CHECK(r.finish());
-  if (!given) return invalid("params.noun is missing; it is one of ports, vteps, domains, endpoints, routes");
+  if (!given)
+    return invalid("params.noun is missing; it is one of ports, vteps, domains, endpoints, routes, services");
   switch (noun) {
     case Noun::kPorts:
       return page(intent_.ports(), after, limit);
@@ -54,6 +55,8 @@ Result<Json> Programmer::State::dump(const Json& params) const {
       return page(intent_.endpoints(), after, limit);
     case Noun::kRoutes:
       return page(intent_.routes(), after, limit);
+    case Noun::kServices:
+      return page(intent_.services(), after, limit);
   }
   return Error{ErrorCode::kInternal, "unknown noun"};
 }
@@ -121,9 +124,9 @@ Result<std::vector<UniqueFd>> Programmer::State::port_descriptors(PortId id) con
 }
 
 ObjectCounts Programmer::State::counts() const {
-  return {intent_.ports().size(),      intent_.vteps().size(),  intent_.domains().size(),
-          intent_.endpoints().size(),  intent_.routes().size(), underlay_.neighbors().size(),
-          forwarding_.learned().size()};
+  return {intent_.ports().size(),       intent_.vteps().size(),      intent_.domains().size(),
+          intent_.endpoints().size(),   intent_.routes().size(),     intent_.services().size(),
+          underlay_.neighbors().size(), forwarding_.learned().size()};
 }
 
 }  // namespace podwire::engine

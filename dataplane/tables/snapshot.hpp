@@ -112,7 +112,8 @@ struct PortEntry {
   bool operator==(const PortEntry&) const = default;
 };
 
-class RuleSet;  // tables/rule_set.hpp
+class RuleSet;       // tables/rule_set.hpp
+class ServiceTable;  // tables/service_table.hpp
 
 // What connections from a domain to the world outside appear to come from.
 struct MasqueradeEntry {
@@ -202,6 +203,7 @@ struct Snapshot {
   const LookupTable<Key64>* fib4 = nullptr;  // fib4_key → adjacency
   const LookupTable<Key192>* fib6 = nullptr;
   const Adjacency* adjacencies = nullptr;  // stable base address; index < capacity
+  const ServiceTable* services = nullptr;  // null: there are none
 
   const PortEntry* port(PortId id) const noexcept {
     return id.value() < ports.size() ? ports[id.value()] : nullptr;

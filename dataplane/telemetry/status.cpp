@@ -86,6 +86,7 @@ Json make_status(const StatusSources& s) {
             {"domains", counts.domains},
             {"endpoints", counts.endpoints},
             {"routes", counts.routes},
+            {"services", counts.services},
             {"neighbors", counts.neighbors},
             {"fdb", counts.fdb}}},
           {"ports", std::move(ports)}};
