@@ -35,7 +35,8 @@ std::uint64_t turn_round(Ipv6Header& ip) noexcept {
 // Sequence numbers that the segment takes.
 std::uint32_t segment_length(const TcpHeader& tcp, std::uint32_t l4_bytes) noexcept {
   const std::uint32_t payload = l4_bytes > tcp.header_bytes() ? l4_bytes - tcp.header_bytes() : 0;
-  return payload + ((tcp.flags & TcpHeader::kSyn) != 0 ? 1 : 0) + ((tcp.flags & TcpHeader::kFin) != 0 ? 1 : 0);
+  return payload + ((tcp.flags & TcpHeader::kSyn) != 0 ? 1 : 0) +
+         ((tcp.flags & TcpHeader::kFin) != 0 ? 1 : 0);
 }
 
 }  // namespace

@@ -10,8 +10,8 @@
 namespace podwire::engine {
 
 // Turns the TCP segment at meta.l4_offset into the reset that its sender gets from whom it was for: checksums
-// complete, TTL 64, frame from `our_mac` to the sender. Offload work of the packet is forgotten. False, packet
-// unchanged: it is a reset itself, a fragment, or has IP options or extension headers.
+// complete, TTL 64, frame from `our_mac` to the sender. Offload work of the packet is forgotten. False,
+// packet unchanged: it is a reset itself, a fragment, or has IP options or extension headers.
 [[nodiscard]] bool make_tcp_reset(rte_mbuf* mbuf, PacketMeta& meta, const MacAddr& our_mac) noexcept;
 
 }  // namespace podwire::engine

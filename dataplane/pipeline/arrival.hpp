@@ -11,10 +11,16 @@
 namespace podwire::engine {
 
 struct Arrival {
+  enum class Source : std::uint8_t {
+    kOwn,         // the source keeps its address
+    kGateway,     // it appears as the gateway of the domain that the packet is for
+    kMasquerade,  // it appears as the node, with the port range of the domain that it came from
+  };
   FlowKey key;              // in the domain in which it came
   std::uint32_t ports = 0;  // that it leaves with, as in a FlowKey
   FlowPhase begins;         // with FlowTask::kInsert: the connection's first phase
   bool is_error = false;    // an ICMP error: `key` is not its own
+  Source source = Source::kOwn;
 };
 static_assert(sizeof(Arrival) <= kMbufPrivateBytes && std::is_trivially_copyable_v<Arrival>);
 

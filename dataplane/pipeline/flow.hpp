@@ -12,6 +12,7 @@
 
 #include "dataplane/pipeline/nat.hpp"
 #include "dataplane/pipeline/node_path.hpp"
+#include "dataplane/pipeline/service_aim.hpp"
 #include "dataplane/tables/rule_set.hpp"
 
 namespace podwire::engine {
@@ -47,6 +48,7 @@ struct FlowStage {
     std::array<std::uint16_t, kBurstMax> at;     // in the burst
     std::array<std::uint16_t, kBurstMax> first;  // which begin a connection, if they may
     std::array<const DomainEntry*, kBurstMax> domains;
+    std::uint64_t aimed = 0;  // a bit each: key and domain are those of a service's backend
   };
 
   static void gather(Context& ctx, Burst& burst, Batch& batch) noexcept {
@@ -196,7 +198,7 @@ struct FlowStage {
   }
 
   // Packets that may begin connections: those of one domain are put to its rules together.
-  static void serve_first(Context& ctx, Burst& burst, const Batch& batch) noexcept {
+  static void serve_first(Context& ctx, Burst& burst, Batch& batch) noexcept {
     std::array<std::uint16_t, kBurstMax> asked;
     std::array<const FlowKey*, kBurstMax> keys;
     std::size_t count = 0;
@@ -208,6 +210,8 @@ struct FlowStage {
     for (std::uint16_t n = 0; n < batch.first_count; ++n) {
       const auto k = batch.first[n];
       const auto& packet = batch.packets[k];
+      if (ctx.tables->services != nullptr && !aim(ctx, burst, batch, k)) [[unlikely]]
+        continue;
       if (batch.domains[k]->id == kUnderlayDomain) {
         node_path::pass(ctx, burst, batch.at[k]);
         continue;
@@ -225,6 +229,14 @@ struct FlowStage {
       keys[count++] = &batch.keys[k];
     }
     ask();
+  }
+
+  // False: the service that it asks for refuses it.
+  [[gnu::noinline]] static bool aim(Context& ctx, Burst& burst, Batch& batch, std::uint16_t k) noexcept {
+    const auto outcome =
+        ServiceAim::aim(ctx, burst, batch.at[k], batch.packets[k], batch.keys[k], batch.domains[k]);
+    if (outcome == ServiceAim::Outcome::kAimed) batch.aimed |= std::uint64_t{1} << k;
+    return outcome != ServiceAim::Outcome::kGone;
   }
 
   static void put_to_rules(Context& ctx, Burst& burst, const Batch& batch, const DomainEntry& domain,
@@ -250,8 +262,8 @@ struct FlowStage {
   static void begin(Context& ctx, Burst& burst, const Batch& batch, std::uint16_t k,
                     const DomainEntry& domain) noexcept {
     const auto i = batch.at[k];
-    if (ctx.tables->translates && !nat::begin(ctx, burst, i, domain, batch.keys[k], batch.packets[k]))
-        [[unlikely]]
+    if (ctx.tables->translates && !nat::begin(ctx, burst, i, domain, batch.keys[k], batch.packets[k],
+                                              (batch.aimed >> k & 1) != 0)) [[unlikely]]
       return;
     if (ctx.flows != nullptr) give_task(ctx, burst.meta[i], FlowTask::kInsert);
   }

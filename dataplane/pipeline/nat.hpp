@@ -47,7 +47,7 @@ inline const DomainEntry* ruling_domain(const Snapshot& tables, const FlowKey& a
 inline bool serve_known(Context& ctx, Burst& burst, std::uint16_t i, const FlowKey& key, const FlowKey& other,
                         const FlowDecision& decision, bool is_error) noexcept {
   const auto leaving = other.reversed();
-  if (!give_ends(ctx, burst, i, {key, leaving.ports(), {}, is_error}, leaving)) return true;
+  if (!give_ends(ctx, burst, i, {key, leaving.ports(), {}, is_error, {}}, leaving)) return true;
   auto& meta = burst.meta[i];
   const auto& tables = *ctx.tables;
   const auto* domain = tables.domain(meta.domain);
@@ -83,20 +83,57 @@ inline bool pick_port(const Context& ctx, PortPicker& picker, FlowKey& leaving) 
   return false;
 }
 
-// A connection's first packet, which the rules of `domain` allow. False: it is dropped.
-inline bool begin(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain, const FlowKey& key,
-                  const FlowPacket& packet) noexcept {
-  if (!is_masqueraded(ctx, burst.mbufs[i], burst.meta[i], domain, key)) return true;
-  FlowKey leaving = key;
-  leaving.set_domain(kUnderlayDomain);
-  leaving.set_source(domain.masquerade->address(key.is_v4()));
-  PortPicker picker(key, domain.masquerade->ports);
-  if (!pick_port(ctx, picker, leaving)) {
-    burst.drop(i, DropReason::nat_ports_exhausted);
-    return false;
+// Puts the address in `leaving` that its source appears under. False: there is none.
+inline bool hide_source(const Context& ctx, const DomainEntry& domain, const Arrival& arrival,
+                        FlowKey& leaving) noexcept {
+  IpAddr address;
+  if (arrival.source == Arrival::Source::kGateway) {
+    if (!error_source(domain, leaving.is_v4(), address)) return false;
+  } else {
+    const auto* from = ctx.tables->domain(arrival.key.domain());
+    if (from == nullptr || !from->masquerade) return false;
+    address = from->masquerade->address(leaving.is_v4());
   }
-  const auto phase = begin_flow(packet, key.protocol(), domain.strict_tcp).phase;
-  return give_ends(ctx, burst, i, {key, leaving.ports(), phase, false}, leaving);
+  leaving.set_source(address);
+  return true;
+}
+
+inline const api::PortRange& ports_of(const Snapshot& tables, const Arrival& arrival) noexcept {
+  const auto* from = tables.domain(arrival.key.domain());
+  const bool ranged =
+      arrival.source == Arrival::Source::kMasquerade && from != nullptr && from->masquerade.has_value();
+  return ranged ? from->masquerade->ports : kOwnPorts;
+}
+
+// A connection's first packet, which the rules of `domain` allow. `aimed`: `key` is that of a service's
+// backend, and the packet has its Arrival. False: it is dropped.
+inline bool begin(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain, const FlowKey& key,
+                  const FlowPacket& packet, bool aimed) noexcept {
+  Arrival arrival;
+  if (aimed) {
+    arrival = load_arrival(burst.mbufs[i]);
+  } else {
+    arrival.key = key;
+    arrival.begins = begin_flow(packet, key.protocol(), domain.strict_tcp).phase;
+  }
+  FlowKey leaving = key;
+  const bool from_pod = arrival.key.domain() == domain.id;
+  if (arrival.source == Arrival::Source::kOwn && from_pod &&
+      is_masqueraded(ctx, burst.mbufs[i], burst.meta[i], domain, key)) {
+    arrival.source = Arrival::Source::kMasquerade;
+    leaving.set_domain(kUnderlayDomain);
+  }
+  if (arrival.source != Arrival::Source::kOwn) {
+    PortPicker picker(arrival.key, ports_of(*ctx.tables, arrival));
+    if (!hide_source(ctx, domain, arrival, leaving) || !pick_port(ctx, picker, leaving)) {
+      burst.drop(i, DropReason::nat_ports_exhausted);
+      return false;
+    }
+  } else if (!aimed) {
+    return true;
+  }
+  arrival.ports = leaving.ports();
+  return give_ends(ctx, burst, i, arrival, leaving);
 }
 
 // Gives a translated packet other ends outside than it has by now.
@@ -112,13 +149,6 @@ inline void change_ends(Burst& burst, std::uint16_t i, Arrival& arrival, FlowKey
   save_arrival(burst.mbufs[i], arrival);
 }
 
-inline const api::PortRange& ports_of(const Snapshot& tables, const FlowKey& arrived,
-                                      const FlowKey& leaving) noexcept {
-  const auto* from = tables.domain(arrived.domain());
-  const bool masqueraded = leaving.domain() == kUnderlayDomain && from != nullptr && from->masquerade;
-  return masqueraded ? from->masquerade->ports : kOwnPorts;
-}
-
 // Notes the connection of a translated first packet. Another worker, or another packet of this burst, may
 // have taken the port since it was picked: then it gets another, or the one that its connection has.
 inline FlowTable::Insertion insert(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
@@ -127,7 +157,7 @@ inline FlowTable::Insertion insert(Context& ctx, Burst& burst, std::uint16_t i) 
   auto leaving = leaving_key(mbuf, burst.meta[i], arrival.ports);
   const auto* ruling = ruling_domain(*ctx.tables, arrival.key, leaving);
   const auto generation = ruling != nullptr ? ruling->rules_generation : 0;
-  PortPicker picker(arrival.key, ports_of(*ctx.tables, arrival.key, leaving));
+  PortPicker picker(arrival.key, ports_of(*ctx.tables, arrival));
   FlowTable::Insertion result;
   for (;;) {
     result = ctx.flows->insert(arrival.key, leaving.reversed(), arrival.begins, generation, ctx.now_s);
@@ -151,7 +181,7 @@ inline FlowTable::Insertion insert_aside(Context& ctx, Burst& burst, std::uint16
   FlowTable::Insertion none;
   none.outcome = FlowTable::Insertion::Outcome::kTaken;
   if (!pick_port(ctx, picker, leaving) ||
-      !give_ends(ctx, burst, i, {key, leaving.ports(), begins, false}, leaving))
+      !give_ends(ctx, burst, i, {key, leaving.ports(), begins, false, {}}, leaving))
     return none;
   return insert(ctx, burst, i);
 }

@@ -128,27 +128,18 @@ inline void learn_source(Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta) n
   ctx.events->push(event);
 }
 
-// Drops packet `i` for `reason`. Where the RFCs want an ICMP error and its source can be reached, the error
-// takes the packet's place in the burst, on its way back to the source. It is about the packet as that sent
-// it.
-inline void reject(Context& ctx, Burst& burst, std::uint16_t i, DropReason reason, IcmpErrorKind kind,
-                   std::uint16_t mtu = 0) noexcept {
+// Drops packet `i` for `reason`. Where make(mbuf, meta, domain) can make an answer of it and its source can
+// be reached, the answer takes the packet's place in the burst, on its way back. It is about the packet as
+// its sender knows it.
+template <class Make>
+inline void drop_with_answer(Context& ctx, Burst& burst, std::uint16_t i, DropReason reason,
+                             Make&& make) noexcept {
   auto* mbuf = burst.mbufs[i];
   auto& meta = burst.meta[i];
-  if (meta.translated && !undo_translation(*ctx.counters, mbuf, meta)) {
-    burst.drop(i, reason);
-    return;
-  }
+  const bool as_it_came = !meta.translated || undo_translation(*ctx.counters, mbuf, meta);
   const auto* domain = ctx.tables->domain(meta.domain);
   const bool ip = meta.ether_type == ether_type::kIpv4 || meta.ether_type == ether_type::kIpv6;
-  IpAddr from;
-  if (domain == nullptr || !ip || meta.generated) {
-    burst.drop(i, reason);
-    return;
-  }
-  if (meta.domain == kUnderlayDomain) {
-    from = destination_of(mbuf, meta);
-  } else if (!error_source(*domain, meta.ether_type == ether_type::kIpv4, from)) {
+  if (!as_it_came || domain == nullptr || !ip || meta.generated) {
     burst.drop(i, reason);
     return;
   }
@@ -156,7 +147,7 @@ inline void reject(Context& ctx, Burst& burst, std::uint16_t i, DropReason reaso
   const auto slot =
       choose_path(*ctx.tables, find_route_for(*ctx.tables, *domain, source_of(mbuf, meta)), mbuf, back);
   if (slot == 0 || !follow(*ctx.tables, *domain, slot, back, true) || !has_icmp_token(ctx) ||
-      !make_icmp_error(mbuf, back, *domain, from, kind, mtu)) {
+      !make(mbuf, back, *domain)) {
     burst.drop(i, reason);
     return;
   }
@@ -172,6 +163,20 @@ inline void reject(Context& ctx, Burst& burst, std::uint16_t i, DropReason reaso
   back.flow_hash = 0;
   back.reason = reason;
   meta = back;
+}
+
+// The same with the ICMP error that the RFCs want.
+inline void reject(Context& ctx, Burst& burst, std::uint16_t i, DropReason reason, IcmpErrorKind kind,
+                   std::uint16_t mtu = 0) noexcept {
+  drop_with_answer(ctx, burst, i, reason, [&](rte_mbuf* mbuf, PacketMeta& back, const DomainEntry& domain) {
+    IpAddr from;
+    if (domain.id == kUnderlayDomain) {
+      from = destination_of(mbuf, back);
+    } else if (!error_source(domain, back.ether_type == ether_type::kIpv4, from)) {
+      return false;
+    }
+    return make_icmp_error(mbuf, back, domain, from, kind, mtu);
+  });
 }
 
 }  // namespace podwire::engine

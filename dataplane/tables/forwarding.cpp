@@ -206,6 +206,7 @@ std::uint32_t Forwarding::underlay_winner(const IpPrefix& prefix) const {
   if (const auto* route = intent_.route_for(kUnderlayDomain, prefix))
     return compiled_routes_.at(route->id).slot;
   if (prefix.length != prefix.address.bits()) return 0;
+  if (std::binary_search(node_addresses_.begin(), node_addresses_.end(), prefix.address)) return node_slot_;
   const auto it = neighbors_.find(prefix.address);
   return it == neighbors_.end() ? 0 : it->second.adjacency;
 }

@@ -54,6 +54,9 @@ class Forwarding {
   void fill_lengths(DomainEntry& entry) const;
   void fill_tables(Snapshot& snapshot) const;
 
+  // Addresses that the underlay's packets reach through `host_port`. In force with the next apply().
+  void set_node_addresses(std::vector<IpAddr> addresses, PortId host_port, const MacAddr& mac);
+
   // Hosts on link in the underlay, which packets without a tunnel go to through `slot` of the next hops.
   // Added ones are in the tables with the next apply(), after whose announcement a snapshot must be
   // published.
@@ -134,6 +137,8 @@ class Forwarding {
   std::unordered_map<RouteId, CompiledRoute> compiled_routes_;
   std::unordered_map<DomainId, Lengths> lengths_;
   std::map<IpAddr, Neighbor> neighbors_;
+  std::vector<IpAddr> node_addresses_;  // sorted
+  std::uint32_t node_slot_ = 0;         // where they are; 0: nowhere
   LearnedMacs learned_;
 
   std::vector<DomainPrefix> dirty_prefixes_;

@@ -82,6 +82,22 @@ void Forwarding::age(std::uint64_t now_ms) {
   for (const auto& [domain, mac] : gone) erase_learned(domain, mac);
 }
 
+void Forwarding::set_node_addresses(std::vector<IpAddr> addresses, PortId host_port, const MacAddr& mac) {
+  Adjacency adjacency;
+  adjacency.kind = Adjacency::Kind::kPort;
+  adjacency.port = host_port;
+  adjacency.mac = mac;
+  const bool same_place = node_slot_ != 0 && adjacencies().at(node_slot_) == adjacency;
+  if (addresses == node_addresses_ && (same_place || addresses.empty())) return;
+  for (const auto& all : {node_addresses_, addresses}) {
+    for (const auto& address : all) dirty_prefixes_.push_back(host_prefix(kUnderlayDomain, address));
+  }
+  node_addresses_ = std::move(addresses);
+  if (same_place) return;
+  if (node_slot_ != 0) adjacency_pool().release(node_slot_);
+  node_slot_ = node_addresses_.empty() ? 0 : adjacency_pool().allocate(adjacency);
+}
+
 void Forwarding::add_neighbor(const NeighborKey& at, std::uint32_t slot, std::uint64_t now_ms) {
   Adjacency adjacency;
   adjacency.kind = Adjacency::Kind::kUnderlay;

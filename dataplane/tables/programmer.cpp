@@ -147,6 +147,7 @@ void Programmer::State::add_structure(const Changes& changes, std::uint64_t now_
   add_hops(changes, now_ms);
   for (const auto id : affected_ports(changes)) rebuild(id);
   underlay_.update(changes, now_ms);
+  set_node_addresses();
   forwarding_.prepare(changes);
   for (const auto id : affected_domains(changes)) rebuild(id);
   for (const auto id : forwarding_.take_resized_domains()) rebuild(id);
@@ -289,6 +290,7 @@ bool Programmer::State::publish() {
   }
   next->vni_to_domain = vnis_.get();
   next->services = services_.table();
+  next->translates = next->translates || next->services != nullptr;
   underlay_.fill(*next);
   forwarding_.fill_tables(*next);
   environment_.publisher->publish(std::move(next));

@@ -26,6 +26,11 @@ IpAddr destination_of(rte_mbuf* mbuf, const PacketMeta& meta) {
 
 }  // namespace
 
+void Programmer::State::set_node_addresses() {
+  const auto port = intent_.host_port();
+  forwarding_.set_node_addresses(port ? node_addresses(intent_) : std::vector<IpAddr>(), port, mac_of(port));
+}
+
 void Programmer::State::add_hops(const Changes& changes, std::uint64_t now_ms) {
   for (const auto& change : changes.routes) {
     if (!change.after || change.after->domain != kUnderlayDomain) continue;

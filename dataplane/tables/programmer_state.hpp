@@ -74,6 +74,8 @@ class Programmer::State final : private Topology {
   }
 
   // programmer_hops.cpp
+  // What the node itself answers for is behind the host port, not on link.
+  void set_node_addresses();
   void add_hops(const Changes& changes, std::uint64_t now_ms);
   void remove_hops(const Changes& changes, std::uint64_t now_ms);
   void give_up_hops(const std::function<bool(const Forwarding::Neighbor&)>& wanted, std::uint64_t now_ms);
