@@ -23,7 +23,7 @@ inline bool follow_connection(const Context& ctx, const std::uint8_t* frame, Flo
                               const DomainEntry& domain, bool to_gateway, FlowDecision& decision) noexcept {
   FlowView view;
   if (!ctx.flows->read(ref, view) || view.rules_generation != domain.rules_generation ||
-      view.decision.adjacency == 0)
+      view.decision.adjacency == 0 || view.decision.translated)
     return false;
   FlowPacket packet;
   packet.has_event = frame[plain::kProtocol] == ip_proto::kTcp;

@@ -171,8 +171,10 @@ void Engine::age_flows() {
   const auto a_tick = flows_.capacity() / (kAgeingRoundMs / kTickMs) + 1;
   const auto forgotten = flows_.age(worker_seconds(), a_tick, [&](const FlowKey& key, PortId owner) {
     const auto* domain = tables.domain(key.domain());
+    const bool from_outside = key.domain() == kUnderlayDomain && tables.translates;
     // Of a port that has gone: another of the same id is not to answer for them.
-    return domain == nullptr || !domain->stateful || (owner && tables.port(owner) == nullptr);
+    return domain == nullptr || !(domain->stateful || from_outside) ||
+           (owner && tables.port(owner) == nullptr);
   });
   if (forgotten != 0) counters_.main().flows.expired.add(forgotten);
 }

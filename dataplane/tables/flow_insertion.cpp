@@ -211,6 +211,11 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
     if (result.ref) result.outcome = Insertion::Outcome::kThere;
     return static_cast<bool>(result.ref);
   };
+  const auto is_taken = [&] {
+    if (!both || !find_hashed(reply, hashes[1])) return false;
+    result.outcome = Insertion::Outcome::kTaken;
+    return true;
+  };
   if (is_there()) return result;
   if (!count_in(owner)) {
     result.outcome = Insertion::Outcome::kLimit;
@@ -224,12 +229,12 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
   }
   {
     const PairLocks held(*this, hashes[0], hashes[1]);
-    if (entry != 0 && !is_there() && !(both && find_hashed(reply, hashes[1])) &&
-        make_slots(hashes, both, held, result.evicted)) {
+    if (entry != 0 && !is_there() && !is_taken() && make_slots(hashes, both, held, result.evicted)) {
+      const bool translated = !(reply == original.reversed());
       // In one piece for remove(), which may come to the entry by its index.
       spin_lock(lines_[entry * 2].locked);
-      write_line(entry * 2, original, phase, rules_generation, now_s);
-      write_line(entry * 2 + 1, both ? reply : FlowKey{}, phase, rules_generation, now_s);
+      write_line(entry * 2, original, phase, rules_generation, now_s, translated);
+      write_line(entry * 2 + 1, both ? reply : FlowKey{}, phase, rules_generation, now_s, translated);
       lines_[entry * 2].owner.store(owner.port.value(), kRelaxed);
       set_mark(entry, mark_of(phase.state, now_s));
       lines_[entry * 2].locked.store(0, kRelease);

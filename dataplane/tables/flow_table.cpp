@@ -15,7 +15,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
 constexpr auto kRelease = std::memory_order_release;
 
-constexpr std::uint64_t kRoutedBit = std::uint64_t{1} << 31;
+constexpr std::uint64_t kRoutedBit = std::uint64_t{1} << 31, kTranslatedBit = std::uint64_t{1} << 30;
 
 void* reserve(std::size_t bytes) {
   void* memory =
@@ -38,7 +38,8 @@ FlowDecision unpack(std::uint64_t word) {
   FlowDecision decision;
   decision.generation = static_cast<std::uint32_t>(word >> 32);
   decision.routed = (word & kRoutedBit) != 0;
-  decision.adjacency = static_cast<std::uint32_t>(word & (kRoutedBit - 1));
+  decision.translated = (word & kTranslatedBit) != 0;
+  decision.adjacency = static_cast<std::uint32_t>(word & (kTranslatedBit - 1));
   return decision;
 }
 
@@ -149,6 +150,14 @@ bool FlowTable::read_key(FlowRef ref, Direction direction, FlowKey& key) const n
   return lines_[ref.line].sequence.load(kRelaxed) == ref.sequence;
 }
 
+bool FlowTable::read_other_key(FlowRef ref, FlowKey& key) const noexcept {
+  const auto& other = lines_[ref.line ^ 1u];
+  const auto sequence = other.sequence.load(kAcquire);
+  key = key_at(ref.line ^ 1u);
+  return (sequence & 1) == 0 && other.sequence.load(kRelaxed) == sequence &&
+         lines_[ref.line].sequence.load(kRelaxed) == ref.sequence && key.words[0] != 0;
+}
+
 std::uint32_t FlowTable::last_seen_of(std::uint32_t entry) const noexcept {
   const auto original = lines_[entry * 2].last_seen.load(kRelaxed);
   const auto reply = lines_[entry * 2 + 1].last_seen.load(kRelaxed);
@@ -174,16 +183,19 @@ void FlowTable::store_phase(FlowRef ref, FlowPhase phase) noexcept {
 
 void FlowTable::set_decision(FlowRef ref, const FlowDecision& decision) noexcept {
   if (!lock_entry(ref)) return;
+  auto& word = lines_[ref.line].decision;
   if (FlowPhase::unpack(lines_[ref.line].phase.load(kRelaxed)).state != FlowState::kCut)
-    lines_[ref.line].decision.store(pack(decision), kRelease);
+    word.store(pack(decision) | (word.load(kRelaxed) & kTranslatedBit), kRelease);
   unlock_entry(ref);
 }
 
 bool FlowTable::cut(FlowRef ref) noexcept {
   if (!lock_entry(ref)) return false;
   // First, so that who sees kCut finds no way any more (read() loads them in the other order).
-  lines_[ref.line].decision.store(0, kRelease);
-  lines_[ref.line ^ 1u].decision.store(0, kRelease);
+  for (const auto line : {ref.line, ref.line ^ 1u}) {
+    auto& word = lines_[line].decision;
+    word.store(word.load(kRelaxed) & kTranslatedBit, kRelease);
+  }
   store_phase(ref, {FlowState::kCut});
   unlock_entry(ref);
   return true;
@@ -243,12 +255,12 @@ void FlowTable::clear_slot(std::uint64_t hash, std::uint32_t line) noexcept {
 
 // Under the entry's lock.
 void FlowTable::write_line(std::uint32_t line, const FlowKey& key, FlowPhase phase,
-                           std::uint32_t rules_generation, std::uint32_t now_s) noexcept {
+                           std::uint32_t rules_generation, std::uint32_t now_s, bool translated) noexcept {
   auto& to = lines_[line];
   const auto sequence = to.sequence.load(kRelaxed);
   to.sequence.store(sequence + 1, kRelaxed);
   for (std::size_t i = 0; i < 5; ++i) to.key[i].store(key.words[i], kRelease);
-  to.decision.store(0, kRelease);
+  to.decision.store(translated ? kTranslatedBit : 0, kRelease);
   to.rules_generation.store(rules_generation, kRelease);
   to.last_seen.store(now_s, kRelease);
   to.phase.store(phase.packed(), kRelease);

@@ -60,6 +60,7 @@ struct FlowDecision {
   std::uint32_t adjacency = 0;   // 0: look it up for every packet
   std::uint32_t generation = 0;  // of that slot when it was looked up
   bool routed = false;
+  bool translated = false;  // the connection's keys are not each other's reverse; kept whatever is decided
 };
 
 // One direction of a connection as it was at one moment.
@@ -107,6 +108,9 @@ class FlowTable {
   // The same with the key of `direction`, which need not be the one that `ref` found.
   bool read_key(FlowRef ref, Direction direction, FlowKey& key) const noexcept;
 
+  // The key of the direction that `ref` did not find. False: the connection has gone since.
+  bool read_other_key(FlowRef ref, FlowKey& key) const noexcept;
+
   // Notes that a packet was seen now. Writes only when the second has changed.
   void touch(FlowRef ref, std::uint32_t now_s) noexcept {
     auto& seen = lines_[ref.line].last_seen;
@@ -130,14 +134,14 @@ class FlowTable {
   void set_rules_generation(FlowRef ref, std::uint32_t generation) noexcept;
 
   struct Insertion {
-    enum class Outcome : std::uint8_t { kNew, kThere, kFull, kLimit };
+    enum class Outcome : std::uint8_t { kNew, kThere, kFull, kTaken, kLimit };
     Outcome outcome = Outcome::kFull;
-    FlowRef ref;                // of the key of the original direction; none with kFull and kLimit
+    FlowRef ref;                // of the key of the original direction; only with kNew and kThere
     std::uint32_t evicted = 0;  // connections that made room
   };
   // `reply` may be any key; equal keys make a connection of one direction. kThere: there is a connection with
-  // `original` as one of its keys. kFull also when `reply` is another connection's. kLimit: the owner has
-  // begun as many as it may.
+  // `original` as one of its keys. kTaken: `reply` is another connection's. kLimit: the owner has begun as
+  // many as it may.
   Insertion insert(const FlowKey& original, const FlowKey& reply, FlowPhase phase,
                    std::uint32_t rules_generation, std::uint32_t now_s, FlowOwner owner = {}) noexcept;
   // Before insertions, so that their cache misses overlap: for each what its keys lead to, and once a burst
@@ -207,7 +211,7 @@ class FlowTable {
   struct alignas(64) Line {
     std::atomic<std::uint32_t> sequence;
     std::atomic<std::uint32_t> rules_generation;
-    std::atomic<std::uint64_t> decision;  // generation << 32 | routed << 31 | adjacency
+    std::atomic<std::uint64_t> decision;  // generation << 32 | routed << 31 | translated << 30 | adjacency
     std::atomic<std::uint32_t> last_seen;
     std::atomic<std::uint8_t> phase;
     std::atomic<std::uint8_t> locked;  // of the entry; in the original direction's line
@@ -300,7 +304,7 @@ class FlowTable {
   bool spare(std::uint32_t entry) noexcept;
   bool unlink(FlowRef ref, bool replaceable_only) noexcept;
   void write_line(std::uint32_t line, const FlowKey& key, FlowPhase phase, std::uint32_t rules_generation,
-                  std::uint32_t now_s) noexcept;
+                  std::uint32_t now_s, bool translated = false) noexcept;
   void forget_lines(std::uint32_t entry) noexcept;
   // Under all three locks.
   void forget(std::uint32_t entry, const std::uint64_t (&hashes)[2]) noexcept;

@@ -60,6 +60,10 @@ struct DomainPrefix {
   bool operator==(const DomainPrefix&) const = default;
 };
 
+inline DomainPrefix host_prefix(DomainId domain, const IpAddr& address) {
+  return {domain, {address, address.bits()}};
+}
+
 struct DomainHash {
   std::size_t operator()(const DomainAddress& key) const noexcept { return of(key.domain, key.address, -1); }
   std::size_t operator()(const DomainPrefix& key) const noexcept {

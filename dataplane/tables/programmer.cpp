@@ -149,8 +149,10 @@ void Programmer::State::announce(const Changes& changes) const {
 
 void Programmer::State::add_structure(const Changes& changes, std::uint64_t now_ms) {
   underlay_.add_slots(changes, now_ms);
+  add_hops(changes, now_ms);
   for (const auto id : affected_ports(changes)) rebuild(id);
   underlay_.update(changes, now_ms);
+  set_node_addresses();
   forwarding_.prepare(changes);
   policies_.prepare(changes);
   for (const auto id : affected_domains(changes)) rebuild(id);
@@ -182,6 +184,7 @@ void Programmer::State::remove_structure(const Changes& changes, std::uint64_t n
     discard(garbage_, std::exchange(domain_entries_[change.before->id.value()], nullptr));
     publish_needed_ = true;
   }
+  remove_hops(changes, now_ms);
   for (const auto slot : underlay_.remove_slots(changes, now_ms)) forwarding_.forget_learned_behind(slot);
   for (const auto id : forwarding_.take_resized_domains()) rebuild(id);
 }
@@ -283,6 +286,11 @@ bool Programmer::State::publish() {
   for (const auto& entry : domain_entries_) {
     next->domains.push_back(entry.get());
     next->stateful = next->stateful || (entry && entry->stateful);
+    if (!entry || !entry->masquerade) continue;
+    next->translates = true;
+    for (const auto& address : {entry->masquerade->v4, entry->masquerade->v6}) {
+      if (!address.is_zero()) next->outside_addresses.push_back(address);
+    }
   }
   next->host_port = intent_.host_port();
   next->host_domain = intent_.host_domain();
@@ -291,6 +299,7 @@ bool Programmer::State::publish() {
   }
   next->vni_to_domain = vnis_.get();
   next->services = services_.table();
+  next->translates = next->translates || next->services != nullptr;
   underlay_.fill(*next);
   forwarding_.fill_tables(*next);
   next->policies = policies_.view();

@@ -77,6 +77,19 @@ class Programmer::State final : private Topology {
 
   MacAddr mac_of(PortId port) const override;
   std::uint32_t slot_of(VtepId vtep) const override { return underlay_.slot_of(vtep); }
+  std::uint32_t slot_to(PortId port, const IpAddr& address) const override {
+    return underlay_.find_hop({port, address});
+  }
+
+  // programmer_hops.cpp
+  // What the node itself answers for is behind the host port, not on link.
+  void set_node_addresses();
+  void add_hops(const Changes& changes, std::uint64_t now_ms);
+  void remove_hops(const Changes& changes, std::uint64_t now_ms);
+  void give_up_hops(const std::function<bool(const Forwarding::Neighbor&)>& wanted, std::uint64_t now_ms);
+  void age_hops(std::uint64_t now_ms);
+  // Gives a parked packet for a host on link that host's own next hop.
+  void name_hop(rte_mbuf* mbuf, std::uint64_t now_ms);
 
   // programmer_ports.cpp
   Result<Devices> open_devices(const Changes& changes, Descriptors& descriptors) const;

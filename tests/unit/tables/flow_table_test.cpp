@@ -83,7 +83,7 @@ TEST(FlowTableTest, TakesAReplyKeyThatIsNotTheRequestTurnedRound) {
   EXPECT_EQ(table.insert(request, reply, kHeld, 1, 1).outcome, Outcome::kNew);
   EXPECT_EQ(table.find(reply).direction(), Direction::kReply);
   EXPECT_FALSE(table.find(request.reversed()));
-  EXPECT_EQ(table.insert(key4(2), reply, kHeld, 1, 1).outcome, Outcome::kFull);  // another's
+  EXPECT_EQ(table.insert(key4(2), reply, kHeld, 1, 1).outcome, Outcome::kTaken);  // another's
   EXPECT_TRUE(table.remove(table.find(reply)));
   EXPECT_FALSE(table.find(request));
   EXPECT_FALSE(table.find(reply));
