@@ -48,7 +48,7 @@ constexpr Key kKeys[] = {
      "packets taken from a queue at a time, 1 to 64; fewer leave the first of them sooner and cost more "
      "each"},
     {"max_flows", "N", Kind::kInteger,
-     "connections of stateful domains at a time, 1024 to 16777216; up to 241 bytes each, taken as they come"},
+     "connections of stateful domains at a time, 1024 to 16777216; up to 243 bytes each, taken as they come"},
     {"file_prefix", "NAME", Kind::kText, "EAL's name for this process; default: podwire-<pid>"},
     {"log_level", "trace|debug|info|warn|error", Kind::kText, "what to log on standard error"},
 };

@@ -34,7 +34,7 @@ struct Options {
   IdleMode idle = IdleMode::kAdaptive;
   unsigned spin_us = 50;  // adaptive: polls this long after the last packet before it sleeps
   unsigned burst = 64;    // packets taken from a queue at a time
-  // Connections of stateful domains at a time. At most 241 bytes each, beside memory_mib, touched as they
+  // Connections of stateful domains at a time. At most 243 bytes each, beside memory_mib, touched as they
   // come.
   unsigned max_flows = 1u << 20;
   std::optional<std::string> file_prefix;  // EAL's name for this process; none: podwire-<pid>

@@ -48,7 +48,7 @@ std::unique_ptr<FlowTable> filled(Filling filling, Source& source) {
   return table;
 }
 
-void insert_burst(FlowTable& table, std::span<const FlowKey> keys, std::array<std::uint64_t, 4>& outcomes) {
+void insert_burst(FlowTable& table, std::span<const FlowKey> keys, std::array<std::uint64_t, 8>& outcomes) {
   std::array<FlowRef, kBurst> found;
   table.find_burst(keys, found);
   for (const auto& key : keys) table.prefetch_insertion(key, key.reversed());
@@ -62,7 +62,7 @@ void insert_burst(FlowTable& table, std::span<const FlowKey> keys, std::array<st
 void insert(benchmark::State& state, Filling filling) {
   Source source;
   const auto table = filled(filling, source);
-  std::array<std::uint64_t, 4> outcomes{};
+  std::array<std::uint64_t, 8> outcomes{};
   std::vector<double> cycles;
   std::uint64_t asked = 0;
   for ([[maybe_unused]] auto _ : state) {

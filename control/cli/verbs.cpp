@@ -355,7 +355,7 @@ Verb flows_verb() {
                   {"limit", "N", "list: this many at most, 1 to 1000000 (default 1000)", list},
                   {"all", "", "flush: every connection", flush}},
       .columns = {{"SOURCE, DESTINATION",
-                   "of the connection's first packet; [1.2.3.4]:80 is address and port"},
+                   "of the connection's first packet; with its ports, or the identifier of an echo"},
                   {"REPLY", "from where and to where the answers go, when addresses or ports are translated"},
                   {"STATE", "of TCP as it passes by; others: new until somebody answered, then replied"},
                   {"IDLE, LEFT", "seconds since the last packet, and until it is forgotten without another"},

@@ -235,7 +235,7 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
       spin_lock(lines_[entry * 2].locked);
       write_line(entry * 2, original, phase, rules_generation, now_s, translated);
       write_line(entry * 2 + 1, both ? reply : FlowKey{}, phase, rules_generation, now_s, translated);
-      lines_[entry * 2].owner.store(owner.port.value(), kRelaxed);
+      owners_[entry].store(owner.port.value(), kRelaxed);
       set_mark(entry, mark_of(phase.state, now_s));
       lines_[entry * 2].locked.store(0, kRelease);
       fill(free_slot(hashes[0]), hashes[0], entry * 2);
@@ -251,7 +251,8 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
 }
 
 void FlowTable::forget(std::uint32_t entry, const std::uint64_t (&hashes)[2]) noexcept {
-  count_out(PortId(lines_[entry * 2].owner.exchange(0, kRelaxed)));
+  count_out(PortId(owners_[entry].load(kRelaxed)));
+  owners_[entry].store(0, kRelaxed);
   set_mark(entry, 0);
   forget_lines(entry);
   clear_slot(hashes[0], entry * 2);

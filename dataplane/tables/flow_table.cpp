@@ -31,6 +31,10 @@ std::size_t mark_bytes(std::uint32_t capacity) {
   return (std::size_t{capacity} / 8 + 2) * sizeof(std::uint64_t);
 }
 
+std::size_t owner_bytes(std::uint32_t capacity) {
+  return (std::size_t{capacity} + 1) * sizeof(std::uint16_t);
+}
+
 std::uint64_t pack(const FlowDecision& decision) {
   return std::uint64_t{decision.generation} << 32 | (decision.routed ? kRoutedBit : 0) | decision.adjacency;
 }
@@ -55,19 +59,21 @@ FlowTable::FlowTable(std::uint32_t capacity, std::uint64_t seed)
       lines_(static_cast<Line*>(reserve((std::size_t{capacity} + 1) * 2 * sizeof(Line)))),
       slots_(static_cast<SlotLine*>(reserve((std::size_t{pair_mask_} + 1) * 2 * sizeof(SlotLine)))),
       marks_(static_cast<std::atomic<std::uint64_t>*>(reserve(mark_bytes(capacity)))),
+      owners_(static_cast<std::atomic<std::uint16_t>*>(reserve(owner_bytes(capacity)))),
       owned_(static_cast<Owned*>(reserve(kMaxOwners * sizeof(Owned)))) {}
 
 FlowTable::~FlowTable() {
   ::munmap(lines_, (std::size_t{capacity_} + 1) * 2 * sizeof(Line));
   ::munmap(slots_, (std::size_t{pair_mask_} + 1) * 2 * sizeof(SlotLine));
   ::munmap(marks_, mark_bytes(capacity_));
+  ::munmap(owners_, owner_bytes(capacity_));
   ::munmap(owned_, kMaxOwners * sizeof(Owned));
 }
 
 std::size_t FlowTable::bytes_reserved() const {
   return (std::size_t{capacity_} + 1) * 2 * sizeof(Line) +
          (std::size_t{pair_mask_} + 1) * 2 * sizeof(SlotLine) + mark_bytes(capacity_) +
-         kMaxOwners * sizeof(Owned);
+         owner_bytes(capacity_) + kMaxOwners * sizeof(Owned);
 }
 
 FlowRef FlowTable::compare(std::uint32_t line, const FlowKey& key) const noexcept {

@@ -27,8 +27,8 @@
 // each costs its look-up and the rules and saves the way out, and what bounds them is that workers take one
 // burst of each port in turn.
 //
-// Memory, touched only where it is used: 128 bytes an entry, 56 to 112 of slots (64 with a power of two), 1
-// of marks.
+// Memory, touched only where it is used: 128 bytes an entry, 56 to 112 of slots (64 with a power of two), 3
+// of marks and owners.
 //
 // Called by workers, and by the main thread where it says so.
 #pragma once
@@ -165,7 +165,7 @@ class FlowTable {
   // (ports run out at 64,512), and so few that it takes sixteen pods to fill the table, or four a small one.
   std::uint32_t default_limit() const noexcept { return std::clamp(capacity_ / 4, 256u, 65536u); }
   PortId owner_of(FlowRef ref) const noexcept {
-    return PortId(lines_[ref.line & ~1u].owner.load(std::memory_order_relaxed));
+    return PortId(owners_[ref.line / 2].load(std::memory_order_relaxed));
   }
 
   // Main thread. Looks at the next entries, at most `budget`, and forgets those that were not seen for their
@@ -215,7 +215,7 @@ class FlowTable {
     std::atomic<std::uint32_t> last_seen;
     std::atomic<std::uint8_t> phase;
     std::atomic<std::uint8_t> locked;  // of the entry; in the original direction's line
-    std::atomic<std::uint16_t> owner;  // PortId; in the original direction's line
+    std::uint16_t spare;
     std::atomic<std::uint64_t> key[5];
   };
   static_assert(sizeof(Line) == 64);
@@ -320,7 +320,8 @@ class FlowTable {
   Line* lines_;      // two an entry; entry 0 is not used
   SlotLine* slots_;  // two a pair
   std::atomic<std::uint64_t>* marks_;
-  Owned* owned_;  // by PortId
+  std::atomic<std::uint16_t>* owners_;  // PortId of every entry
+  Owned* owned_;                        // by PortId
   std::array<std::atomic<std::uint32_t>, kLocks> locks_{};
   FragmentTable fragments_;
 
