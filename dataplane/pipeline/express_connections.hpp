@@ -17,6 +17,14 @@ inline FlowKey plain_connection_key(const std::uint8_t* frame, DomainId domain) 
   return key;
 }
 
+inline FlowPacket plain_flow_packet(const std::uint8_t* frame) noexcept {
+  FlowPacket packet;
+  packet.has_event = frame[plain::kProtocol] == ip_proto::kTcp;
+  if (packet.has_event)
+    packet.event = tcp_event(reinterpret_cast<const TcpHeader*>(frame + plain::kL4)->flags);
+  return packet;
+}
+
 // What FlowStage does with a packet that leaves its connection as it is: `decision` is the way that it takes.
 // False: anything else. `to_gateway` tells whether the frame is addressed to the domain's gateway.
 inline bool follow_connection(const Context& ctx, const std::uint8_t* frame, FlowRef ref,
@@ -25,11 +33,7 @@ inline bool follow_connection(const Context& ctx, const std::uint8_t* frame, Flo
   if (!ctx.flows->read(ref, view) || view.rules_generation != domain.rules_generation ||
       view.decision.adjacency == 0 || view.decision.translated)
     return false;
-  FlowPacket packet;
-  packet.has_event = frame[plain::kProtocol] == ip_proto::kTcp;
-  if (packet.has_event)
-    packet.event = tcp_event(reinterpret_cast<const TcpHeader*>(frame + plain::kL4)->flags);
-  const auto step = step_flow(packet, view.phase, ref.direction());
+  const auto step = step_flow(plain_flow_packet(frame), view.phase, ref.direction());
   if (step.outcome != FlowStep::Outcome::kPass || !(step.phase == view.phase)) return false;
   const auto& adjacency = ctx.tables->adjacencies[view.decision.adjacency];
   if (adjacency.generation.get() != view.decision.generation) return false;

@@ -4,7 +4,7 @@
 
 #include "dataplane/packet/flow_hash.hpp"
 #include "dataplane/packet/plain_frame.hpp"
-#include "dataplane/pipeline/express_connections.hpp"
+#include "dataplane/pipeline/express_nat.hpp"
 #include "dataplane/pipeline/express_way.hpp"
 #include "dataplane/tunnels/vxlan.hpp"
 
@@ -53,8 +53,9 @@ class ExpressLane {
   struct Plan {
     std::uint32_t slot;  // adjacency; 0: for the stages
     bool routed;
-    bool wanted;   // to be looked up in a table
-    bool tracked;  // to be looked up among the connections
+    bool wanted;      // to be looked up in a table
+    bool tracked;     // to be looked up among the connections
+    bool translated;  // with `tracked`: the connection has other ends
     const DomainEntry* domain;
     std::uint64_t key;
     std::uint64_t hash;
@@ -248,8 +249,13 @@ class ExpressLane {
       const bool to_gateway =
           destination == plan.domain->gateway_mac || (kTunnel && destination == local_->mac);
       FlowDecision decision;
-      if (!found[known] || !follow_connection(ctx_, frame, found[known], *plan.domain, to_gateway, decision))
-        break;
+      plan.translated = false;
+      if (!found[known]) break;
+      if (!follow_connection(ctx_, frame, found[known], *plan.domain, to_gateway, decision)) {
+        if (kTunnel || !follow_translated(ctx_, frame, keys[known], found[known], decision, leaving_[i]))
+          break;
+        plan.translated = true;
+      }
       plan.slot = decision.adjacency;
       plan.routed = decision.routed;
       ++known;
@@ -274,8 +280,35 @@ class ExpressLane {
     return find_route(tables, domain, address);
   }
 
+  // The same for a pod's packet whose connection has other ends, `leaving`.
+  [[gnu::noinline]] bool serve_translated(rte_mbuf* mbuf, const Plan& plan,
+                                          const PlainLeaving& leaving) noexcept {
+    const auto& adjacency = tables_.adjacencies[plan.slot];
+    const bool outside = adjacency.kind == Adjacency::Kind::kUnderlay;
+    if (!outside && leaving.domain != domain_) return false;
+    if (adjacency.place() != way_.place) {
+      way_.leave(ingress_);
+      way_.find(ctx_, adjacency, *leaving.domain, true);
+    }
+    if (mbuf->data_len > way_.limit) return false;
+    const bool tunnel = way_.vtep != nullptr && !outside;
+    if (tunnel && mbuf->data_off < way_.vtep->header_bytes) return false;
+    translate_plain(mbuf, leaving);
+    auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    route(frame, adjacency.mac, leaving.domain->gateway_mac);
+    if (tunnel) vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, hash_of(frame));
+    if (outside) {
+      std::memcpy(frame, way_.vtep->header.data(), 2 * sizeof(MacAddr));
+      count_moved(*leaving.domain);
+    }
+    way_.append(mbuf);
+    return true;
+  }
+
   [[gnu::always_inline]] bool serve(rte_mbuf* mbuf, const Plan& plan) noexcept {
     if (plan.slot == 0) return false;
+    if (!kTunnel && plan.tracked && plan.translated)
+      return serve_translated(mbuf, plan, leaving_[static_cast<std::size_t>(&plan - plans_.data())]);
     const auto& adjacency = tables_.adjacencies[plan.slot];
     if (adjacency.place() != way_.place || (kTunnel && plan.domain != way_.domain)) {
       way_.leave(ingress_);
@@ -319,6 +352,10 @@ class ExpressLane {
     mbuf->pkt_len = mbuf->data_len;
     // What the NIC said of checksums was about the outer headers.
     mbuf->ol_flags &= ~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK);
+    count_moved(domain);
+  }
+
+  void count_moved(const DomainEntry& domain) noexcept {
     if (&domain != moved_to_) {
       book_moved();
       moved_to_ = &domain;
@@ -353,6 +390,7 @@ class ExpressLane {
   FrameMatch outer_, outer_rest_;  // bytes 0..31 and 32..63 of a tunnel packet to us
   std::array<FrameMatch, kPatterns> patterns_;
   std::array<Plan, kBurstMax> plans_;
+  std::array<PlainLeaving, kBurstMax> leaving_;  // of plans that are translated
 };
 
 }  // namespace podwire::engine

@@ -144,7 +144,7 @@ struct FlowStage {
     const bool is_error = packet.kind == FlowPacket::Kind::kRelated;
     if (!is_error) {
       if (packet.kind != FlowPacket::Kind::kTracked) return false;
-      const auto* ruling = nat::ruling_domain(*ctx.tables, batch.keys[k], other);
+      const auto* ruling = nat::ruling_domain(*ctx.tables, ref.direction(), batch.keys[k], other);
       if (ruling == nullptr || !ruling->stateful) return false;
       const auto passage = step_known(ctx, ref, view, packet, *ruling);
       if (passage.outcome == FlowStep::Outcome::kInvalid) burst.drop(i, passage.reason);

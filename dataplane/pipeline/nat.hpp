@@ -38,9 +38,12 @@ inline bool give_ends(Context& ctx, Burst& burst, std::uint16_t i, const Arrival
   return true;
 }
 
-// The domain whose rules a connection has to obey.
-inline const DomainEntry* ruling_domain(const Snapshot& tables, const FlowKey& a, const FlowKey& b) noexcept {
-  return tables.domain(a.domain() == kUnderlayDomain ? b.domain() : a.domain());
+// The domain whose rules a connection has to obey: that of ruled_key(). `key` is that of `direction`.
+inline const DomainEntry* ruling_domain(const Snapshot& tables, Direction direction, const FlowKey& key,
+                                        const FlowKey& other) noexcept {
+  const auto& original = direction == Direction::kOriginal ? key : other;
+  const auto& reply = direction == Direction::kOriginal ? other : key;
+  return tables.domain(reply.domain() == kUnderlayDomain ? original.domain() : reply.domain());
 }
 
 // A packet of a translated connection whose key `key` found it; `other` is the connection's other key. The
@@ -156,7 +159,7 @@ inline FlowTable::Insertion insert(Context& ctx, Burst& burst, std::uint16_t i) 
   auto* mbuf = burst.mbufs[i];
   auto arrival = load_arrival(mbuf);
   auto leaving = leaving_key(mbuf, burst.meta[i], arrival.ports);
-  const auto* ruling = ruling_domain(*ctx.tables, arrival.key, leaving);
+  const auto* ruling = ruling_domain(*ctx.tables, Direction::kOriginal, arrival.key, leaving);
   const auto generation = ruling != nullptr ? ruling->rules_generation : 0;
   PortPicker picker(arrival.key, ports_of(*ctx.tables, arrival));
   FlowTable::Insertion result;

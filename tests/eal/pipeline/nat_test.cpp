@@ -47,6 +47,31 @@ TEST_F(Nat, LargeTcpIsSegmentedAfterTranslation) {
   EXPECT_EQ(difference(sent_[0].bytes, outside().tcp(20007, 80, {.flags = kAck}).payload(1400).bytes()), "");
 }
 
+TEST_F(Nat, PodsPacketsOfKnownConnectionsTakeTheExpressLane) {
+  const auto taken = [this] { return counters_.all.front()->stages[kExpressCounter].packets.get(); };
+  receive(kPod1, pod1().tcp(5000, 80, {.flags = kSyn}));
+  const auto port = port_out();
+  receive(kUplink, world().tcp(80, port, {.flags = kSynAck}));
+  receive(kPod1, pod1().tcp(5000, 80, {.flags = kAck}));
+  sent_.clear();
+  EXPECT_EQ(taken(), 0u);
+  for (const std::size_t size : {0u, 1u, 1000u}) {
+    receive(kPod1, pod1().tcp(5000, 80, {.flags = kAck}).payload(size));
+    expect(kUplink, outside().tcp(port, 80, {.flags = kAck}).payload(size));
+  }
+  EXPECT_EQ(taken(), 3u);
+  // Mixed with others, in one burst.
+  std::vector<rte_mbuf*> burst;
+  for (int i = 0; i < 3; ++i) {
+    burst.push_back(to_mbuf(pool_.get(), pod1().tcp(5000, 80, {.flags = kAck}).payload(9).bytes()));
+    burst.push_back(to_mbuf(pool_.get(), out().bytes()));
+  }
+  receive(kPod1, burst);
+  const auto ports = ports_out();
+  EXPECT_EQ(std::count(ports.begin(), ports.end(), kUplink), 3);
+  EXPECT_EQ(std::count(ports.begin(), ports.end(), kPod2), 3);
+}
+
 TEST_F(Nat, EndsOutsideAreTheSameForAllDestinationsWherePossible) {
   receive(kPod1, pod1().udp(5000, 53).payload(9));
   const auto mapped = port_out();

@@ -54,6 +54,19 @@ TEST_F(Service, APodReachesAClusterAddress) {
       Packet().eth(kPod1Mac, kGatewayMac).ipv4(kVip, kPod1Ip, {.ttl = 63}).tcp(80, 5000, {.flags = kSynAck}));
 }
 
+TEST_F(Service, KnownConnectionsTakeTheExpressLaneBothWays) {
+  set_service(kOnPod2);
+  const auto taken = [this] { return counters_.all.front()->stages[kExpressCounter].packets.get(); };
+  for (int i = 0; i < 3; ++i) {
+    receive(kPod1, pod1_to(kVip).udp(5000, 80).payload(9));
+    expect(kPod2, to_pod2(kPod1Ip).udp(5000, 8000).payload(9));
+    receive(kPod2, pod2_to(kPod1Ip).udp(8000, 5000).payload(9));
+    expect(kPod1,
+           Packet().eth(kPod1Mac, kGatewayMac).ipv4(kVip, kPod1Ip, {.ttl = 63}).udp(80, 5000).payload(9));
+  }
+  EXPECT_EQ(taken(), 4u);
+}
+
 TEST_F(Service, AConnectionToTheBackendItselfMayHaveTheSamePort) {
   set_service(kOnPod2);
   receive(kPod1, pod1_to(kVip).udp(5000, 80).payload(9));
