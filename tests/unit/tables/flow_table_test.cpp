@@ -198,14 +198,14 @@ TEST(FlowTableTest, ReviewsInSlicesAndDoesWhatItIsTold) {
   using Judgement = FlowTable::Judgement;
   FlowTable table(1000, 7);
   for (std::uint32_t i = 0; i < 300; ++i) add(table, key4(i), kHeld);
-  const auto node = table.insert(key6(1), key6(1).reversed(), kHeld, 1, 100, true);
-  EXPECT_EQ(node.outcome, Outcome::kNew);
-  std::size_t asked = 0, from_nodes = 0;
-  const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState state, bool from_node) {
+  const auto other = table.insert(key6(1), key6(1).reversed(), kHeld, 1, 100, {PortId(9)});
+  EXPECT_EQ(other.outcome, Outcome::kNew);
+  std::size_t asked = 0, owned = 0;
+  const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState state, PortId owner) {
     ++asked;
     EXPECT_EQ(reply, original.reversed());
     EXPECT_EQ(state, FlowState::kEstablished);
-    from_nodes += from_node ? 1 : 0;
+    owned += owner == PortId(9) ? 1 : 0;
     if (original == key4(7)) return Judgement::kCut;
     return Judgement::kKeep;
   };
@@ -217,8 +217,8 @@ TEST(FlowTableTest, ReviewsInSlicesAndDoesWhatItIsTold) {
   found = table.review(found.next, 1000, judge);
   EXPECT_EQ(found.next, 0u);
   EXPECT_EQ(asked, 301u);
-  EXPECT_EQ(from_nodes, 1u);
-  found = table.review(1, 1000, [](const FlowKey&, const FlowKey&, FlowState state, bool) {
+  EXPECT_EQ(owned, 1u);
+  found = table.review(1, 1000, [](const FlowKey&, const FlowKey&, FlowState state, PortId) {
     return state == FlowState::kCut ? Judgement::kRestore : Judgement::kKeep;
   });
   EXPECT_EQ(found.restored, 1u);
@@ -234,7 +234,7 @@ TEST(FlowTableTest, ReviewsConnectionsOfOneDirectionAndOfIndependentKeys) {
   same.set_ports(0);
   add(table, same);
   EXPECT_EQ(table.insert(key4(2), key4(3, 9), kUdp, 1, 100).outcome, Outcome::kNew);
-  table.review(1, 100, [&](const FlowKey& original, const FlowKey& reply, FlowState, bool) {
+  table.review(1, 100, [&](const FlowKey& original, const FlowKey& reply, FlowState, PortId) {
     if (original == same) {
       EXPECT_EQ(reply, same);
     } else {
