@@ -163,7 +163,7 @@ Bytes sctp(const Ipv4& source, std::uint16_t port, std::size_t size) {
 
 TEST_F(Translate, SctpGetsANewCrcWithNewPortsOnly) {
   for (const std::size_t size : {0u, 4u, 61u, 1000u}) {
-    for (const std::uint16_t port : {4000, 20001}) {
+    for (const std::uint16_t port : {std::uint16_t{4000}, std::uint16_t{20001}}) {
       auto* mbuf = to_mbuf(pool_.get(), sctp(kIpA, 4000, size));
       auto meta = meta_of(mbuf);
       ASSERT_TRUE(
