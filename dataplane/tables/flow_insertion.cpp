@@ -251,8 +251,8 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
 }
 
 void FlowTable::forget(std::uint32_t entry, const std::uint64_t (&hashes)[2]) noexcept {
-  count_out(PortId(owners_[entry].load(kRelaxed)));
-  owners_[entry].store(0, kRelaxed);
+  const PortId owner(owners_[entry].exchange(0, kRelaxed));
+  if (FlowPhase::unpack(lines_[entry * 2].phase.load(kRelaxed)).state != FlowState::kCut) count_out(owner);
   set_mark(entry, 0);
   forget_lines(entry);
   clear_slot(hashes[0], entry * 2);

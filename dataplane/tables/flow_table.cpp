@@ -202,6 +202,9 @@ bool FlowTable::cut(FlowRef ref) noexcept {
     auto& word = lines_[line].decision;
     word.store(word.load(kRelaxed) & kTranslatedBit, kRelease);
   }
+  // What is only remembered is no part of what its owner may have.
+  if (FlowPhase::unpack(lines_[ref.line].phase.load(kRelaxed)).state != FlowState::kCut)
+    count_out(owner_of(ref));
   store_phase(ref, {FlowState::kCut});
   unlock_entry(ref);
   return true;
@@ -213,7 +216,10 @@ bool FlowTable::restore(FlowRef ref) noexcept {
   const auto protocol = key_at(ref.line & ~1u).protocol();
   FlowPhase phase = answer_step(answer_begin(protocol), Direction::kReply);
   if (protocol == ip_proto::kTcp) phase = {FlowState::kSynReceived};  // an ACK shows that it lives
-  if (was_cut) store_phase(ref, phase);
+  if (was_cut) {
+    count_in({owner_of(ref)});
+    store_phase(ref, phase);
+  }
   unlock_entry(ref);
   return was_cut;
 }

@@ -194,6 +194,29 @@ TEST(FlowTableTest, WhatIsCutStaysWithoutAWay) {
   EXPECT_FALSE(table.cut(ref));
 }
 
+TEST(FlowTableTest, WhatIsCutIsNoPartOfALimit) {
+  FlowTable table(100, 7);
+  const FlowOwner owner{PortId(3), 2};
+  const auto begin = [&](std::uint32_t n) {
+    return table.insert(key4(n), key4(n).reversed(), kHeld, 1, 100, owner).outcome;
+  };
+  EXPECT_EQ(begin(1), Outcome::kNew);
+  EXPECT_EQ(begin(2), Outcome::kNew);
+  EXPECT_EQ(begin(3), Outcome::kLimit);
+  const auto first = table.find(key4(1)), second = table.find(key4(2));
+  EXPECT_TRUE(table.cut(first));
+  EXPECT_TRUE(table.cut(first));
+  EXPECT_TRUE(table.cut(second));
+  EXPECT_EQ(table.begun_by(PortId(3)), 0u);
+  EXPECT_EQ(table.owner_of(first), PortId(3));
+  EXPECT_TRUE(table.restore(first));
+  EXPECT_FALSE(table.restore(first));
+  EXPECT_EQ(table.begun_by(PortId(3)), 1u);
+  EXPECT_TRUE(table.remove(first));
+  EXPECT_TRUE(table.remove(second));
+  EXPECT_EQ(table.begun_by(PortId(3)), 0u);
+}
+
 TEST(FlowTableTest, ReviewsInSlicesAndDoesWhatItIsTold) {
   using Judgement = FlowTable::Judgement;
   FlowTable table(1000, 7);
