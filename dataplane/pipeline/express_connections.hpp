@@ -2,6 +2,8 @@
 // Called by workers.
 #pragma once
 
+#include "dataplane/packet/checksum.hpp"
+#include "dataplane/packet/flow_hash.hpp"
 #include "dataplane/packet/plain_frame.hpp"
 #include "dataplane/pipeline/context.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
@@ -15,6 +17,21 @@ inline FlowKey plain_connection_key(const std::uint8_t* frame, DomainId domain) 
   key.set_head(domain, frame[plain::kProtocol], true, ports);
   std::memcpy(&key.words[1], frame + plain::kSource, sizeof key.words[1]);
   return key;
+}
+
+inline std::uint32_t plain_hash(const std::uint8_t* frame) noexcept {
+  std::uint64_t addresses;
+  std::uint32_t ports;
+  std::memcpy(&addresses, frame + plain::kSource, sizeof addresses);
+  std::memcpy(&ports, frame + plain::kL4, sizeof ports);
+  return flow_hash_ipv4(frame[plain::kProtocol], addresses, ports);
+}
+
+inline void route_plain(std::uint8_t* frame, const MacAddr& destination, const MacAddr& source) noexcept {
+  auto* ether = reinterpret_cast<EtherHeader*>(frame);
+  ether->destination = destination;
+  ether->source = source;
+  engine::decrement_ttl(*reinterpret_cast<Ipv4Header*>(frame + plain::kIp));
 }
 
 inline FlowPacket plain_flow_packet(const std::uint8_t* frame) noexcept {

@@ -1,6 +1,5 @@
-// Translated connections as the express lane meets them: plain frames from pods whose connection they leave
-// as it is. Answers from outside take the stages' way, as all that the uplink brings without a tunnel. Called
-// by workers.
+// Translated connections as the express lane meets them: plain frames from pods, or from outside without a
+// tunnel, that leave their connection as it is. Called by workers.
 #pragma once
 
 #include "dataplane/pipeline/express_connections.hpp"

@@ -60,6 +60,11 @@ TEST_F(Nat, PodsPacketsOfKnownConnectionsTakeTheExpressLane) {
     expect(kUplink, outside().tcp(port, 80, {.flags = kAck}).payload(size));
   }
   EXPECT_EQ(taken(), 3u);
+  for (const std::size_t size : {0u, 1u, 1000u}) {
+    receive(kUplink, world().tcp(80, port, {.flags = kAck}).payload(size));
+    expect(kPod1, at_pod1().tcp(80, 5000, {.flags = kAck}).payload(size));
+  }
+  EXPECT_EQ(taken(), 6u);
   // Mixed with others, in one burst.
   std::vector<rte_mbuf*> burst;
   for (int i = 0; i < 3; ++i) {
