@@ -145,7 +145,7 @@ TEST_F(ClusterServiceTest, TerminatingEndpointsDrainOrAreTheLastResort) {
 
 TEST_F(ClusterServiceTest, ANodePortIsOnEveryAddressOfTheNode) {
   const Json spec{{"type", "NodePort"}, {"ports", {{{"name", "http"}, {"port", 80}, {"nodePort", 30080}}}}};
-  const auto made = plan({service(spec), slice({endpoint("10.244.1.10")})});
+  const auto made = plan({service(spec), slice(Json::array({endpoint("10.244.1.10")}))});
   ASSERT_EQ(made.services.size(), 1u);
   EXPECT_EQ(frontends(made.services[0]),
             (Texts{"2 10.96.0.10 80", "1 * 30080", "2 192.168.100.1 30080", "2 fd00:100::1 30080"}));
@@ -171,7 +171,7 @@ TEST_F(ClusterServiceTest, LocalTrafficStaysOnTheNodeAndShowsItsClients) {
 }
 
 TEST_F(ClusterServiceTest, AffinityWeightsAndOutsideAddresses) {
-  auto weighted = slice({endpoint("10.244.1.10")});
+  auto weighted = slice(Json::array({endpoint("10.244.1.10")}));
   weighted["metadata"]["annotations"][kWeightAnnotation] = "7";
   auto balanced = service({{"type", "LoadBalancer"},
                            {"sessionAffinity", "ClientIP"},
@@ -188,19 +188,20 @@ TEST_F(ClusterServiceTest, AffinityWeightsAndOutsideAddresses) {
 }
 
 TEST_F(ClusterServiceTest, FamiliesAndSlicesComeTogether) {
-  const auto made =
-      plan({service({{"clusterIPs", {"10.96.0.10", "fd00:96::10"}}}), slice({endpoint("10.244.1.10")}),
-            slice({endpoint("10.244.1.10"), endpoint("10.244.1.11")}, "web-2"),
-            slice({endpoint("fd00:1::10")}, "web-6", "IPv6")});
+  const auto made = plan({service({{"clusterIPs", {"10.96.0.10", "fd00:96::10"}}}),
+                          slice(Json::array({endpoint("10.244.1.10")})),
+                          slice({endpoint("10.244.1.10"), endpoint("10.244.1.11")}, "web-2"),
+                          slice(Json::array({endpoint("fd00:1::10")}), "web-6", "IPv6")});
   ASSERT_EQ(made.services.size(), 1u);
   EXPECT_EQ(frontends(made.services[0]), (Texts{"2 10.96.0.10 80", "2 fd00:96::10 80"}));
   EXPECT_EQ(made.services[0].backends.size(), 3u) << "an endpoint in two slices is one";
-  const auto v4_only = plan({service(), slice({endpoint("fd00:1::10")}, "web-6", "IPv6")});
+  const auto v4_only = plan({service(), slice(Json::array({endpoint("fd00:1::10")}), "web-6", "IPv6")});
   EXPECT_TRUE(v4_only.services[0].backends.empty());
 }
 
 TEST_F(ClusterServiceTest, HeadlessAndExternalNamesLeadNowhere) {
-  EXPECT_TRUE(plan({service({{"clusterIP", "None"}}), slice({endpoint("10.244.1.10")})}).services.empty());
+  EXPECT_TRUE(plan({service({{"clusterIP", "None"}}), slice(Json::array({endpoint("10.244.1.10")}))})
+                  .services.empty());
   EXPECT_TRUE(plan({service({{"type", "ExternalName"}, {"externalName", "example.org"}})}).services.empty());
 }
 
@@ -237,7 +238,7 @@ TEST(ClusterServiceManifest, RefusesWhatItDoesNotKnow) {
   expect_refused(service({{"ports", {{{"port", 80}, {"protocol", "ICMP"}}}}}), "protocol");
   expect_refused(service({{"loadBalancerSourceRanges", {"10.0.0.0/8"}}}), "is not supported");
   expect_refused(service({{"externalTrafficPolicy", "Near"}}), "externalTrafficPolicy");
-  expect_refused(slice({endpoint("fd00::1")}), "fd00::1 is not of the addressType");
+  expect_refused(slice(Json::array({endpoint("fd00::1")})), "fd00::1 is not of the addressType");
   expect_refused(slice(Json::array(), "web-1", "FQDN"), "addressType");
   wrong = slice(Json::array());
   wrong["metadata"].erase("labels");

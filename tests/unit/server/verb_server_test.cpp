@@ -333,7 +333,7 @@ TEST_F(VerbServerTest, ExplainsEveryDropReason) {
 
 TEST(VerbHelp, HasALineForEveryVerb) {
   const auto help = VerbServer::help();
-  EXPECT_EQ(std::count(help.begin(), help.end(), '\n'), 14);
+  EXPECT_EQ(std::count(help.begin(), help.end(), '\n'), 16);
   EXPECT_NE(help.find("patch"), std::string::npos);
   EXPECT_NE(help.find("[writer only]"), std::string::npos);
 }
