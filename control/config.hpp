@@ -66,6 +66,7 @@ struct DomainConfig {
   bool learning = false;
   bool flood_peers = true;
   bool host_access = false;
+  std::uint32_t flow_limit = 0;  // of every pod's port, as api::Port has it
   // Connections are tracked: policy, services and published ports need it. A masquerade implies it.
   bool stateful = false;
   std::optional<MasqueradeConfig> masquerade;

@@ -49,6 +49,9 @@ Result<Json> routes_view(Daemon& daemon, const Json& params);
 Result<Json> peers_view(Daemon& daemon, const Json& params);
 Result<Json> stats_view(Daemon& daemon, const Json& params);
 Result<Json> explain(Daemon& daemon, const Json& params);
+// {pod, domain, address, protocol, port, state}, of which flows_flush needs one at least, or {all: true}.
+Result<Json> flows_view(Daemon& daemon, const Json& params);
+Result<Json> flows_flush(Daemon& daemon, const Json& params);
 Result<Json> leave(Daemon& daemon);
 
 // "namespace/name", or empty when the runtime gave no pod.

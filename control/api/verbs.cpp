@@ -65,6 +65,8 @@ constexpr std::array kVerbs{
     Verb{"peers", with_params<peers_view>},
     Verb{"stats", with_params<stats_view>},
     Verb{"explain", with_params<explain>},
+    Verb{"flows", with_params<flows_view>},
+    Verb{"flows_flush", with_params<flows_flush>},
     Verb{"port_add", change<&NamedPorts::add_port>},
     Verb{"port_del", change<&NamedPorts::delete_port>},
     Verb{"endpoint_add", change<&NamedPorts::add_endpoint>},

@@ -44,6 +44,8 @@ Json missing_port(const Attachment& a) {
 // What the engine does not know of its port, or shows among the device's facts.
 void add_intent(const Attachment& a, Json& port) {
   port["attachment"] = attachment_json(a);
+  if (a.limits.from_pod) port["from_pod"] = api::to_json(*a.limits.from_pod);
+  if (a.limits.to_pod) port["to_pod"] = api::to_json(*a.limits.to_pod);
   for (const auto& published : a.published_ports) port["published"].push_back(published_json(published));
   if (a.kind == api::PortKind::kTap) return;
   port["socket"] = a.socket.path;

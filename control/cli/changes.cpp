@@ -10,7 +10,7 @@ namespace {
 
 using Given = std::map<std::string, std::vector<std::string>>;
 
-enum class Kind { kText, kNumber, kFlag, kNoFlag, kAddresses, kPairs };
+enum class Kind { kText, kNumber, kFlag, kNoFlag, kAddresses, kPairs, kRate };
 struct Parameter {
   const char* option;
   const char* key;
@@ -35,6 +35,8 @@ constexpr Parameter kParameters[] = {
     {"secret", "secret", Kind::kText},
     {"memif-id", "memif_id", Kind::kNumber},
     {"iommu", "iommu", Kind::kFlag},
+    {"from-pod-rate", "from_pod", Kind::kRate},
+    {"to-pod-rate", "to_pod", Kind::kRate},
 };
 
 Error bad(const std::string& option, const std::string& value, const char* wanted) {
@@ -46,6 +48,21 @@ Result<Json> read_number(const std::string& option, const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
   if (error != std::errc{} || end != text.data() + text.size()) return bad(option, text, "a whole number");
   return Json(n);
+}
+
+// Bits a second: 100M, 2500k, 1G.
+Result<Json> read_rate(const std::string& option, const std::string& text) {
+  std::uint64_t n = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  const std::string unit(end, text.data() + text.size());
+  const std::uint64_t factor = unit.empty()                 ? 1
+                               : unit == "k" || unit == "K" ? 1'000
+                               : unit == "M"                ? 1'000'000
+                               : unit == "G"                ? 1'000'000'000
+                                                            : 0;
+  if (error != std::errc{} || factor == 0 || n > 1'000'000'000'000 / factor)
+    return bad(option, text, "bits a second, such as 100M or 2500k");
+  return Json{{"rate_bps", n * factor}};
 }
 
 Result<Json> read_addresses(const std::string& option, const std::vector<std::string>& texts) {
@@ -82,6 +99,8 @@ Result<Json> read_parameter(const Parameter& parameter, const std::vector<std::s
       return Json(false);
     case Kind::kNumber:
       return read_number(parameter.option, values.front());
+    case Kind::kRate:
+      return read_rate(parameter.option, values.front());
     case Kind::kAddresses:
       return read_addresses(parameter.option, values);
     case Kind::kPairs:

@@ -57,7 +57,9 @@ std::vector<OptionSpec> port_options() {
       {"buffer-size", "BYTES", "add, memif: bytes a buffer as a client (default 2048)", add},
       {"secret", "TEXT", "add, memif: what both sides must know, at most 24 characters", add},
       {"memif-id", "N", "add, memif: interface id, the same on both sides (default 0)", add},
-      {"iommu", "", "add, vhost: offer VIRTIO_F_IOMMU_PLATFORM", add}};
+      {"iommu", "", "add, vhost: offer VIRTIO_F_IOMMU_PLATFORM", add},
+      {"from-pod-rate", "RATE", "add: bits a second that it may send, such as 100M (default: no limit)", add},
+      {"to-pod-rate", "RATE", "add: bits a second that it may receive, such as 1G (default: no limit)", add}};
   const auto more = endpoint_options();
   options.insert(options.end(), more.begin(), more.end());
   return options;
@@ -331,6 +333,38 @@ Verb explain_verb() {
   };
 }
 
+Verb flows_verb() {
+  const std::vector<std::string> list{"list"}, flush{"flush"};
+  return {
+      .name = "flows",
+      .summary = "tracked connections of stateful domains, and forgetting them",
+      .about =
+          "Lists the connections that the engine tracks, or forgets them (flush). A forgotten connection is "
+          "a "
+          "new one with\n"
+          "its next packet, and is asked about as one. How many there are: podwirectl status.",
+      .method = "flows",
+      .subs = {{"list", "", "connections, the first 1000 that fit"},
+               {"flush", "", "forget those that fit; needs an option that says which, or --all"}},
+      .options = {{"pod", "NAME", "from or to this pod, endpoint, port or container of this node"},
+                  {"address", "ADDRESS", "from or to this address or prefix"},
+                  {"port", "PORT", "from or to this TCP, UDP or SCTP port"},
+                  {"protocol", "PROTOCOL", "icmp, icmp6, tcp, udp, sctp or a number"},
+                  {"domain", "NAME", "of this domain"},
+                  {"state", "STATE", "in this state, such as established or syn_sent"},
+                  {"limit", "N", "list: this many at most, 1 to 1000000 (default 1000)", list},
+                  {"all", "", "flush: every connection", flush}},
+      .columns = {{"SOURCE, DESTINATION",
+                   "of the connection's first packet; with its ports, or the identifier of an echo"},
+                  {"REPLY", "from where and to where the answers go, when addresses or ports are translated"},
+                  {"STATE", "of TCP as it passes by; others: new until somebody answered, then replied"},
+                  {"IDLE, LEFT", "seconds since the last packet, and until it is forgotten without another"},
+                  {"PODS", "whose the two addresses are, of pods on this node"}},
+      .examples = {{"podwirectl flows --pod shop/web-0 --state established", "who talks with a pod"},
+                   {"podwirectl flows flush --address 10.244.1.10 --port 53", "forget some"}},
+  };
+}
+
 Verb reconcile_verb() {
   return {
       .name = "reconcile",
@@ -375,7 +409,7 @@ Verb version_verb() {
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> all{status_verb(), port_verb(),    domain_verb(),    endpoint_verb(),
                                      route_verb(),  peer_verb(),    policy_verb(),    service_verb(),
-                                     stats_verb(),  explain_verb(), reconcile_verb(), leave_verb(),
+                                     stats_verb(),  explain_verb(), flows_verb(), reconcile_verb(), leave_verb(),
                                      version_verb()};
   return all;
 }

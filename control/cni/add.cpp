@@ -112,6 +112,7 @@ CniResult<AttachmentRequest> AddJob::make_request(const DomainConfig& domain) {
   request.mac = config.mac;
   request.mtu = config.mtu;
   request.queues = config.queues;
+  request.limits = config.limits;
   request.ipam_type = config.ipam_type;
   request.config_json = remember(call_);
   request.pod_namespace = config.pod_namespace;

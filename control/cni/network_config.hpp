@@ -32,6 +32,7 @@ struct NetworkConfig {
   SocketSpec socket;        // of memif and vhostuser; path, group and permissions are the node's to set
   bool dhcp = false;        // of memif and vhostuser
   std::string device_info;  // runtimeConfig.CNIDeviceInfoFile
+  PortLimits limits;        // runtimeConfig.bandwidth, else bandwidth
   std::string ipam_type;    // empty: built in
   std::vector<ResultRoute> routes;               // of the built-in IPAM: instead of a default route
   std::vector<RequestedIp> ips;                  // runtimeConfig, else args.cni, else CNI_ARGS

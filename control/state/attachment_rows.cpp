@@ -47,6 +47,8 @@ void read_options(ObjectReader& r, EndpointOptions& out) {
 Json options_json(const Attachment& a) {
   Json json = to_json(a.options);
   if (!a.device_info.empty()) json["device_info"] = a.device_info;
+  if (a.limits.from_pod) json["from_pod"] = api::to_json(*a.limits.from_pod);
+  if (a.limits.to_pod) json["to_pod"] = api::to_json(*a.limits.to_pod);
   if (a.kind == api::PortKind::kTap) return json;
   const auto& s = a.socket;
   json["socket_mode"] = api::kSocketModeNames[static_cast<std::size_t>(s.mode)];
@@ -65,6 +67,8 @@ Result<void> read_options(const std::string& text, Attachment& a) {
   ObjectReader r(json, "options");
   read_options(r, a.options);
   r.optional("device_info", a.device_info);
+  r.optional("from_pod", a.limits.from_pod);
+  r.optional("to_pod", a.limits.to_pod);
   r.choice("socket_mode", a.socket.mode, api::kSocketModeNames);
   r.optional("socket_group", a.socket.group);
   r.optional("socket_permissions", a.socket.permissions);

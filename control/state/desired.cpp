@@ -166,6 +166,7 @@ Result<void> Builder::add_domains() {
     domain_names_.push_back(config.name);
     api::Domain domain;
     domain.id = out_.domains[config.name] = DomainId(static_cast<std::uint16_t>(id));
+    if (config.flow_limit != 0) out_.flow_limits[domain.id] = config.flow_limit;
     domain.name = config.name;
     domain.vni = config.vni;
     domain.mode = config.mode;
@@ -362,7 +363,7 @@ std::string endpoint_name(const Attachment& attachment) {
   return owner + "/" + printable(key.ifname, 15);
 }
 
-api::Port port_of(const Attachment& attachment, DomainId domain) {
+api::Port port_of(const Attachment& attachment, DomainId domain, std::uint32_t flow_limit) {
   api::Port port;
   port.id = attachment.port;
   port.name = port_name(attachment);
@@ -372,6 +373,9 @@ api::Port port_of(const Attachment& attachment, DomainId domain) {
   port.mac = attachment.mac;
   port.mtu = attachment.mtu;
   port.queues = attachment.queues;
+  port.from_pod = attachment.limits.from_pod;
+  port.to_pod = attachment.limits.to_pod;
+  port.flow_limit = flow_limit;
   if (attachment.kind == api::PortKind::kTap) return port;
   const auto& socket = attachment.socket;
   port.socket = socket.path;

@@ -139,7 +139,7 @@ bool EngineReconciler::add_to_patch(const Change& change, api::ObjectSet& put, a
   const auto endpoints = endpoints_with_policy(a, domain->second, *policies_);
   put.endpoints.insert(put.endpoints.end(), endpoints.begin(), endpoints.end());
   if (change.action == Action::kUpdate) return true;
-  put.ports.push_back(port_of(a, domain->second));
+  put.ports.push_back(port_of(a, domain->second, node_.flow_limit(domain->second)));
   const auto services = services_of(a, node_);
   put.services.insert(put.services.end(), services.begin(), services.end());
   queues[a.port] = borrow(change.queues);

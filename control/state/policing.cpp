@@ -49,6 +49,7 @@ std::vector<api::Endpoint> EngineReconciler::endpoints_with_policy(const Attachm
   if (!tracks(node_, domain)) return endpoints;
   const auto marks = policies.marks_of({attachment.pod_namespace, attachment.pod_name}, attachment.pod_uid);
   for (auto& endpoint : endpoints) {
+    if (endpoint.addresses.empty()) continue;  // nothing is sent from or to it that policy could know
     endpoint.policy = marks.policy;
     endpoint.identity = marks.identity;
   }
@@ -89,16 +90,16 @@ Result<void> EngineReconciler::change_policies(EngineSession& session,
     if (after == endpoints_with_policy(held.attachment, domain->second, *policies_)) continue;
     endpoints.insert(endpoints.end(), after.begin(), after.end());
   }
-  const auto patches = split(std::move(policies), std::move(endpoints));
+  auto patches = split(std::move(policies), std::move(endpoints));
+  if (patches.empty() && !gone.policies.empty()) patches.emplace_back();
   Result<std::uint64_t> patched(state().generation);
   bool begun = false;
-  for (const auto& patch : patches) {
-    patched = session.patch(patch, {}, {});
-    if (!patched) break;
-    begun = true;
+  for (std::size_t i = 0; i < patches.size() && patched; ++i) {
+    // What nobody names any more goes with the last.
+    const bool last = i + 1 == patches.size();
+    patched = session.patch(patches[i], last ? gone : api::IdSet{}, {});
+    begun |= static_cast<bool>(patched);
   }
-  // A patch deletes before it puts: what nobody names any more goes last.
-  if (patched && !gone.policies.empty()) patched = session.patch({}, gone, {});
   if (patched) {
     set_generation(*patched);
     const std::lock_guard lock(mutex_);

@@ -114,6 +114,7 @@ Attachment attachment_of(const AttachmentRequest& request, const DomainPools& do
   a.kind = request.kind;
   a.socket = request.socket;
   a.device_info = request.device_info;
+  a.limits = request.limits;
   a.options = request.options;
   a.published_ports = request.published_ports;
   return a;

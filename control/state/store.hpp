@@ -42,6 +42,12 @@ struct SocketSpec {
   bool operator==(const SocketSpec&) const = default;
 };
 
+// How much may pass a port; none: as much as there is.
+struct PortLimits {
+  std::optional<api::RateLimit> from_pod, to_pod;
+  bool operator==(const PortLimits&) const = default;
+};
+
 // What an endpoint has beside MAC and addresses.
 struct EndpointOptions {
   bool dhcp = false;     // the engine answers its DHCP questions and router solicitations
@@ -94,7 +100,8 @@ struct Attachment {
   SocketSpec socket;  // memif and vhost only
   std::string
       pod_directory;  // where its socket lies, shared by the container's interfaces; a named port has none
-  std::string device_info;                     // the CNIDeviceInfoFile that was asked for; may be empty
+  std::string device_info;  // the CNIDeviceInfoFile that was asked for; may be empty
+  PortLimits limits;
   EndpointOptions options;                     // of its own endpoint
   std::vector<ExtraEndpoint> extra_endpoints;  // by id
   std::vector<PublishedPort> published_ports;  // of its own endpoint, by service
@@ -122,6 +129,7 @@ struct AttachmentRequest {
   // Of the pods' directories: the container gets one in there and its socket's path is made from that.
   std::string pods_directory;
   std::string device_info;
+  PortLimits limits;
   EndpointOptions options;
   std::vector<PublishedPort> published_ports;  // without their services
 };

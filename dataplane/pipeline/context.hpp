@@ -27,6 +27,13 @@ struct IcmpLimiter {
   std::uint64_t tokens = 100;
 };
 
+// Token bucket for events about denied connections: a flood of them must not fill the ring.
+struct DenialLimiter {
+  std::uint64_t last_tsc = 0;
+  std::uint32_t tokens = 5;
+  std::uint32_t left_out = 0;  // since the last event
+};
+
 // MACs this worker reported lately, so that a steady flow is not a steady stream of learn events.
 class LearnFilter {
  public:
@@ -56,6 +63,7 @@ class LearnFilter {
 };
 
 class FlowTable;
+struct PolicyAnswer;  // tables/policy_view.hpp
 
 struct Context {
   const Snapshot* tables = nullptr;
@@ -68,6 +76,8 @@ struct Context {
   std::uint64_t tsc_hz = 0;
   std::uint32_t now_s = 0;  // monotonic seconds
   IcmpLimiter icmp;
+  DenialLimiter denials;
+  PolicyAnswer* policy_answer = nullptr;  // explain's: what the policies said last
   LearnFilter learned;
   Burst aside;  // what the express lane leaves to the stages
   // Between the flow stage and the track stage.

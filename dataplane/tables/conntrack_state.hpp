@@ -6,7 +6,9 @@
 // connection's life below 10 s. A RST from either side leads to kClose. A SYN within kTimeWait or kClose
 // begins a new connection (port reuse), whichever side it comes from. A connection whose beginning was not
 // seen (the engine was restarted) is picked up from an ACK or FIN unless the domain says strict_tcp. UDP,
-// ICMP echo and all else have two states: until the other side has answered, and from then on.
+// ICMP echo and all else have two states: until the other side has answered, and from then on. A connection
+// that policies no longer allow is in kCut: nothing of it passes, and while that is remembered its other side
+// cannot pick it up as a connection of its own. A SYN begins another.
 #pragma once
 
 #include <array>
@@ -29,6 +31,7 @@ enum class FlowState : std::uint8_t {
   kLastAck,    // both sides have sent FIN
   kTimeWait,   // and the closer has acknowledged since
   kClose,      // RST seen
+  kCut,        // no longer allowed; of any protocol
   kUdpNew,
   kUdpReplied,
   kIcmpNew,
@@ -36,17 +39,18 @@ enum class FlowState : std::uint8_t {
   kOtherNew,
   kOtherReplied,
 };
-inline constexpr std::size_t kFlowStateCount = 16;
+inline constexpr std::size_t kFlowStateCount = 17;
 
 inline constexpr std::array<std::string_view, kFlowStateCount> kFlowStateNames{
-    "none",       "syn_sent",     "syn_sent2", "syn_received", "established", "fin_wait",
-    "close_wait", "last_ack",     "time_wait", "close",        "udp_new",     "udp_replied",
-    "icmp_new",   "icmp_replied", "other_new", "other_replied"};
+    "none",        "syn_sent", "syn_sent2",    "syn_received", "established",  "fin_wait",
+    "close_wait",  "last_ack", "time_wait",    "close",        "cut",          "udp_new",
+    "udp_replied", "icmp_new", "icmp_replied", "other_new",    "other_replied"};
 
 // Seconds without a packet after which a connection is forgotten: Linux's defaults (nf_conntrack_*_timeout),
-// except that UDP counts as a stream from the first answer on.
+// except that UDP counts as a stream from the first answer on. What was cut is remembered for longer than the
+// ends wait before they ask whether the other is still there (tcp_keepalive_time, 7,200 s).
 inline constexpr std::array<std::uint32_t, kFlowStateCount> kFlowTimeoutSeconds{
-    0, 120, 120, 60, 432000, 120, 60, 30, 120, 10, 30, 120, 30, 30, 600, 600};
+    0, 120, 120, 60, 432000, 120, 60, 30, 120, 10, 7500, 30, 120, 30, 30, 600, 600};
 
 inline constexpr std::string_view name_of(FlowState state) {
   return kFlowStateNames[static_cast<std::size_t>(state)];
@@ -55,7 +59,7 @@ inline constexpr std::uint32_t timeout_of(FlowState state) {
   return kFlowTimeoutSeconds[static_cast<std::size_t>(state)];
 }
 
-// Half open or closing: may make room for a new connection when the table is full.
+// Half open, closing or cut: may make room for a new connection when the table is full.
 inline constexpr bool is_replaceable(FlowState state) {
   switch (state) {
     case FlowState::kSynSent:
@@ -64,6 +68,7 @@ inline constexpr bool is_replaceable(FlowState state) {
     case FlowState::kLastAck:
     case FlowState::kTimeWait:
     case FlowState::kClose:
+    case FlowState::kCut:
     case FlowState::kUdpNew:
     case FlowState::kIcmpNew:
     case FlowState::kOtherNew:
@@ -133,11 +138,11 @@ namespace conntrack {
 // A cell: the state that follows, or one of these.
 inline constexpr std::uint8_t kSame = 0xfd, kBad = 0xfe, kAnew = 0xff;
 
-// By side, state (kSynSent to kClose) and event (kSyn to kRst). The side of the closing states is closer or
+// By side, state (kSynSent to kCut) and event (kSyn to kRst). The side of the closing states is closer or
 // other; of the others, original or reply.
 inline constexpr auto kNext = [] {
   using S = FlowState;
-  std::array<std::array<std::array<std::uint8_t, 5>, 10>, 2> next{};
+  std::array<std::array<std::array<std::uint8_t, 5>, 11>, 2> next{};
   const auto row = [&next](int side, S state, std::array<std::uint8_t, 5> cells) {
     next[static_cast<std::size_t>(side)][static_cast<std::size_t>(state)] = cells;
   };
@@ -153,6 +158,7 @@ inline constexpr auto kNext = [] {
   row(0, S::kLastAck, {kSame, kSame, kSame, to(S::kTimeWait), close});
   row(0, S::kTimeWait, {kAnew, kSame, kSame, kSame, close});
   row(0, S::kClose, {kAnew, kSame, kSame, kSame, kSame});
+  row(0, S::kCut, {kAnew, kBad, kBad, kBad, kBad});
 
   row(1, S::kSynSent, {to(S::kSynSent2), to(S::kSynReceived), kBad, kSame, close});
   row(1, S::kSynSent2, {kSame, to(S::kSynReceived), kBad, kSame, close});
@@ -163,6 +169,7 @@ inline constexpr auto kNext = [] {
   row(1, S::kLastAck, {kSame, kSame, kSame, kSame, close});
   row(1, S::kTimeWait, {kAnew, kSame, kSame, kSame, close});
   row(1, S::kClose, {kAnew, kSame, kSame, kSame, kSame});
+  row(1, S::kCut, {kAnew, kBad, kBad, kBad, kBad});
   return next;
 }();
 
@@ -172,7 +179,7 @@ inline constexpr bool is_closing(FlowState state) {
 
 }  // namespace conntrack
 
-// The next packet of a TCP connection in `phase` (kSynSent to kClose).
+// The next packet of a TCP connection in `phase` (kSynSent to kCut).
 inline constexpr FlowStep tcp_step(FlowPhase phase, Direction direction, TcpEvent event) {
   using namespace conntrack;
   if (event == TcpEvent::kInvalid) return {FlowStep::Outcome::kInvalid, phase};

@@ -71,6 +71,7 @@ Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remov
   PODWIRE_TRY(changes.endpoints, collect(put.endpoints, remove.endpoints, endpoints_));
   PODWIRE_TRY(changes.routes, collect(put.routes, remove.routes, routes_));
   PODWIRE_TRY(changes.services, collect(put.services, remove.services, services_));
+  PODWIRE_TRY(changes.policies, collect(put.policies, remove.policies, policies_));
 
   const auto each = [](Changes& all, auto&& visit) -> Result<void> {
     PODWIRE_CHECK(visit(all.ports));
@@ -78,7 +79,8 @@ Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remov
     PODWIRE_CHECK(visit(all.domains));
     PODWIRE_CHECK(visit(all.endpoints));
     PODWIRE_CHECK(visit(all.routes));
-    return visit(all.services);
+    PODWIRE_CHECK(visit(all.services));
+    return visit(all.policies);
   };
   // All that was goes first, so that two objects can swap a name or an address in one change.
   const auto take_out = [this](const auto& list) -> Result<void> {
@@ -104,6 +106,7 @@ Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remov
     PODWIRE_CHECK(put_in(changes.endpoints, done.endpoints));
     PODWIRE_CHECK(put_in(changes.routes, done.routes));
     PODWIRE_CHECK(put_in(changes.services, done.services));
+    PODWIRE_CHECK(put_in(changes.policies, done.policies));
     return each(changes, [this](const auto& list) { return check_all(list); });
   };
   PODWIRE_CHECK(each(changes, take_out));
@@ -148,6 +151,7 @@ void Intent::rollback(const Changes& changes) {
     visit(changes.endpoints);
     visit(changes.routes);
     visit(changes.services);
+    visit(changes.policies);
   };
   each(take_out);
   each(put_back);
@@ -161,6 +165,7 @@ api::IdSet Intent::surplus(const api::ObjectSet& all) const {
   find_surplus(endpoints_, all.endpoints, ids.endpoints);
   find_surplus(routes_, all.routes, ids.routes);
   find_surplus(services_, all.services, ids.services);
+  find_surplus(policies_, all.policies, ids.policies);
   return ids;
 }
 
@@ -218,6 +223,7 @@ void Intent::insert(const api::Endpoint& endpoint) {
   join(endpoints_in_domain_, endpoint.domain, endpoint.id);
   if (endpoint.port) join(endpoints_on_port_, endpoint.port, endpoint.id);
   if (endpoint.vtep) join(endpoints_on_vtep_, endpoint.vtep, endpoint.id);
+  if (endpoint.policy) join(endpoints_with_policy_, endpoint.policy, endpoint.id);
 }
 
 void Intent::erase(const api::Endpoint& endpoint) {
@@ -226,6 +232,7 @@ void Intent::erase(const api::Endpoint& endpoint) {
   part(endpoints_in_domain_, endpoint.domain, endpoint.id);
   if (endpoint.port) part(endpoints_on_port_, endpoint.port, endpoint.id);
   if (endpoint.vtep) part(endpoints_on_vtep_, endpoint.vtep, endpoint.id);
+  if (endpoint.policy) part(endpoints_with_policy_, endpoint.policy, endpoint.id);
   endpoints_.erase(endpoint.id);
 }
 

@@ -21,9 +21,10 @@ inline constexpr std::size_t kMaxRoutes = 262'144;
 inline constexpr std::size_t kMaxNextHops = 524'288;  // of all routes together
 inline constexpr std::size_t kMaxVteps = 16'384;
 inline constexpr std::size_t kMaxServices = 65'536;
-inline constexpr std::size_t kMaxAllFrontends = 131'072;  // of all services together
-inline constexpr std::size_t kMaxAllBackends = 524'288;   // of all services together
-inline constexpr std::size_t kMaxGateways = 16;           // per domain; workers compare them one by one
+inline constexpr std::size_t kMaxAllFrontends = 131'072;     // of all services together
+inline constexpr std::size_t kMaxAllBackends = 524'288;      // of all services together
+inline constexpr std::size_t kMaxPolicyEntries = 8'388'608;  // rules, identities and blocks of all policies
+inline constexpr std::size_t kMaxGateways = 16;              // per domain; workers compare them one by one
 
 // One object that appears, changes or goes.
 template <class T>
@@ -39,10 +40,11 @@ struct Changes {
   std::vector<Change<api::Endpoint>> endpoints;
   std::vector<Change<api::Route>> routes;
   std::vector<Change<api::Service>> services;
+  std::vector<Change<api::Policy>> policies;
 
   bool empty() const {
     return ports.empty() && vteps.empty() && domains.empty() && endpoints.empty() && routes.empty() &&
-           services.empty();
+           services.empty() && policies.empty();
   }
 };
 
@@ -57,6 +59,10 @@ struct DomainPrefix {
   IpPrefix prefix;
   bool operator==(const DomainPrefix&) const = default;
 };
+
+inline DomainPrefix host_prefix(DomainId domain, const IpAddr& address) {
+  return {domain, {address, address.bits()}};
+}
 
 struct DomainHash {
   std::size_t operator()(const DomainAddress& key) const noexcept { return of(key.domain, key.address, -1); }
@@ -89,6 +95,7 @@ class Intent {
   const std::map<EndpointId, api::Endpoint>& endpoints() const { return endpoints_; }
   const std::map<RouteId, api::Route>& routes() const { return routes_; }
   const std::map<ServiceId, api::Service>& services() const { return services_; }
+  const std::map<PolicyId, api::Policy>& policies() const { return policies_; }
 
   const api::Port* port(PortId id) const { return find(ports_, id); }
   const api::Vtep* vtep(VtepId id) const { return find(vteps_, id); }
@@ -96,6 +103,7 @@ class Intent {
   const api::Endpoint* endpoint(EndpointId id) const { return find(endpoints_, id); }
   const api::Route* route(RouteId id) const { return find(routes_, id); }
   const api::Service* service(ServiceId id) const { return find(services_, id); }
+  const api::Policy* policy(PolicyId id) const { return find(policies_, id); }
 
   const api::Endpoint* endpoint_with(DomainId domain, const MacAddr& mac) const;
   const api::Endpoint* endpoint_with(DomainId domain, const IpAddr& address) const;
@@ -104,6 +112,9 @@ class Intent {
   const api::Route* lookup(DomainId domain, const IpAddr& address) const;
   const std::set<PortId>& pod_ports(DomainId domain) const { return members(pod_ports_, domain); }
   const std::set<EndpointId>& endpoints_on(PortId port) const { return members(endpoints_on_port_, port); }
+  const std::set<EndpointId>& endpoints_with(PolicyId policy) const {
+    return members(endpoints_with_policy_, policy);
+  }
   const std::set<RouteId>& routes_through(PortId port) const { return members(routes_on_port_, port); }
   const std::set<RouteId>& routes_through(VtepId vtep) const { return members(routes_on_vtep_, vtep); }
   // Routes with a next hop on a port that has this address.
@@ -142,12 +153,14 @@ class Intent {
   void insert(const api::Endpoint& endpoint);
   void insert(const api::Route& route);
   void insert(const api::Service& service);  // intent_services.cpp
+  void insert(const api::Policy& policy);
   void erase(const api::Port& port);
   void erase(const api::Vtep& vtep);
   void erase(const api::Domain& domain);
   void erase(const api::Endpoint& endpoint);
   void erase(const api::Route& route);
   void erase(const api::Service& service);
+  void erase(const api::Policy& policy);
 
   // Rules about one object among its own kind (intent_rules.cpp).
   Result<void> check_unique(const api::Port& port) const;
@@ -156,6 +169,7 @@ class Intent {
   Result<void> check_unique(const api::Endpoint& endpoint) const;
   Result<void> check_unique(const api::Route& route) const;
   Result<void> check_unique(const api::Service& service) const;
+  Result<void> check_unique(const api::Policy& policy) const;
   // Rules about what an object refers to, on the final state.
   Result<void> check_references(const api::Port& port) const;
   Result<void> check_references(const api::Vtep& vtep) const;
@@ -163,6 +177,8 @@ class Intent {
   Result<void> check_references(const api::Endpoint& endpoint) const;
   Result<void> check_references(const api::Route& route) const;
   Result<void> check_references(const api::Service& service) const;
+  Result<void> check_references(const api::Policy&) const { return {}; }
+  Result<void> check_policy_of(const api::Endpoint& endpoint) const;
   Result<void> check_next_hop(const api::Route& route, const api::NextHop& next_hop) const;
   // Rules about what refers to an object that changed or went.
   Result<void> check_referrers(const Change<api::Port>& change) const;
@@ -172,6 +188,7 @@ class Intent {
   Result<void> check_referrers(const Change<api::Route>&) const { return {}; }
   Result<void> check_referrers(const Change<api::Service>&) const { return {}; }
   Result<void> check_services_of(const Change<api::Domain>& change) const;
+  Result<void> check_referrers(const Change<api::Policy>& change) const;
 
   template <class T>
   Result<void> check_all(const std::vector<Change<T>>& changes) const;
@@ -182,6 +199,7 @@ class Intent {
   std::map<EndpointId, api::Endpoint> endpoints_;
   std::map<RouteId, api::Route> routes_;
   std::map<ServiceId, api::Service> services_;
+  std::map<PolicyId, api::Policy> policies_;
 
   std::unordered_map<std::string, PortId> port_names_;
   std::unordered_map<std::string, PortId> port_sockets_;  // that the engine listens on
@@ -199,6 +217,7 @@ class Intent {
   std::size_t next_hops_ = 0;
   std::map<Claim, ServiceId> frontends_;
   std::size_t service_backends_ = 0;
+  std::size_t policy_entries_ = 0;
 
   Groups<DomainId, PortId> pod_ports_;
   Groups<DomainId, EndpointId> endpoints_in_domain_;
@@ -210,6 +229,7 @@ class Intent {
   Groups<VtepId, RouteId> routes_on_vtep_;
   Groups<DomainAddress, RouteId, DomainHash> routes_on_address_;
   Groups<VtepId, DomainId> floods_to_vtep_;
+  Groups<PolicyId, EndpointId> endpoints_with_policy_;
 };
 
 // How messages call an object.
@@ -219,5 +239,6 @@ std::string label(const api::Domain& domain);
 std::string label(const api::Endpoint& endpoint);
 std::string label(const api::Route& route);
 std::string label(const api::Service& service);
+std::string label(const api::Policy& policy);
 
 }  // namespace podwire::engine

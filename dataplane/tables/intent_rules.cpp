@@ -38,6 +38,9 @@ std::string label(const api::Endpoint& endpoint) {
 std::string label(const api::Route& route) {
   return "route " + std::to_string(route.id.value()) + " " + to_string(route.prefix);
 }
+std::string label(const api::Policy& policy) {
+  return "policy " + std::to_string(policy.id.value()) + quoted(policy.name);
+}
 
 Result<void> Intent::check_unique(const api::Port& port) const {
   if (port.id.value() >= kMaxPorts) {
@@ -224,7 +227,7 @@ Result<void> Intent::check_references(const api::Endpoint& endpoint) const {
                       label(*home) + "; give it another");
     }
   }
-  return {};
+  return endpoint.policy ? check_policy_of(endpoint) : Result<void>();
 }
 
 Result<void> Intent::check_references(const api::Route& route) const {
@@ -315,6 +318,12 @@ Result<void> Intent::check_referrers(const Change<api::Domain>& change) const {
   PODWIRE_CHECK(check_services_of(change));
   const auto& routes = members(routes_in_domain_, before.id);
   if (change.after) {
+    if (before.stateful && !change.after->stateful) {
+      for (const auto id : members(endpoints_in_domain_, before.id)) {
+        const auto& endpoint = endpoints_.at(id);
+        if (endpoint.policy) PODWIRE_CHECK(check_policy_of(endpoint));
+      }
+    }
     // Only losing host_access can break a route; its other rules do not look at the domain's fields.
     if (!before.host_access || change.after->host_access || !host_port_) return {};
     for (const auto id : routes_through(host_port_)) PODWIRE_CHECK(check_references(routes_.at(id)));

@@ -58,6 +58,7 @@ Programmer::State::State(ProgrammerEnvironment environment, std::uint64_t now_ms
             if (const auto* uplink = port_entry(key.port)) prober_.ask(intent_, *uplink, key, mac);
           }),
       forwarding_(intent_, *this),
+      policies_(intent_, environment_.policy_added),
       next_second_ms_(now_ms) {
   rebuild(kUnderlayDomain);
   publish();
@@ -99,7 +100,8 @@ Result<void> Programmer::State::replace_chunk(api::ObjectSet put, std::vector<Un
   PODWIRE_CHECK(append(all.domains, put.domains, kMaxDomains, "domains"));
   PODWIRE_CHECK(append(all.endpoints, put.endpoints, kMaxEndpoints, "endpoints"));
   PODWIRE_CHECK(append(all.routes, put.routes, kMaxRoutes, "routes"));
-  return append(all.services, put.services, kMaxServices, "services");
+  PODWIRE_CHECK(append(all.services, put.services, kMaxServices, "services"));
+  return append(all.policies, put.policies, kMaxPolicies, "policies");
 }
 
 Result<std::uint64_t> Programmer::State::replace_commit(std::uint64_t now_ms) {
@@ -119,12 +121,15 @@ void Programmer::State::commit(const Changes& changes, Devices devices, std::uin
   // Everybody's snapshot has what the entries will refer to, before they do.
   if (publish()) environment_.publisher->synchronize();
   forwarding_.apply();
+  policies_.apply();
   forget_learned(changes);
   remove_structure(changes, now_ms);
   publish();
   forwarding_.retire(*environment_.publisher);
+  policies_.retire(*environment_.publisher);
   close_devices(2000);
   environment_.publisher->synchronize();
+  sweep(changes);
   underlay_.tick(now_ms);
   release_settled();
   for (const auto id : std::exchange(lease_news_, {})) {
@@ -144,9 +149,12 @@ void Programmer::State::announce(const Changes& changes) const {
 
 void Programmer::State::add_structure(const Changes& changes, std::uint64_t now_ms) {
   underlay_.add_slots(changes, now_ms);
+  add_hops(changes, now_ms);
   for (const auto id : affected_ports(changes)) rebuild(id);
   underlay_.update(changes, now_ms);
+  set_node_addresses();
   forwarding_.prepare(changes);
+  policies_.prepare(changes);
   for (const auto id : affected_domains(changes)) rebuild(id);
   for (const auto id : forwarding_.take_resized_domains()) rebuild(id);
   if (!changes.domains.empty()) rebuild_vnis();
@@ -170,11 +178,13 @@ void Programmer::State::forget_learned(const Changes& changes) {
 
 void Programmer::State::remove_structure(const Changes& changes, std::uint64_t now_ms) {
   remove_devices(changes);
+  policies_.remove(changes);
   for (const auto& change : changes.domains) {
     if (change.after) continue;
     discard(garbage_, std::exchange(domain_entries_[change.before->id.value()], nullptr));
     publish_needed_ = true;
   }
+  remove_hops(changes, now_ms);
   for (const auto slot : underlay_.remove_slots(changes, now_ms)) forwarding_.forget_learned_behind(slot);
   for (const auto id : forwarding_.take_resized_domains()) rebuild(id);
 }
@@ -221,6 +231,7 @@ void Programmer::State::rebuild(PortId id) {
   const auto* port = intent_.port(id);
   if (port == nullptr) return;  // on its way out; its entry goes with remove_structure()
   auto entry = make_port_entry(intent_, *port, devices_.at(id).get());
+  if (shaping_.apply(*port, entry)) ++ports_generation_;  // workers keep the limiters beside their queues
   resize_for(port_entries_, id.value());
   auto& current = port_entries_[id.value()];
   if (current && *current == entry) return;
@@ -266,7 +277,8 @@ MacAddr Programmer::State::mac_of(PortId port) const {
 bool Programmer::State::publish() {
   const bool tables = forwarding_.take_publish_needed();
   const bool vteps = underlay_.take_publish_needed();
-  if (!std::exchange(publish_needed_, false) && !tables && !vteps) return false;
+  const bool policies = policies_.take_publish_needed();
+  if (!std::exchange(publish_needed_, false) && !tables && !vteps && !policies) return false;
   auto next = std::make_unique<Snapshot>();
   next->generation = generation_;
   next->ports_generation = ports_generation_;
@@ -274,6 +286,11 @@ bool Programmer::State::publish() {
   for (const auto& entry : domain_entries_) {
     next->domains.push_back(entry.get());
     next->stateful = next->stateful || (entry && entry->stateful);
+    if (!entry || !entry->masquerade) continue;
+    next->translates = true;
+    for (const auto& address : {entry->masquerade->v4, entry->masquerade->v6}) {
+      if (!address.is_zero()) next->outside_addresses.push_back(address);
+    }
   }
   next->host_port = intent_.host_port();
   next->host_domain = intent_.host_domain();
@@ -282,12 +299,15 @@ bool Programmer::State::publish() {
   }
   next->vni_to_domain = vnis_.get();
   next->services = services_.table();
+  next->translates = next->translates || next->services != nullptr;
   underlay_.fill(*next);
   forwarding_.fill_tables(*next);
+  next->policies = policies_.view();
   environment_.publisher->publish(std::move(next));
   auto garbage = std::exchange(garbage_, {});
   for (auto more : {underlay_.take_garbage(), services_.take_garbage()})
     garbage.insert(garbage.end(), more.begin(), more.end());
+  policies_.take_garbage(garbage);
   if (!garbage.empty()) environment_.publisher->retire([garbage = std::move(garbage)] {});
   return true;
 }
@@ -345,6 +365,9 @@ std::uint64_t Programmer::generation() const {
 }
 ObjectCounts Programmer::counts() const {
   return state_->counts();
+}
+std::uint32_t Programmer::policy_slot(PolicyId id) const {
+  return state_->policy_slot(id);
 }
 const Intent& Programmer::intent() const {
   return state_->intent();

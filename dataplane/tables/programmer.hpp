@@ -22,7 +22,8 @@
 
 namespace podwire::engine {
 
-class Intent;  // tables/intent.hpp
+class FlowTable;  // tables/flow_table.hpp
+class Intent;     // tables/intent.hpp
 
 // What the programmer works with; everything outlives it.
 struct ProgrammerEnvironment {
@@ -36,11 +37,14 @@ struct ProgrammerEnvironment {
   // be empty.
   std::function<void(PortId)> port_added;
   std::function<void(DomainId)> domain_added;
+  // Called when a policy gets `slot` of WorkerCounters::policies. May be empty.
+  std::function<void(std::uint32_t slot)> policy_added;
+  FlowTable* flows = nullptr;  // whose connections policies may end; may be null
 };
 
 struct ObjectCounts {
-  std::size_t ports = 0, vteps = 0, domains = 0, endpoints = 0, routes = 0, services = 0, neighbors = 0,
-              fdb = 0;
+  std::size_t ports = 0, vteps = 0, domains = 0, endpoints = 0, routes = 0, services = 0, policies = 0,
+              neighbors = 0, fdb = 0;
 };
 
 class Programmer {
@@ -79,8 +83,9 @@ class Programmer {
 
   std::uint64_t generation() const;  // 0 before the first change
   ObjectCounts counts() const;
-  const Intent& intent() const;         // the objects as programmed
-  const Port* device(PortId id) const;  // null when there is no such port
+  std::uint32_t policy_slot(PolicyId id) const;  // in WorkerCounters::policies; 0: no such policy
+  const Intent& intent() const;                  // the objects as programmed
+  const Port* device(PortId id) const;           // null when there is no such port
 
  private:
   class State;

@@ -7,12 +7,15 @@
 #include <set>
 
 #include "dataplane/tables/advertiser.hpp"
+#include "dataplane/tables/denial_log.hpp"
 #include "dataplane/tables/forwarding.hpp"
 #include "dataplane/tables/intent.hpp"
 #include "dataplane/tables/neighbor_prober.hpp"
 #include "dataplane/tables/parking.hpp"
+#include "dataplane/tables/policy_tables.hpp"
 #include "dataplane/tables/programmer.hpp"
 #include "dataplane/tables/rule_set.hpp"
+#include "dataplane/tables/shaping.hpp"
 #include "dataplane/tables/services.hpp"
 #include "dataplane/tables/underlay.hpp"
 
@@ -49,6 +52,7 @@ class Programmer::State final : private Topology {
 
   std::uint64_t generation() const { return generation_; }
   const Intent& intent() const { return intent_; }
+  std::uint32_t policy_slot(PolicyId id) const { return policies_.slot_of(id); }
   const Port* device(PortId id) const;
 
  private:
@@ -67,8 +71,25 @@ class Programmer::State final : private Topology {
   Result<RuleSets> compile_rules(const Changes& changes);
   void install_rules(const Changes& changes, RuleSets fresh);
 
+  // programmer_policies.cpp
+  std::vector<DomainPrefix> addresses_concerned(const Changes& changes) const;
+  void sweep(const Changes& changes);
+
   MacAddr mac_of(PortId port) const override;
   std::uint32_t slot_of(VtepId vtep) const override { return underlay_.slot_of(vtep); }
+  std::uint32_t slot_to(PortId port, const IpAddr& address) const override {
+    return underlay_.find_hop({port, address});
+  }
+
+  // programmer_hops.cpp
+  // What the node itself answers for is behind the host port, not on link.
+  void set_node_addresses();
+  void add_hops(const Changes& changes, std::uint64_t now_ms);
+  void remove_hops(const Changes& changes, std::uint64_t now_ms);
+  void give_up_hops(const std::function<bool(const Forwarding::Neighbor&)>& wanted, std::uint64_t now_ms);
+  void age_hops(std::uint64_t now_ms);
+  // Gives a parked packet for a host on link that host's own next hop.
+  void name_hop(rte_mbuf* mbuf, std::uint64_t now_ms);
 
   // programmer_ports.cpp
   Result<Devices> open_devices(const Changes& changes, Descriptors& descriptors) const;
@@ -105,7 +126,10 @@ class Programmer::State final : private Topology {
   Advertiser advertiser_;
   Underlay underlay_;
   Forwarding forwarding_;
+  PolicyTables policies_;
+  DenialLog denials_;
   Parking parking_;
+  Shaping shaping_;
   std::optional<Replace> replace_;
 
   std::vector<std::unique_ptr<const PortEntry>> port_entries_;      // by id

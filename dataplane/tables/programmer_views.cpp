@@ -8,8 +8,9 @@ namespace {
 constexpr std::size_t kMaxReplyBytes = 768u << 10;  // a line has 1 MiB
 constexpr std::size_t kMaxEntries = 6000;
 
-const std::vector<std::string> kNouns{"ports", "vteps", "domains", "endpoints", "routes", "services"};
-enum class Noun { kPorts, kVteps, kDomains, kEndpoints, kRoutes, kServices };
+const std::vector<std::string> kNouns{"ports",  "vteps",    "domains", "endpoints",
+                                      "routes", "services", "policies"};
+enum class Noun { kPorts, kVteps, kDomains, kEndpoints, kRoutes, kServices, kPolicies };
 
 // The objects with ids above `after`, at most `limit` and as many as fit a reply.
 template <class Id, class T>
@@ -22,7 +23,8 @@ Json page(const std::map<Id, T>& objects, std::uint64_t after, std::size_t limit
   for (; it != objects.end(); ++it) {
     auto object = api::to_json(it->second);
     bytes += object.dump().size() + 1;
-    if (list.size() == limit || bytes > kMaxReplyBytes) {
+    // One that came in a line fits one by itself.
+    if (list.size() == limit || (bytes > kMaxReplyBytes && !list.empty())) {
       next = std::prev(it)->first.value();
       break;
     }
@@ -42,8 +44,11 @@ Result<Json> Programmer::State::dump(const Json& params) const {
   r.optional_in("after_id", after, 0, std::numeric_limits<std::uint32_t>::max());
   r.optional_in("limit", limit, 1, 1000);
   PODWIRE_CHECK(r.finish());
-  if (!given)
-    return invalid("params.noun is missing; it is one of ports, vteps, domains, endpoints, routes, services");
+  if (!given) {
+    return invalid(
+        "params.noun is missing; it is one of ports, vteps, domains, endpoints, routes, services, "
+        "policies");
+  }
   switch (noun) {
     case Noun::kPorts:
       return page(intent_.ports(), after, limit);
@@ -57,6 +62,8 @@ Result<Json> Programmer::State::dump(const Json& params) const {
       return page(intent_.routes(), after, limit);
     case Noun::kServices:
       return page(intent_.services(), after, limit);
+    case Noun::kPolicies:
+      return page(intent_.policies(), after, limit);
   }
   return Error{ErrorCode::kInternal, "unknown noun"};
 }
@@ -124,9 +131,9 @@ Result<std::vector<UniqueFd>> Programmer::State::port_descriptors(PortId id) con
 }
 
 ObjectCounts Programmer::State::counts() const {
-  return {intent_.ports().size(),       intent_.vteps().size(),      intent_.domains().size(),
-          intent_.endpoints().size(),   intent_.routes().size(),     intent_.services().size(),
-          underlay_.neighbors().size(), forwarding_.learned().size()};
+  return {intent_.ports().size(),     intent_.vteps().size(),       intent_.domains().size(),
+          intent_.endpoints().size(), intent_.routes().size(),      intent_.services().size(),
+          intent_.policies().size(),  underlay_.neighbors().size(), forwarding_.learned().size()};
 }
 
 }  // namespace podwire::engine

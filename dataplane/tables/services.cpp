@@ -7,6 +7,14 @@ bool is_host_route(const api::Route& route) {
   return route.prefix.length == route.prefix.address.bits();
 }
 
+// Only what node_addresses() looks at.
+bool may_change_addresses(const Changes& changes) {
+  return !changes.vteps.empty() || !changes.domains.empty() || !changes.routes.empty() ||
+         !changes.ports.empty();
+}
+
+}  // namespace
+
 std::vector<IpAddr> node_addresses(const Intent& intent) {
   std::set<IpAddr> all;
   for (const auto id : intent.local_vteps()) all.insert(intent.vtep(id)->address);
@@ -22,14 +30,6 @@ std::vector<IpAddr> node_addresses(const Intent& intent) {
   }
   return {all.begin(), all.end()};
 }
-
-// Only what node_addresses() looks at.
-bool may_change_addresses(const Changes& changes) {
-  return !changes.vteps.empty() || !changes.domains.empty() || !changes.routes.empty() ||
-         !changes.ports.empty();
-}
-
-}  // namespace
 
 bool Services::update(const Intent& intent, const Changes& changes) {
   for (const auto& change : changes.services) {

@@ -12,6 +12,9 @@
 
 namespace podwire::engine {
 
+// What counts as the node's own: see ServiceTable::find. Sorted.
+std::vector<IpAddr> node_addresses(const Intent& intent);
+
 class Services {
  public:
   // `intent` has `changes` already. True: table() is another one now, to be published; the one before waits

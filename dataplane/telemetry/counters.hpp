@@ -21,6 +21,8 @@ namespace podwire::engine {
 
 inline constexpr std::size_t kMaxPorts = 4096;    // port ids are 1..kMaxPorts-1
 inline constexpr std::size_t kMaxDomains = 8192;  // domain ids are 1..kMaxDomains-1
+inline constexpr std::size_t kMaxPolicies = 8192;
+inline constexpr std::size_t kPolicySlots = 2 * kMaxPolicies + 1;  // all replaced in one change; 0 is none
 inline constexpr std::size_t kMaxStages = 24;
 inline constexpr std::size_t kMaxWorkers = 16;
 
@@ -47,6 +49,7 @@ struct PortCounters {
   LedgerCounters ledger;  // by ingress port
   Counter ingress_bytes;
   Counter egress_packets, egress_bytes;  // what tx_burst took
+  Counter flows_limited;                 // dropped for flow_limit
 };
 
 struct StageCounters {
@@ -62,12 +65,19 @@ struct FlowCounters {
   Counter refused;     // no room: the packet was dropped
   Counter rechecked;   // looked at again after a change of rules
   Counter reresolved;  // whose way was looked up again
+  Counter cut;         // main thread: that policies no longer allow; in the table until they are forgotten
+};
+
+// First packets of connections that a policy did not allow.
+struct PolicyCounters {
+  Counter denied_ingress, denied_egress;
 };
 
 struct WorkerCounters {
   std::vector<PortCounters> ports = std::vector<PortCounters>(kMaxPorts);
   std::vector<LedgerCounters> domains = std::vector<LedgerCounters>(kMaxDomains);
   LedgerCounters engine;
+  std::vector<PolicyCounters> policies = std::vector<PolicyCounters>(kPolicySlots);
   Counter drops[kDropReasonCount];
   StageCounters stages[kMaxStages];
   FlowCounters flows;

@@ -82,7 +82,10 @@ class RecordingEgress final : public EgressSink {
   }
   std::string note(const PacketMeta& meta) const {
     const bool tunneled = meta.vtep != 0 && !(meta.from_tunnel && !meta.generated);
-    std::string text = tunneled ? "encapsulated for " + names_.vtep(meta.vtep) : "";
+    const bool direct =
+        tunneled && meta.vtep < names_.tables.vteps.size() && names_.tables.vteps[meta.vtep].direct;
+    std::string text =
+        tunneled ? (direct ? "through the " : "encapsulated for ") + names_.vtep(meta.vtep) : "";
     if (meta.generated)
       text =
           "made by the engine: " + std::string(meta.reason == DropReason{} ? "the answer" : "an ICMP error") +
@@ -99,8 +102,10 @@ class RecordingEgress final : public EgressSink {
 // Follows the packet, and what becomes of it, from stage to stage.
 class StepObserver {
  public:
-  StepObserver(const ObjectNames& names, SwallowingEvents& events, const PacketMeta& start)
-      : names_(names), events_(events), start_(start) {}
+  // What the policies say comes in `policies`, which is left empty for the next stage.
+  StepObserver(const ObjectNames& names, SwallowingEvents& events, PolicyAnswer& policies,
+               const PacketMeta& start)
+      : names_(names), events_(events), policies_(policies), start_(start) {}
 
   void after_stage(std::string_view stage, const Burst& burst) noexcept {
     for (std::uint16_t i = 0; i < burst.count; ++i) {
@@ -122,8 +127,11 @@ class StepObserver {
  private:
   void note(std::string_view stage, const PacketView& packet) {
     if (steps_.size() < kMaxSteps) {
-      steps_.push_back({{"stage", stage}, {"note", describe(stage, packet, names_) + events_.take_note()}});
+      steps_.push_back(
+          {{"stage", stage},
+           {"note", describe(stage, packet, names_) + events_.take_note() + policy_text(policies_, names_)}});
     }
+    decided_by_policies(std::exchange(policies_, {}));
     const auto& meta = packet.after;
     const bool rejected = meta.generated && !packet.before.generated && meta.reason != DropReason{};
     if (!reason_ && (meta.verdict == Verdict::kDrop || rejected)) reason_ = meta.reason;
@@ -147,6 +155,11 @@ class StepObserver {
     if (const auto* endpoint = names_.intent.endpoint(entry.endpoint))
       decided("endpoint", endpoint->id.value(), endpoint->name);
   }
+  void decided_by_policies(const PolicyAnswer& answer) {
+    for (const auto id : {answer.egress, answer.ingress}) {
+      if (const auto* policy = names_.intent.policy(id)) decided("policy", id.value(), policy->name);
+    }
+  }
   void decided_by_vtep(std::uint32_t slot) {
     if (slot >= names_.tables.vteps.size()) return;
     const auto* vtep = names_.intent.vtep(names_.tables.vteps[slot].id);
@@ -163,6 +176,7 @@ class StepObserver {
 
   const ObjectNames& names_;
   SwallowingEvents& events_;
+  PolicyAnswer& policies_;
   PacketMeta start_;  // of the packet that an unknown mbuf was made from: the last one seen
   std::map<const rte_mbuf*, PacketMeta> seen_;
   Json steps_ = Json::array();
@@ -236,7 +250,9 @@ Result<Json> explain(const Json& params, const ExplainSources& sources) {
   meta.ingress = port->id;
   meta.domain = port->domain;
   meta.ingress_role = static_cast<std::uint8_t>(port->role);
-  StepObserver observer(names, events, meta);
+  PolicyAnswer policies;
+  ctx->policy_answer = &policies;
+  StepObserver observer(names, events, policies, meta);
   const auto burst = std::make_unique<Burst>();
   burst->push(mbuf, meta);
   Pipeline::run(*ctx, *burst, observer);

@@ -7,6 +7,7 @@
 
 #include "dataplane/packet/meta.hpp"
 #include "dataplane/tables/intent.hpp"
+#include "dataplane/tables/policy_view.hpp"
 #include "dataplane/tables/snapshot.hpp"
 
 namespace podwire::engine {
@@ -30,6 +31,9 @@ struct PacketView {
 };
 
 std::string describe(std::string_view stage, const PacketView& packet, const ObjectNames& names);
+
+// What policies said of the connection, to follow a note; empty when none was asked.
+std::string policy_text(const PolicyAnswer& answer, const ObjectNames& names);
 
 // "IPv4 10.0.0.1 -> 10.0.0.2 TCP 40000 -> 80, TTL 64, 60 bytes", by what parse found.
 std::string headers_text(rte_mbuf* mbuf, const PacketMeta& meta);

@@ -68,6 +68,24 @@ Ledger LedgerBook::sum_domain(DomainId id) const {
   return sum;
 }
 
+Denials LedgerBook::sum_policy(std::uint32_t slot) const {
+  Denials sum;
+  for (const auto& counters : counters_.all) {
+    sum.ingress += counters->policies[slot].denied_ingress.get();
+    sum.egress += counters->policies[slot].denied_egress.get();
+  }
+  return sum;
+}
+
+Denials LedgerBook::policy(std::uint32_t slot) const {
+  auto sum = sum_policy(slot);
+  const auto at = policy_baselines_.find(slot);
+  if (at == policy_baselines_.end()) return sum;
+  sum.ingress -= at->second.ingress;
+  sum.egress -= at->second.egress;
+  return sum;
+}
+
 Ledger LedgerBook::port(PortId id) const {
   return since(port_baselines_, id, sum_port(id));
 }

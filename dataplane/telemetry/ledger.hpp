@@ -27,6 +27,11 @@ struct Ledger {
 };
 Json to_json(const Ledger& ledger);
 
+// First packets that a policy did not allow, by its side.
+struct Denials {
+  std::uint64_t ingress = 0, egress = 0;
+};
+
 class LedgerBook {
  public:
   explicit LedgerBook(const CounterSet& counters) : counters_(counters) {}
@@ -35,17 +40,22 @@ class LedgerBook {
   void port_added(PortId id) { port_baselines_[id] = sum_port(id); }
   void domain_added(DomainId id) { domain_baselines_[id] = sum_domain(id); }
 
+  void policy_added(std::uint32_t slot) { policy_baselines_[slot] = sum_policy(slot); }
+
   Ledger engine() const;
   Ledger port(PortId id) const;
   Ledger domain(DomainId id) const;
+  Denials policy(std::uint32_t slot) const;
 
  private:
   Ledger sum_port(PortId id) const;
   Ledger sum_domain(DomainId id) const;
+  Denials sum_policy(std::uint32_t slot) const;
 
   const CounterSet& counters_;
   std::map<PortId, Ledger> port_baselines_;
   std::map<DomainId, Ledger> domain_baselines_;
+  std::map<std::uint32_t, Denials> policy_baselines_;
 };
 
 }  // namespace podwire::engine

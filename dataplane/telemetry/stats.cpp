@@ -36,6 +36,18 @@ Json queue_json(const QueueCounters& q) {
           {"sent_bytes", q.sent_bytes}};
 }
 
+// Connections that packets from the port began.
+Json port_flows_json(const api::Port& port, const CounterSet& counters, const FlowTable& table) {
+  const auto refused = sum(counters, [&](const WorkerCounters& w) -> const Counter& {
+    return w.ports[port.id.value()].flows_limited;
+  });
+  const bool pod = port.role == api::PortRole::kPod;
+  const auto limit = port.flow_limit != 0 ? port.flow_limit : pod ? table.default_limit() : 0;
+  return {{"entries", table.begun_by(port.id)},
+          {"limit", limit == 0 ? Json() : Json(limit)},
+          {"refused", refused}};
+}
+
 Json port_json(const api::Port& port, const Port* device, const Ledger& ledger) {
   QueueCounters total;
   Json queues = Json::array();
@@ -108,6 +120,7 @@ Json flows_json(const CounterSet& counters, const FlowTable& table) {
           {"evicted", evicted},
           {"removed", removed},
           {"expired", expired},
+          {"cut", of(&FlowCounters::cut)},
           {"refused", of(&FlowCounters::refused)},
           {"rechecked", of(&FlowCounters::rechecked)},
           {"reresolved", of(&FlowCounters::reresolved)},
@@ -128,6 +141,22 @@ Json domains_json(const StatsSources& s) {
   return domains;
 }
 
+// Those that have denied something, the first of them by id: a reply is one line.
+Json policies_json(const StatsSources& s) {
+  constexpr std::size_t kMost = 500;
+  Json list = Json::array();
+  std::size_t total = 0;
+  for (const auto& [id, policy] : s.programmer.intent().policies()) {
+    const auto denials = s.ledgers.policy(s.programmer.policy_slot(id));
+    if (denials.ingress + denials.egress == 0 || ++total > kMost) continue;
+    list.push_back({{"id", id.value()},
+                    {"name", policy.name},
+                    {"denied_ingress", denials.ingress},
+                    {"denied_egress", denials.egress}});
+  }
+  return {{"denying", std::move(list)}, {"total", total}, {"truncated", total > kMost}};
+}
+
 }  // namespace
 
 std::span<const std::string_view> stage_names() {
@@ -138,6 +167,7 @@ Json make_stats(const StatsSources& s, bool all_drops) {
   Json ports = Json::array();
   for (const auto& [id, port] : s.programmer.intent().ports()) {
     ports.push_back(port_json(port, s.programmer.device(id), s.ledgers.port(id)));
+    ports.back()["flows"] = port_flows_json(port, s.counters, s.flows);
   }
   const auto of = [&](Counter WorkerCounters::*field) {
     return sum(s.counters, [&](const WorkerCounters& w) -> const Counter& { return w.*field; });
@@ -150,6 +180,7 @@ Json make_stats(const StatsSources& s, bool all_drops) {
           {"ledger", to_json(s.ledgers.engine())},
           {"domains", domains_json(s)},
           {"flows", flows_json(s.counters, s.flows)},
+          {"policies", policies_json(s)},
           {"worker",
            {{"polls", of(&WorkerCounters::polls)},
             {"empty_polls", of(&WorkerCounters::empty_polls)},

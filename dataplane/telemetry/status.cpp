@@ -80,6 +80,10 @@ Json make_status(const StatusSources& s) {
           {"idle", s.busy ? "busy" : "adaptive"},
           {"memory", memory_json(s)},
           {"workers", std::move(workers)},
+          {"flows",
+           {{"capacity", s.flows.capacity()},
+            {"entries", flow_entries(s.counters)},
+            {"bytes", s.flows.bytes_reserved()}}},
           {"counts",
            {{"ports", counts.ports},
             {"vteps", counts.vteps},
@@ -88,7 +92,8 @@ Json make_status(const StatusSources& s) {
             {"routes", counts.routes},
             {"services", counts.services},
             {"neighbors", counts.neighbors},
-            {"fdb", counts.fdb}}},
+            {"fdb", counts.fdb},
+            {"policies", counts.policies}}},
           {"ports", std::move(ports)}};
 }
 

@@ -15,6 +15,7 @@ struct Event {
     kNeighbor,  // `address` is at `mac` on uplink `port` (ARP reply or request, ND advertisement or
                 // solicitation)
     kPark,      // `mbuf` (metadata saved in it) waits for the next hop of `vtep`
+    kDenied,    // `policy` did not allow a connection of `domain`: `address` to `peer`
   };
   Kind kind = Kind::kLearn;
   bool from_tunnel = false;
@@ -26,6 +27,14 @@ struct Event {
   std::uint16_t udp_port = 0;  // kLearn from_tunnel: the outer destination port the sender used
   std::uint32_t vtep = 0;      // kPark, kLearn: slot
   rte_mbuf* mbuf = nullptr;    // kPark: owned by the receiver of the event
+  // kDenied only.
+  PolicyId policy;       // 0: its sender's address says nothing of who it is
+  bool ingress = false;  // which side of it
+  std::uint8_t protocol = 0;
+  IpAddr peer;  // destination; it is in `peer_domain`
+  DomainId peer_domain;
+  std::uint16_t source_port = 0, destination_port = 0;
+  std::uint32_t left_out = 0;  // denials since this worker's last event
 };
 
 }  // namespace podwire::engine

@@ -116,6 +116,7 @@ TEST(Config, ReadsEveryField) {
   domain["learning"] = true;
   domain["flood_peers"] = false;
   domain["mtu"] = 1400;
+  domain["flow_limit"] = 5000;
   domain["gateways"] = {"fd00:10:244:1::fe", "10.244.1.254"};
   domain["ranges"] = Json::parse(R"([{"start": "10.244.1.10", "end": "10.244.1.20"}])");
   domain["exclude"] = {"10.244.1.15", "10.244.1.64/28"};
@@ -231,6 +232,8 @@ TEST(Config, ChecksPrefixesGatewaysAndRanges) {
                  "domains[0].exclude[0] is 10.245.0.0/24");
   expect_refused([&](Json& j) { domain(j)["exclude"] = {"x"}; }, "domains[0].exclude[0]");
   expect_refused([&](Json& j) { domain(j)["learning"] = true; }, "learning is for mode \"l2\"");
+  expect_refused([&](Json& j) { domain(j)["flow_limit"] = 16777217; },
+                 "domains[0].flow_limit is 16777217, must be from 0 to 16777216");
 }
 
 TEST(Config, ChecksPeers) {

@@ -264,7 +264,8 @@ TEST_F(DesiredTest, AttachmentsBecomePortAndEndpoint) {
   a.addresses = {*parse_prefix("10.244.1.5/24"), *parse_prefix("fd00:1::5/64")};
   a.mtu = 1450;
   a.queues = 2;
-  const auto port = port_of(a, DomainId(2));
+  const auto port = port_of(a, DomainId(2), 5000);
+  EXPECT_EQ(port.flow_limit, 5000u);
   EXPECT_EQ(port.name, "0123456789ab.eth0.7");
   EXPECT_EQ(port.queues, 2);
   const auto endpoint = endpoint_of(a, DomainId(2));

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -88,6 +89,8 @@ class FakeEngine {
 
   std::atomic<int> patches{0}, replaces{0}, chunks{0}, patch_delay_ms{0};
   std::atomic<bool> refuse_all{false};
+  // Answers `flows` and `flows_flush`; set before start().
+  std::function<Result<Json>(const std::string& method, const Json& params)> flows;
   std::string refused_service;  // by name; set while nothing is under way
 
  private:
@@ -111,6 +114,7 @@ class FakeEngine {
       return Json{{"version", "0"}, {"pid", 1}, {"instance", instance_}, {"generation", generation_}};
     if (request.method == "status" || request.method == "stats") return ports_page(p);
     if (request.method == "shutdown") return Json::object();
+    if (flows && request.method.starts_with("flows")) return flows(request.method, p);
     if (request.method == "replace_begin") {
       staged_ = {};
       return Json::object();

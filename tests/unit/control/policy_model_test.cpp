@@ -1,4 +1,6 @@
 // What the compilation keeps, shares and redoes.
+#include <time.h>
+
 #include "tests/unit/control/policy_cluster.hpp"
 
 namespace podwire::control {
@@ -169,11 +171,16 @@ TEST(PolicyModel, OneChangeAmongThousandsIsCheap) {
   for (int i = 0; i < 1000; ++i)
     c.apply_spec("ns" + std::to_string(i % 50), "p" + std::to_string(i), spec(i, 80));
   c.compile();
-  using Clock = std::chrono::steady_clock;
-  Clock::duration total{}, longest{};
+  // Of this process: the machine may have other work.
+  const auto now_ms = [] {
+    timespec t{};
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_nsec) / 1e6;
+  };
+  double total = 0, longest = 0;
   constexpr int kChanges = 20;
   for (int i = 0; i < kChanges; ++i) {
-    const auto start = Clock::now();
+    const auto start = now_ms();
     PolicyModel next = c.model;
     std::swap(next, c.model);
     if (i % 2 == 0) {
@@ -183,13 +190,11 @@ TEST(PolicyModel, OneChangeAmongThousandsIsCheap) {
     }
     c.compile();
     EXPECT_LE(c.model.policies_recompiled(), 60u);
-    const auto took = Clock::now() - start;
-    total += took;
-    longest = std::max(longest, took);
+    total += now_ms() - start;
+    longest = std::max(longest, now_ms() - start);
   }
-  const auto ms = [](Clock::duration d) { return std::chrono::duration<double, std::milli>(d).count(); };
-  std::cout << "one change among 1,000 policies and 5,000 pods: mean " << ms(total) / kChanges
-            << " ms, longest " << ms(longest) << " ms\n";
+  std::cout << "one change among 1,000 policies and 5,000 pods: mean " << total / kChanges
+            << " ms of CPU, longest " << longest << " ms\n";
 }
 
 }  // namespace

@@ -57,6 +57,7 @@ class DaemonTest : public ::testing::Test {
     domain.stateful = config.domains[0].stateful;
     domain.name = "default";
     domain.gateway_mac = kGatewayMac;
+    domain.stateful = config.domains[0].stateful;
     node.objects.domains.push_back(domain);
     services = std::make_unique<Services>(config, *store, *reconciler);
     const auto services_loaded = services->load(node);

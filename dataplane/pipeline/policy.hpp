@@ -1,0 +1,67 @@
+// Policy: what the flow stage asks about a connection's first packet, and what is told of the denials:
+// counted by policy and side, and now and then an event for the log of the main thread. Called by workers.
+#pragma once
+
+#include "dataplane/pipeline/context.hpp"
+#include "dataplane/tables/policy_view.hpp"
+
+namespace podwire::engine {
+
+// Whether an event may be pushed now: 5 a second and worker.
+inline bool has_denial_token(DenialLimiter& limiter, std::uint64_t now_tsc, std::uint64_t tsc_hz) noexcept {
+  constexpr std::uint32_t kPerSecond = 5;
+  const auto per_token = std::max<std::uint64_t>(1, tsc_hz / kPerSecond);
+  const auto gained = (now_tsc - limiter.last_tsc) / per_token;
+  if (gained != 0) {
+    limiter.last_tsc = now_tsc;
+    limiter.tokens = static_cast<std::uint32_t>(std::min<std::uint64_t>(kPerSecond, limiter.tokens + gained));
+  }
+  if (limiter.tokens == 0) return false;
+  --limiter.tokens;
+  return true;
+}
+
+[[gnu::cold, gnu::noinline]] inline void note_denial(Context& ctx, const PacketMeta& meta,
+                                                     const FlowKey& original, const FlowKey& reply,
+                                                     const PolicyAnswer& answer) noexcept {
+  const bool ingress = answer.side == PolicyDirection::kIngress;
+  auto& counters = ctx.counters->policies[answer.slot];
+  (ingress ? counters.denied_ingress : counters.denied_egress).add(1);
+  if (!has_denial_token(ctx.denials, ctx.now_tsc, ctx.tsc_hz)) {
+    ++ctx.denials.left_out;
+    return;
+  }
+  Event event;
+  event.kind = Event::Kind::kDenied;
+  event.port = meta.ingress;
+  event.domain = original.domain();
+  event.address = original.source();
+  event.policy = answer.policy;
+  event.ingress = ingress;
+  event.protocol = original.protocol();
+  event.peer_domain = reply.domain();
+  event.peer = reply.source();
+  event.source_port = original.source_port();
+  event.destination_port = reply.source_port();
+  event.left_out = std::exchange(ctx.denials.left_out, 0);
+  ctx.events->push(event);
+}
+
+inline bool is_from_node(const PacketMeta& meta) noexcept {
+  return meta.ingress_role == static_cast<std::uint8_t>(api::PortRole::kHost);
+}
+
+// Whether a connection may begin that the packet with `meta` is the first of. The keys are those that it
+// would be remembered by. Decides and notes; dropping is the caller's.
+inline bool policies_allow(Context& ctx, const PacketMeta& meta, const FlowKey& original,
+                           const FlowKey& reply) noexcept {
+  if (ctx.tables->policies == nullptr) return true;
+  const auto answer = ask_policies(*ctx.tables, original, reply, is_from_node(meta));
+  if (ctx.policy_answer != nullptr) [[unlikely]]
+    *ctx.policy_answer = answer;
+  if (!answer.allowed) [[unlikely]]
+    note_denial(ctx, meta, original, reply, answer);
+  return answer.allowed;
+}
+
+}  // namespace podwire::engine

@@ -1,0 +1,56 @@
+// The programmer's part in policies once a change is in force: connections that they no longer allow are cut.
+//
+// Nothing is missed. A worker decides on a connection and notes it within one burst, between two reports of
+// quiescence. sweep() begins when every worker has reported since the new tables were there, so whoever
+// decided by the former ones has noted the connection by then, where the walk finds it; whoever notes one
+// while the walk is under way has decided by the new ones. What a worker reads in the midst of a change
+// (members change in place, one by one) was read before that report too.
+#include "dataplane/tables/address_filter.hpp"
+#include "dataplane/tables/flow_table.hpp"
+#include "dataplane/tables/programmer_state.hpp"
+
+namespace podwire::engine {
+
+// By which the connections are known that a change may concern: former and present addresses of the endpoints
+// that changed, and of those whose policy did.
+std::vector<DomainPrefix> Programmer::State::addresses_concerned(const Changes& changes) const {
+  std::vector<DomainPrefix> all;
+  const auto add = [&](const api::Endpoint& endpoint) {
+    const auto keys = PolicyTables::addresses_of(endpoint);
+    all.insert(all.end(), keys.begin(), keys.end());
+  };
+  for (const auto& change : changes.endpoints) {
+    if (change.before && change.after && PolicyTables::same_to_policies(*change.before, *change.after))
+      continue;
+    if (change.before) add(*change.before);
+    if (change.after) add(*change.after);
+  }
+  for (const auto& change : changes.policies) {
+    if (!change.before || !change.after || PolicyTables::same_rules(*change.before, *change.after)) continue;
+    for (const auto id : intent_.endpoints_with(change.after->id)) add(*intent_.endpoint(id));
+  }
+  return all;
+}
+
+void Programmer::State::sweep(const Changes& changes) {
+  const auto& tables = *environment_.publisher->current_for_main();
+  if (environment_.flows == nullptr || (tables.policies == nullptr && changes.policies.empty())) return;
+  const auto concerned = addresses_concerned(changes);
+  if (concerned.empty()) return;
+  const AddressFilter filter(concerned);
+  using Judgement = FlowTable::Judgement;
+  const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState state, PortId owner) {
+    if (!filter.may_contain(original.domain(), original.source()) &&
+        !filter.may_contain(reply.domain(), reply.source()))
+      return Judgement::kKeep;
+    const bool was_cut = state == FlowState::kCut;
+    if (tables.policies == nullptr ||
+        ask_policies(tables, original, reply, owner && owner == tables.host_port).allowed)
+      return was_cut ? Judgement::kRestore : Judgement::kKeep;
+    return was_cut ? Judgement::kKeep : Judgement::kCut;
+  };
+  const auto found = environment_.flows->review(1, environment_.flows->capacity(), judge);
+  environment_.counters->flows.cut.add(found.cut);
+}
+
+}  // namespace podwire::engine
