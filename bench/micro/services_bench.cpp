@@ -43,12 +43,14 @@ void find_and_choose(benchmark::State& state) {
   const auto services =
       services_of(static_cast<std::size_t>(state.range(0)), 10, static_cast<std::uint32_t>(state.range(1)));
   const auto table = table_of(services);
-  std::mt19937 random(7);
+  std::mt19937 engine(7);
+  std::uniform_int_distribution<std::uint32_t> random;
   std::vector<FlowKey> keys;
   for (std::size_t i = 0; i < kConnections; ++i) {
-    keys.push_back(make_flow_key(kDomain, ip_proto::kTcp, IpAddr(Ipv4::from_u32(random() >> 8 | 10u << 24)),
-                                 *services[random() % services.size()].frontends[0].address,
-                                 static_cast<std::uint16_t>(random()), 80));
+    keys.push_back(make_flow_key(kDomain, ip_proto::kTcp,
+                                 IpAddr(Ipv4::from_u32(random(engine) >> 8 | 10u << 24)),
+                                 *services[random(engine) % services.size()].frontends[0].address,
+                                 static_cast<std::uint16_t>(random(engine)), 80));
   }
   std::vector<double> cycles;
   for ([[maybe_unused]] auto _ : state) {

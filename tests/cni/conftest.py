@@ -46,8 +46,10 @@ class CniNode(Node):
 
 
 @pytest.fixture(scope="module")
-def node(fabric, directory):
+def node(fabric, directory, request):
+    """A module's DEFAULT_DOMAIN adds to what its default domain has."""
     node = CniNode(fabric, "cni", 1, directory, pod_sockets={"directory": f"{directory}/pods", "group": 107})
+    node.config["domains"][0].update(getattr(request.module, "DEFAULT_DOMAIN", {}))
     node.start()
     yield node
     node.close()

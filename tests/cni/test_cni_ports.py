@@ -1,9 +1,9 @@
 """Published ports (portMappings): what they are in the engine, whom they exclude, and that they go with their pod."""
 import json
 
-import pytest
-
 from support.process import kill9, wait_until
+
+DEFAULT_DOMAIN = {"masquerade": True}  # which implies that connections are tracked
 
 
 def mapping(host_port, container_port=80, protocol="tcp", host_ip=None):
@@ -13,17 +13,6 @@ def mapping(host_port, container_port=80, protocol="tcp", host_ip=None):
 
 def published(*mappings):
     return {"portMappings": list(mappings)}
-
-
-@pytest.fixture(scope="module")
-def node(fabric, directory):
-    """As conftest's, but its default domain tracks connections and masquerades."""
-    from conftest import CniNode
-    node = CniNode(fabric, "ports", 1, directory)
-    node.config["domains"][0]["masquerade"] = True
-    node.start()
-    yield node
-    node.close()
 
 
 def services(node):

@@ -6,6 +6,7 @@ import pytest
 
 from support.netns import Netns
 
+DEFAULT_DOMAIN = {"masquerade": True}
 ANY = {4: "0.0.0.0", 6: "::"}
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 OUTSIDE = {4: "192.168.100.200", 6: "fd00:100::200"}
@@ -39,16 +40,6 @@ def exchange(client, server):
         peer.sendall(b"answer")
         assert client.recv(100) == b"answer"
     return address
-
-
-@pytest.fixture(scope="module")
-def node(fabric, directory):
-    from conftest import CniNode
-    node = CniNode(fabric, "translation", 1, directory)
-    node.config["domains"][0]["masquerade"] = True
-    node.start()
-    yield node
-    node.close()
 
 
 @pytest.fixture(scope="module")
