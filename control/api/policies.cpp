@@ -21,12 +21,6 @@ std::tuple<std::string, std::string, std::string> key_of(const PolicyManifest& m
   return {manifest.kind, manifest.key.first, manifest.key.second};
 }
 
-bool lost_some(std::vector<std::string> before, std::vector<std::string> after) {
-  std::sort(before.begin(), before.end());
-  std::sort(after.begin(), after.end());
-  return !std::includes(after.begin(), after.end(), before.begin(), before.end());
-}
-
 Result<std::vector<PolicyManifest>> read_objects(const std::string& text, const std::string& what) {
   PODWIRE_TRY(const auto manifests, read_manifests(text, what));
   std::vector<PolicyManifest> objects;
@@ -117,20 +111,18 @@ Result<void> Policies::commit(PolicyModel next, const Change& change) {
     return Error{kept.error().code, kept.error().message + "; undoing it: " + undone.error().message};
   }
   snapshot_ = std::move(snapshot);
-  std::swap(model_, next);
+  model_ = std::move(next);
   for (const auto& manifest : change.erased) bodies_.erase(key_of(manifest));
   for (const auto& manifest : change.put) bodies_[key_of(manifest)] = manifest.body.dump();
-  forget_ids(next);
+  forget_ids();
   return {};
 }
 
 // Done when the change is: an id that stays for now does no harm.
-void Policies::forget_ids(const PolicyModel& before) {
+void Policies::forget_ids() {
   Result<void> kept;
-  if (lost_some(before.identity_names(), model_.identity_names()))
-    kept = store_.keep_ids("identity", model_.identity_names());
-  if (kept && lost_some(before.policy_names(), model_.policy_names()))
-    kept = store_.keep_ids("policy", model_.policy_names());
+  if (model_.lost_identities()) kept = store_.keep_ids("identity", model_.identity_names());
+  if (kept && model_.lost_policies()) kept = store_.keep_ids("policy", model_.policy_names());
   if (!kept) spdlog::warn("policy: {}", kept.error().message);
 }
 

@@ -45,7 +45,7 @@ class Policies {
   Result<void> take_into(const Change& change, PolicyModel& model) const;
   Result<void> put_into(const PolicyManifest& manifest, PolicyModel& model) const;
   Result<void> commit(PolicyModel next, const Change& change);
-  void forget_ids(const PolicyModel& before);
+  void forget_ids();
   Result<Json> not_enforced();
   Result<std::vector<std::uint32_t>> allot(const std::string& noun, const std::vector<std::string>& names) {
     return store_.ids_for(noun, names);

@@ -266,8 +266,7 @@ Verb service_verb() {
                   {"PORTS", "its ports; node port: on every address of the node"},
                   {"READY", "endpoints that get new connections, of those that are known"}},
       .examples = {{"podwirectl service apply -f services.yaml", "apply a file"},
-                   {"kubectl get services,endpointslices -A -o yaml | podwirectl service apply -f -",
-                    "what a cluster has"},
+                   {"podwirectl service apply -f -", "what a cluster has"},
                    {"podwirectl service show shop/web", "one service in full"},
                    {"podwirectl service delete shop/web", "remove it"}},
   };
@@ -407,10 +406,10 @@ Verb version_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all{status_verb(), port_verb(),    domain_verb(),    endpoint_verb(),
-                                     route_verb(),  peer_verb(),    policy_verb(),    service_verb(),
-                                     stats_verb(),  explain_verb(), flows_verb(), reconcile_verb(), leave_verb(),
-                                     version_verb()};
+  static const std::vector<Verb> all{status_verb(), port_verb(),    domain_verb(), endpoint_verb(),
+                                     route_verb(),  peer_verb(),    policy_verb(), service_verb(),
+                                     stats_verb(),  explain_verb(), flows_verb(),  reconcile_verb(),
+                                     leave_verb(),  version_verb()};
   return all;
 }
 

@@ -24,7 +24,7 @@ class PolicyModel {
   using Allot = std::function<Result<std::vector<std::uint32_t>>(const std::string& noun,
                                                                  const std::vector<std::string>& names)>;
 
-  // How many changes come before the next compile(): many are cheaper with everything redone.
+  // Begins a change of this many objects, up to the next compile(): many are cheaper with everything redone.
   void expect(std::size_t changes);
   void put(NamespaceFacts facts);
   void put(PodFacts pod);
@@ -37,9 +37,12 @@ class PolicyModel {
   // kExhausted when a policy is larger than a message to the engine may be.
   Result<std::shared_ptr<const PolicySnapshot>> compile(const Allot& allot);
 
-  // The names that have ids: all others of the noun may be forgotten after compile().
+  // The names that have ids after compile(): all others of the noun may be forgotten. Whether the last change
+  // left some behind.
   std::vector<std::string> identity_names() const;
   std::vector<std::string> policy_names() const;
+  bool lost_identities() const { return lost_identities_; }
+  bool lost_policies() const { return lost_policies_; }
 
   std::vector<std::shared_ptr<const NetworkPolicy>> policies() const;  // by key
   std::shared_ptr<const PodFacts> find_pod(const ObjectKey& key) const;
@@ -48,37 +51,47 @@ class PolicyModel {
   std::size_t policies_recompiled() const { return recompiled_; }  // by the last compile()
 
  private:
+  struct PodEntry {
+    std::shared_ptr<const PodFacts> facts;
+    std::string identity;  // its name; empty: none
+  };
+  // All of one namespace, by name. Copies of the model share it until one of them changes it.
   struct Space {
     NamespaceFacts facts;
     std::map<std::string, std::shared_ptr<const NetworkPolicy>> policies;
-    std::set<std::string> identities;  // their names
+    std::map<std::string, std::shared_ptr<const ResolvedPolicy>> resolved;
+    std::map<std::string, PodEntry> pods;
+    std::map<std::string, std::shared_ptr<PolicyIdentity>> identities;
+    std::map<std::string, std::shared_ptr<const RenderedPolicy>> sets;
+    std::shared_ptr<const PolicySnapshot::Space> marks;  // null: changed since the last compile()
   };
-  struct PodEntry {
-    std::shared_ptr<const PodFacts> facts;
-    std::string identity;  // empty: none
+  // What a set of policies is made of.
+  struct WantedSet {
+    const PolicyIdentity* identity = nullptr;  // null: the isolation of pods without labels
+    std::vector<std::shared_ptr<const ResolvedPolicy>> members;
   };
+  using WantedSets = std::map<std::string, WantedSet>;
 
-  Space& space(const std::string& name);
-  PolicyIdentity& edit(const std::string& identity);
-  void join(const PodFacts& pod, const std::string& identity);
-  void part(const PodEntry& entry);
-  void touch(const PolicyIdentity& identity);
-  bool reaches(const NetworkPolicy& policy, const PolicyIdentity& identity) const;
+  Space& edit(const std::string& space);
+  static PolicyIdentity& edit(Space& space, const std::string& identity);
+  const Space* find_space(const std::string& name) const;
+  void join(Space& home, const PodFacts& pod, const std::string& identity);
+  void part(Space& home, const PodEntry& entry);
+  void touch(const Space& home, const PolicyIdentity& identity);
+  static void resolve_peers(const Space& home, const PolicyPeer& peer, PolicyPeers& out);
   PolicyPeers resolve_peers(const NetworkPolicy& policy, const std::vector<PolicyPeer>& peers) const;
-  std::shared_ptr<const ResolvedPolicy> resolve(const NetworkPolicy& policy) const;
+  std::shared_ptr<const ResolvedPolicy> resolve(std::shared_ptr<const NetworkPolicy> policy) const;
+  void own_stale();
   Result<void> allot_identities(const Allot& allot);
   void resolve_dirty();
-  std::string set_name(const PolicyIdentity& identity) const;
-  Result<void> render_sets(const Allot& allot);
-  std::shared_ptr<const PolicySnapshot> snapshot() const;
+  static WantedSets wanted_sets(Space& home);
+  Result<void> render(Space& home, WantedSets wanted, const std::map<std::string, std::uint32_t>& fresh);
+  static std::shared_ptr<const PolicySnapshot::Space> marks_of(const Space& home);
 
-  std::map<std::string, Space> spaces_;
-  std::map<ObjectKey, PodEntry> pods_;
-  std::map<std::string, std::shared_ptr<PolicyIdentity>> identities_;
-  std::map<ObjectKey, std::shared_ptr<const ResolvedPolicy>> resolved_;
-  std::map<std::string, std::shared_ptr<const RenderedPolicy>> sets_;  // by name
-  std::set<ObjectKey> dirty_;
+  std::map<std::string, std::shared_ptr<Space>> spaces_;
+  std::set<ObjectKey> dirty_;  // policies to look up anew
   bool all_dirty_ = false;
+  bool lost_identities_ = false, lost_policies_ = false;
   std::size_t recompiled_ = 0;
 };
 

@@ -23,21 +23,25 @@ struct PolicySnapshot {
     PolicyMarks marks;
     std::string uid;  // of the pod whose labels these are; may be empty
   };
+  struct Space {
+    std::map<std::string, Pod> pods;  // whose labels are known, by name
+    PolicyId isolated;                // what applies to the others
+  };
   std::map<PolicyId, std::shared_ptr<const api::Policy>> policies;
-  std::map<ObjectKey, Pod> pods;             // whose labels are known
-  std::map<std::string, PolicyId> isolated;  // by namespace: what applies to its other pods
+  std::map<std::string, std::shared_ptr<const Space>> spaces;  // by namespace
 
   // Both sides' uids must agree where both are known: a pod of the same name may be another pod. No name:
   // none.
   PolicyMarks marks_of(const ObjectKey& pod, const std::string& uid) const {
     if (pod.second.empty()) return {};
-    const auto known = pods.find(pod);
-    if (known != pods.end()) {
+    const auto space = spaces.find(pod.first);
+    if (space == spaces.end()) return {};
+    const auto known = space->second->pods.find(pod.second);
+    if (known != space->second->pods.end()) {
       const auto& theirs = known->second.uid;
       if (theirs.empty() || uid.empty() || theirs == uid) return known->second.marks;
     }
-    const auto unknown = isolated.find(pod.first);
-    return unknown == isolated.end() ? PolicyMarks{} : PolicyMarks{unknown->second, {}};
+    return {space->second->isolated, {}};
   }
 };
 

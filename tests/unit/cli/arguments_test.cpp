@@ -268,10 +268,10 @@ TEST(Arguments, PoliciesComeFromAFileOrByName) {
   EXPECT_EQ(accepted({"policy", "delete", "-f", "-"}).file, "-");
   EXPECT_EQ(accepted({"policy", "explain", "a/b", "--to", "c/d", "--port", "80", "--proto", "udp"}).question,
             (Json{{"from", "a/b"}, {"to", "c/d"}, {"protocol", "udp"}, {"port", 80}}));
-  EXPECT_TRUE(contains(refused({"policy", "apply"}), "policy apply -f policies.yaml"));
-  EXPECT_TRUE(contains(refused({"policy", "delete"}), "either a policy's name or a file"));
-  EXPECT_TRUE(contains(refused({"policy", "delete", "shop/web", "-f", "p.yaml"}),
-                       "either a policy's name or a file"));
+  EXPECT_TRUE(contains(refused({"policy", "apply"}), "policy apply -f manifests.yaml"));
+  EXPECT_TRUE(contains(refused({"policy", "delete"}), "needs either a name or a file"));
+  EXPECT_TRUE(
+      contains(refused({"policy", "delete", "shop/web", "-f", "p.yaml"}), "needs either a name or a file"));
   EXPECT_TRUE(contains(refused({"policy", "explain", "a/b"}), "needs --to"));
   EXPECT_TRUE(contains(refused({"policy", "list", "-f", "p.yaml"}), "belongs to: podwirectl policy apply"));
 }

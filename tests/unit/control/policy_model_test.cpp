@@ -76,7 +76,7 @@ TEST(PolicyModel, AChangeRedoesOnlyWhatItTouches) {
   c.apply(pod("other", "new", "labels: {app: web, v: '2'}"));  // a peer in its own namespace only
   c.compile();
   EXPECT_EQ(c.model.policies_recompiled(), 1u);
-  EXPECT_EQ(before->policies.at(before->pods.at({"shop", "db"}).marks.policy),
+  EXPECT_EQ(before->policies.at(before->marks_of({"shop", "db"}, "").policy),
             c.snapshot->policies.at(c.marks("shop/db").policy));
   c.apply(pod("other", "new2", "labels: {app: web, v: '2'}"));  // the same identity again
   c.compile();

@@ -53,8 +53,7 @@ class PoliciesTest : public DaemonTest {
   std::string policy_of(const std::string& pod) {
     for (const auto& [id, endpoint] : engine.endpoint_objects()) {
       if (!endpoint.name.starts_with("shop/" + pod + "/")) continue;
-      const auto known = engine.policies();
-      return endpoint.policy ? known.at(endpoint.policy).name : "none";
+      return endpoint.policy ? engine.policies().at(endpoint.policy).name : "none";
     }
     return "no endpoint";
   }

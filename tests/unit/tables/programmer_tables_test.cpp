@@ -171,7 +171,7 @@ TEST_F(ProgrammerTables, MoreSpecificOwnersWinOneAddress) {
 TEST_F(ProgrammerTables, UnderlayRoutesAreForWhatLeavesWithoutATunnel) {
   patch({.ports = {uplink(1)}, .routes = {route(1, "172.30.0.0/16", {via_port(1)}, 1)}});
   ASSERT_NE(to("172.30.0.1", 1), nullptr);
-  EXPECT_EQ(to("172.30.0.1", 1)->kind, Kind::kOnLink) << "hosts on link are asked for one by one";
+  EXPECT_EQ(to("172.30.0.1", 1)->kind, Kind::kUnderlay);
   EXPECT_EQ(to("172.31.0.1", 1), nullptr);
   patch({}, {.routes = {RouteId(1)}});
   EXPECT_EQ(to("172.30.0.1", 1), nullptr);
