@@ -266,7 +266,8 @@ Verb service_verb() {
                   {"PORTS", "its ports; node port: on every address of the node"},
                   {"READY", "endpoints that get new connections, of those that are known"}},
       .examples = {{"podwirectl service apply -f services.yaml", "apply a file"},
-                   {"podwirectl service apply -f -", "what a cluster has"},
+                   {"podwirectl service apply -f -",
+                    "what is piped in: kubectl get services,endpointslices -A -o yaml"},
                    {"podwirectl service show shop/web", "one service in full"},
                    {"podwirectl service delete shop/web", "remove it"}},
   };
