@@ -168,11 +168,12 @@ TEST_F(ProgrammerTables, MoreSpecificOwnersWinOneAddress) {
   EXPECT_EQ(to("10.244.1.99")->kind, Kind::kOnLink);
 }
 
-TEST_F(ProgrammerTables, UnderlayRoutesAreForWhatLeavesWithoutATunnel) {
+TEST_F(ProgrammerTables, UnderlayRoutesLeadToNextHopsWithoutATunnel) {
   patch({.ports = {uplink(1)}, .routes = {route(1, "172.30.0.0/16", {via_port(1)}, 1)}});
   ASSERT_NE(to("172.30.0.1", 1), nullptr);
   EXPECT_EQ(to("172.30.0.1", 1)->kind, Kind::kUnderlay);
-  EXPECT_EQ(to("172.31.0.1", 1), nullptr);
+  EXPECT_NE(to("172.30.0.1", 1)->vtep, 0u);
+  EXPECT_EQ(to("172.30.0.1"), nullptr);  // in the pods' domain it is nobody's
   patch({}, {.routes = {RouteId(1)}});
   EXPECT_EQ(to("172.30.0.1", 1), nullptr);
 }
