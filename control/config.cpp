@@ -167,6 +167,35 @@ Result<void> read_dns(const Json& value, const std::string& path, DomainConfig& 
   return r.finish();
 }
 
+// true: with all defaults; false or null: none.
+Result<std::optional<MasqueradeConfig>> read_masquerade(const Json& value, const std::string& path) {
+  if (value.is_null() || value == false) return std::optional<MasqueradeConfig>();
+  MasqueradeConfig out;
+  if (value == true) return std::optional<MasqueradeConfig>(out);
+  if (!value.is_object())
+    return invalid(path + " must be true, false or an object with addresses, ports and except, not " +
+                   json_type_name(value));
+  ObjectReader r(value, path);
+  r.optional("addresses", out.addresses);
+  r.keep(api::read_range(r, "ports", out.ports));
+  r.optional("except", out.except);
+  PODWIRE_CHECK(r.finish());
+  return std::optional<MasqueradeConfig>(std::move(out));
+}
+
+// Whoever wants masquerading wants connections tracked, so that need not be said.
+Result<void> read_tracking(ObjectReader& r, DomainConfig& out) {
+  std::optional<bool> stateful;
+  r.optional("stateful", stateful);
+  if (const Json* masquerade = r.find("masquerade")) {
+    PODWIRE_TRY(out.masquerade, read_masquerade(*masquerade, r.child("masquerade")));
+  }
+  out.stateful = stateful.value_or(out.masquerade.has_value());
+  if (out.stateful || !out.masquerade) return {};
+  return invalid(r.child("stateful") + " is false, but masquerade needs connections to be tracked; leave " +
+                 "stateful out, or masquerade");
+}
+
 std::string default_node_name() {
   char name[256] = {};
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
@@ -235,7 +264,8 @@ Result<void> read_value(const Json& value, const std::string& path, DomainConfig
   r.optional("learning", out.learning);
   r.optional("flood_peers", out.flood_peers);
   r.optional("host_access", out.host_access);
-  r.optional("stateful", out.stateful);
+  r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
+  r.keep(read_tracking(r, out));
   if (const Json* dns = r.find("dns"); dns != nullptr && !dns->is_null())
     r.keep(read_dns(*dns, r.child("dns"), out));
   PODWIRE_CHECK(r.finish());

@@ -47,6 +47,13 @@ struct AddressRange {
   IpAddr start, end;  // both included, same family
 };
 
+// Connections to the world outside appear to come from this node.
+struct MasqueradeConfig {
+  std::vector<IpAddr> addresses;  // of this node, at most one a family; empty: its first of each
+  api::PortRange ports = api::Masquerade{}.ports;
+  std::vector<IpPrefix> except;  // beside all that is known to be pods'
+};
+
 struct DomainConfig {
   std::string name;
   Vni vni;
@@ -59,7 +66,10 @@ struct DomainConfig {
   bool learning = false;
   bool flood_peers = true;
   bool host_access = false;
-  bool stateful = false;  // connections are tracked: policy and services need it
+  std::uint32_t flow_limit = 0;  // of every pod's port, as api::Port has it
+  // Connections are tracked: policy, services and published ports need it. A masquerade implies it.
+  bool stateful = false;
+  std::optional<MasqueradeConfig> masquerade;
   // What DHCP and router advertisements tell.
   std::vector<IpAddr> dns_servers;
   std::vector<std::string> search_domains;

@@ -112,6 +112,27 @@ Result<void> check_dns(const DomainConfig& d, const std::string& path) {
                  "; servers takes up to 8 addresses, search up to 8 domain names");
 }
 
+// Likewise for its masquerade; addresses that are left out are only known with the device's.
+Result<void> check_masquerade(const DomainConfig& d, const Config& config, const std::string& path) {
+  if (!d.masquerade) return {};
+  api::Masquerade masquerade;
+  masquerade.addresses = d.masquerade->addresses;
+  if (masquerade.addresses.empty()) masquerade.addresses = {IpAddr(Ipv4{{192, 0, 2, 1}})};
+  masquerade.ports = d.masquerade->ports;
+  masquerade.except = d.masquerade->except;
+  api::Masquerade read;
+  PODWIRE_CHECK(api::read_value(to_json(masquerade), path + ".masquerade", read));
+  for (const auto& address : d.masquerade->addresses) {
+    const auto& own = config.underlay.addresses;
+    const bool ours =
+        std::any_of(own.begin(), own.end(), [&](const IpPrefix& a) { return a.address == address; });
+    if (own.empty() || ours) continue;
+    return invalid(path + ".masquerade.addresses: " + to_string(address) +
+                   " is none of underlay.addresses; answers would not come to this node");
+  }
+  return {};
+}
+
 Result<void> check_domains(const Config& config) {
   if (config.domains.empty()) return invalid("domains is empty; a node needs at least one");
   if (config.domains.size() > 8190)
@@ -132,6 +153,7 @@ Result<void> check_domains(const Config& config) {
     PODWIRE_CHECK(check_prefixes(d, path));
     PODWIRE_CHECK(check_pools(d, path));
     PODWIRE_CHECK(check_dns(d, path));
+    PODWIRE_CHECK(check_masquerade(d, config, path));
     if (d.mode == api::DomainMode::kL3 && d.learning)
       return invalid(path + ".learning is for mode \"l2\"; this domain is \"l3\"");
     if (!d.host_access) continue;

@@ -139,9 +139,10 @@ Result<bool> wait_until_programmed(EngineReconciler& reconciler, const StopSigna
 // Takes the device and programs the engine. False: SIGTERM came meanwhile. Unless a daemon before us had
 // taken the device, it is given back when this does not end well.
 Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler,
-                      const StopSignal& stop) {
+                      Services& services, const StopSignal& stop) {
   store.set_domains(domain_pools(config, underlay.node()));
   PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
+  PODWIRE_CHECK(services.load(objects));
   PODWIRE_CHECK(underlay.take());
   reconciler.set_node(std::move(objects), underlay.take_host_queues());
   // A predecessor's engine is likely to forward already; then there is no hurry, and no way back.
@@ -269,14 +270,16 @@ Result<void> run(const Config& config, const StopSignal& stop) {
   EngineReconciler reconciler(std::move(options), ready_ones(std::move(attachments)));
   Policies policies(config, *store, reconciler);
   PODWIRE_CHECK(policies.load());
-  PODWIRE_TRY(const bool up, bring_up(config, *store, underlay, reconciler, stop));
+  Services services(config, *store, reconciler);
+  PODWIRE_TRY(const bool up, bring_up(config, *store, underlay, reconciler, services, stop));
   if (!up) return {};
 
   CniService cni({config, *store, reconciler});
   for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);
-  Daemon daemon{config, *store, reconciler, underlay, engine ? &*engine : nullptr, cni, policies, [&server] {
-                  server.request_exit();
-                }};
+  Daemon daemon{
+      config, *store, reconciler, underlay, engine ? &*engine : nullptr, cni, policies, services, [&server] {
+        server.request_exit();
+      }};
   PODWIRE_TRY(daemon.leftovers, half_done(*store));
   spdlog::info("podwired {} serves node {} at {}", PODWIRE_VERSION, config.node, config.control_socket);
   server.serve(daemon);

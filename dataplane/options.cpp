@@ -47,6 +47,8 @@ constexpr Key kKeys[] = {
     {"burst", "N", Kind::kInteger,
      "packets taken from a queue at a time, 1 to 64; fewer leave the first of them sooner and cost more "
      "each"},
+    {"max_flows", "N", Kind::kInteger,
+     "connections of stateful domains at a time, 1024 to 16777216; up to 243 bytes each, taken as they come"},
     {"file_prefix", "NAME", Kind::kText, "EAL's name for this process; default: podwire-<pid>"},
     {"log_level", "trace|debug|info|warn|error", Kind::kText, "what to log on standard error"},
 };
@@ -194,6 +196,7 @@ Result<void> read_value(const Json& value, const std::string& path, Options& out
   r.choice("idle", out.idle, kIdleModes);
   r.optional_in("spin_us", out.spin_us, 0, 1000000);
   r.optional_in("burst", out.burst, 1, 64);
+  r.optional_in("max_flows", out.max_flows, 1024, 1 << 24);
   r.optional("file_prefix", out.file_prefix);
   auto level = static_cast<std::size_t>(std::find(kLogLevels.begin(), kLogLevels.end(), out.log_level) -
                                         kLogLevels.begin());
@@ -228,6 +231,7 @@ Json to_json(const Options& o) {
           {"idle", kIdleModes[static_cast<std::size_t>(o.idle)]},
           {"spin_us", o.spin_us},
           {"burst", o.burst},
+          {"max_flows", o.max_flows},
           {"file_prefix", o.file_prefix ? Json(*o.file_prefix) : Json(nullptr)},
           {"log_level", o.log_level}};
 }

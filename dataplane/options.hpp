@@ -32,8 +32,11 @@ struct Options {
   unsigned workers = 1;
   std::optional<std::vector<unsigned>> cpus;  // one a worker; none: workers float over the allowed CPUs
   IdleMode idle = IdleMode::kAdaptive;
-  unsigned spin_us = 50;                   // adaptive: polls this long after the last packet before it sleeps
-  unsigned burst = 64;                     // packets taken from a queue at a time
+  unsigned spin_us = 50;  // adaptive: polls this long after the last packet before it sleeps
+  unsigned burst = 64;    // packets taken from a queue at a time
+  // Connections of stateful domains at a time. At most 243 bytes each, beside memory_mib, touched as they
+  // come.
+  unsigned max_flows = 1u << 20;
   std::optional<std::string> file_prefix;  // EAL's name for this process; none: podwire-<pid>
   std::string log_level = "info";
 

@@ -9,6 +9,7 @@
 
 #include "control/api/named_ports.hpp"
 #include "control/api/policies.hpp"
+#include "control/api/services.hpp"
 #include "control/cni/cni.hpp"
 #include "control/config.hpp"
 #include "control/node/engine_process.hpp"
@@ -26,6 +27,7 @@ struct Daemon {
   EngineProcess* engine_process;  // null unless engine.spawn
   CniService& cni;
   Policies& policies;
+  Services& services;
   std::function<void()> request_exit;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   // Attachments that an earlier run left half done and that could not be undone at start.
@@ -47,6 +49,9 @@ Result<Json> routes_view(Daemon& daemon, const Json& params);
 Result<Json> peers_view(Daemon& daemon, const Json& params);
 Result<Json> stats_view(Daemon& daemon, const Json& params);
 Result<Json> explain(Daemon& daemon, const Json& params);
+// {pod, domain, address, protocol, port, state}, of which flows_flush needs one at least, or {all: true}.
+Result<Json> flows_view(Daemon& daemon, const Json& params);
+Result<Json> flows_flush(Daemon& daemon, const Json& params);
 Result<Json> leave(Daemon& daemon);
 
 // "namespace/name", or empty when the runtime gave no pod.

@@ -57,6 +57,8 @@ Result<AttachmentRequest> read_port(const Json& params, std::string& domain) {
   r.optional("secret", socket.secret);
   r.optional("memif_id", socket.memif_id);
   r.optional("iommu", socket.iommu);
+  r.optional("from_pod", request.limits.from_pod);
+  r.optional("to_pod", request.limits.to_pod);
   PODWIRE_CHECK(r.finish());
   PODWIRE_CHECK(check_name("params.name", name));
   if (kind == kKinds.size()) return invalid("params.kind is missing; it is memif or vhost");
@@ -78,6 +80,7 @@ Result<void> check_fields(const AttachmentRequest& request) {
   probe.kind = request.kind;
   probe.socket = request.socket;
   probe.options = request.options;
+  probe.limits = request.limits;
   probe.queues = request.queues;
   probe.mtu = request.mtu == 0 ? 1450 : request.mtu;
   probe.port = PortId(1);
@@ -114,19 +117,22 @@ Result<std::string> read_name(const Json& params) {
 }  // namespace
 
 Json to_json(const Attachment& a) {
-  return {{"id", a.port.value()},
-          {"name", port_name(a)},
-          {"kind", api::kPortKindNames[static_cast<std::size_t>(a.kind)]},
-          {"domain", a.domain},
-          {"mac", to_string(a.mac)},
-          {"addresses", texts(a.addresses)},
-          {"gateways", texts(a.gateways)},
-          {"mtu", a.mtu},
-          {"queues", a.queues},
-          {"socket", a.socket.path},
-          {"socket_mode", api::kSocketModeNames[static_cast<std::size_t>(a.socket.mode)]},
-          {"dhcp", a.options.dhcp},
-          {"hostname", a.options.hostname}};
+  Json json{{"id", a.port.value()},
+            {"name", port_name(a)},
+            {"kind", api::kPortKindNames[static_cast<std::size_t>(a.kind)]},
+            {"domain", a.domain},
+            {"mac", to_string(a.mac)},
+            {"addresses", texts(a.addresses)},
+            {"gateways", texts(a.gateways)},
+            {"mtu", a.mtu},
+            {"queues", a.queues},
+            {"socket", a.socket.path},
+            {"socket_mode", api::kSocketModeNames[static_cast<std::size_t>(a.socket.mode)]},
+            {"dhcp", a.options.dhcp},
+            {"hostname", a.options.hostname}};
+  if (a.limits.from_pod) json["from_pod"] = api::to_json(*a.limits.from_pod);
+  if (a.limits.to_pod) json["to_pod"] = api::to_json(*a.limits.to_pod);
+  return json;
 }
 
 Result<std::string> NamedPorts::domain_of(const std::string& wanted) const {

@@ -39,6 +39,7 @@ Json engine_part(Daemon& daemon, const Json& status) {
           {"idle", member(status, "idle")},
           {"memory", member(status, "memory")},
           {"workers", member(status, "workers")},
+          {"flows", member(status, "flows")},
           {"last_error", error.empty() ? Json() : Json(error)}};
 }
 

@@ -37,6 +37,11 @@ Result<Json> policy(Daemon& daemon, RpcRequest& request) {
   return (daemon.policies.*Answer)(request.params);
 }
 
+template <Result<Json> (Services::*Answer)(const Json&)>
+Result<Json> service(Daemon& daemon, RpcRequest& request) {
+  return (daemon.services.*Answer)(request.params);
+}
+
 Result<Json> reconcile(Daemon& daemon) {
   PODWIRE_TRY(const auto changed, daemon.reconciler.reconcile());
   return Json{{"generation", daemon.reconciler.state().generation}, {"changed", changed}};
@@ -60,6 +65,8 @@ constexpr std::array kVerbs{
     Verb{"peers", with_params<peers_view>},
     Verb{"stats", with_params<stats_view>},
     Verb{"explain", with_params<explain>},
+    Verb{"flows", with_params<flows_view>},
+    Verb{"flows_flush", with_params<flows_flush>},
     Verb{"port_add", change<&NamedPorts::add_port>},
     Verb{"port_del", change<&NamedPorts::delete_port>},
     Verb{"endpoint_add", change<&NamedPorts::add_endpoint>},
@@ -68,6 +75,9 @@ constexpr std::array kVerbs{
     Verb{"policy_apply", policy<&Policies::apply>},
     Verb{"policy_del", policy<&Policies::remove>},
     Verb{"policy_explain", policy<&Policies::explain>},
+    Verb{"services", service<&Services::list>},
+    Verb{"service_apply", service<&Services::apply>},
+    Verb{"service_del", service<&Services::remove>},
     Verb{"reconcile", plain<reconcile>},
     Verb{"leave", plain<leave>},
     Verb{"cni", cni},

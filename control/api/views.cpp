@@ -23,6 +23,13 @@ Result<std::map<std::uint32_t, Attachment>> attachments_by_port(Daemon& daemon) 
   return by_port;
 }
 
+Json published_json(const PublishedPort& port) {
+  return {{"host_ip", port.host_ip ? to_string(*port.host_ip) : "all"},
+          {"host_port", port.host_port},
+          {"container_port", port.container_port},
+          {"protocol", api::kServiceProtocolNames[static_cast<std::size_t>(port.protocol)]}};
+}
+
 // A port that should be in the engine and is not.
 Json missing_port(const Attachment& a) {
   Json port = to_json(a);
@@ -37,6 +44,9 @@ Json missing_port(const Attachment& a) {
 // What the engine does not know of its port, or shows among the device's facts.
 void add_intent(const Attachment& a, Json& port) {
   port["attachment"] = attachment_json(a);
+  if (a.limits.from_pod) port["from_pod"] = api::to_json(*a.limits.from_pod);
+  if (a.limits.to_pod) port["to_pod"] = api::to_json(*a.limits.to_pod);
+  for (const auto& published : a.published_ports) port["published"].push_back(published_json(published));
   if (a.kind == api::PortKind::kTap) return;
   port["socket"] = a.socket.path;
   port["socket_mode"] = api::kSocketModeNames[static_cast<std::size_t>(a.socket.mode)];

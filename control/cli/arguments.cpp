@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "control/cli/changes.hpp"
+#include "control/cli/flows.hpp"
 #include "control/cli/text.hpp"
 #include "dataplane/base/addresses.hpp"
 
@@ -220,6 +221,10 @@ Result<void> take_options(const po::variables_map& given, Command& command) {
   const auto& subs = command.verb->subs;
   if (std::any_of(subs.begin(), subs.end(), [](const SubVerb& s) { return !s.method.empty(); })) {
     PODWIRE_CHECK(take_change(given, command));
+  } else if (command.verb->name == "flows") {
+    std::map<std::string, std::string> typed;
+    for (const auto& option : command.verb->options) values.text(option.name.c_str(), typed[option.name]);
+    PODWIRE_TRY(command.question, flow_parameters(command.sub->name, typed, command.all));
   } else {
     values.text("domain", command.domain);
   }

@@ -10,7 +10,7 @@ namespace {
 
 using Given = std::map<std::string, std::vector<std::string>>;
 
-enum class Kind { kText, kNumber, kFlag, kNoFlag, kAddresses, kPairs };
+enum class Kind { kText, kNumber, kFlag, kNoFlag, kAddresses, kPairs, kRate };
 struct Parameter {
   const char* option;
   const char* key;
@@ -35,6 +35,8 @@ constexpr Parameter kParameters[] = {
     {"secret", "secret", Kind::kText},
     {"memif-id", "memif_id", Kind::kNumber},
     {"iommu", "iommu", Kind::kFlag},
+    {"from-pod-rate", "from_pod", Kind::kRate},
+    {"to-pod-rate", "to_pod", Kind::kRate},
 };
 
 Error bad(const std::string& option, const std::string& value, const char* wanted) {
@@ -46,6 +48,21 @@ Result<Json> read_number(const std::string& option, const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
   if (error != std::errc{} || end != text.data() + text.size()) return bad(option, text, "a whole number");
   return Json(n);
+}
+
+// Bits a second: 100M, 2500k, 1G.
+Result<Json> read_rate(const std::string& option, const std::string& text) {
+  std::uint64_t n = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  const std::string unit(end, text.data() + text.size());
+  const std::uint64_t factor = unit.empty()                 ? 1
+                               : unit == "k" || unit == "K" ? 1'000
+                               : unit == "M"                ? 1'000'000
+                               : unit == "G"                ? 1'000'000'000
+                                                            : 0;
+  if (error != std::errc{} || factor == 0 || n > 1'000'000'000'000 / factor)
+    return bad(option, text, "bits a second, such as 100M or 2500k");
+  return Json{{"rate_bps", n * factor}};
 }
 
 Result<Json> read_addresses(const std::string& option, const std::vector<std::string>& texts) {
@@ -82,6 +99,8 @@ Result<Json> read_parameter(const Parameter& parameter, const std::vector<std::s
       return Json(false);
     case Kind::kNumber:
       return read_number(parameter.option, values.front());
+    case Kind::kRate:
+      return read_rate(parameter.option, values.front());
     case Kind::kAddresses:
       return read_addresses(parameter.option, values);
     case Kind::kPairs:
@@ -93,7 +112,8 @@ Result<Json> read_parameter(const Parameter& parameter, const std::vector<std::s
 }
 
 // What is in the file comes with run.
-Result<Json> policy_parameters(const SubVerb& sub, const std::string& argument, const Given& given) {
+Result<Json> manifest_parameters(const Verb& verb, const SubVerb& sub, const std::string& argument,
+                                 const Given& given) {
   const auto value = [&](const char* option) {
     const auto at = given.find(option);
     return at == given.end() ? std::string() : at->second.front();
@@ -101,15 +121,14 @@ Result<Json> policy_parameters(const SubVerb& sub, const std::string& argument, 
   const bool has_file = given.contains("file");
   if (sub.name == "apply") {
     if (!has_file || value("file").empty())
-      return invalid("policy apply needs a file, as in: podwirectl policy apply -f policies.yaml");
+      return invalid(verb.name + " apply needs a file, as in: podwirectl " + verb.name +
+                     " apply -f manifests.yaml");
     return Json::object();
   }
   if (sub.name == "delete") {
     if (has_file != argument.empty()) {
-      return invalid(
-          "policy delete needs either a policy's name or a file, as in: podwirectl policy delete shop/web, "
-          "or: "
-          "podwirectl policy delete -f policies.yaml");
+      return invalid(verb.name + " delete needs either a name or a file, as in: podwirectl " + verb.name +
+                     " delete shop/web, or: podwirectl " + verb.name + " delete -f manifests.yaml");
     }
     return has_file ? Json::object() : Json{{"name", argument}};
   }
@@ -128,7 +147,7 @@ Result<Json> policy_parameters(const SubVerb& sub, const std::string& argument, 
 
 Result<Json> change_parameters(const Verb& verb, const SubVerb& sub, const std::string& argument,
                                const Given& given) {
-  if (verb.name == "policy") return policy_parameters(sub, argument, given);
+  if (verb.name == "policy" || verb.name == "service") return manifest_parameters(verb, sub, argument, given);
   Json params{{"name", argument}};
   if (sub.name != "add") return params;
   if (given.contains("dhcp") && given.contains("no-dhcp"))

@@ -6,6 +6,7 @@
 #include "control/cli/select.hpp"
 #include "control/cli/text.hpp"
 #include "control/cli/verbs.hpp"
+#include "dataplane/tables/conntrack_state.hpp"
 
 namespace podwire::control::cli {
 namespace {
@@ -69,6 +70,9 @@ std::vector<std::string> live_names(const Typed& typed, const char* verb_name) {
 
 std::vector<std::string> option_values(const Typed& typed) {
   const auto& name = typed.awaiting->name;
+  if (name == "protocol") return {"icmp", "icmp6", "tcp", "udp", "sctp"};
+  if (name == "pod") return live_names(typed, "endpoint");
+  if (name == "state") return {engine::kFlowStateNames.begin() + 1, engine::kFlowStateNames.end()};
   const bool of_policy = typed.verb != nullptr && typed.verb->name == "policy";
   if (name == "proto" && of_policy) return {"tcp", "udp", "sctp", "any"};
   if (name == "proto") return {"icmp", "tcp", "udp"};
@@ -80,7 +84,7 @@ std::vector<std::string> option_values(const Typed& typed) {
   }
   if (name == "kind") return {"vhost", "memif"};
   if (name == "socket-mode") return {"server", "client"};
-  if (name == "port") return live_names(typed, "port");
+  if (name == "port" && typed.verb->name != "flows") return live_names(typed, "port");
   if (name == "domain") return live_names(typed, "domain");
   return {};
 }

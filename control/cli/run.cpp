@@ -1,11 +1,13 @@
 #include "control/cli/run.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
 #include "control/cli/arguments.hpp"
 #include "control/cli/complete.hpp"
 #include "control/cli/daemon.hpp"
+#include "control/cli/flows.hpp"
 #include "control/cli/help.hpp"
 #include "control/cli/manifests.hpp"
 #include "control/cli/select.hpp"
@@ -34,6 +36,7 @@ class Runner {
     const auto& verb = command_.verb->name;
     if (verb == "version") return version();
     if (verb == "leave") return leave();
+    if (verb == "flows") return command_.sub->name == "flush" ? flush() : flows();
     if (verb == "stats" && command_.watch_s > 0) return watch();
     if (command_.sub != nullptr && !command_.sub->method.empty()) return change();
     const Json params = verb == "explain"                 ? command_.question
@@ -134,6 +137,7 @@ class Runner {
     if (verb.name == "route") return routes_view(reply, style_);
     if (verb.name == "peer") return peers_view(reply, style_);
     if (verb.name == "policy") return policies_view(reply, style_);
+    if (verb.name == "service") return services_view(reply, style_);
     if (verb.name == "explain") return explain_view(reply, command_.question, style_);
     if (verb.name == "reconcile") return reconcile_view(reply);
     PODWIRE_TRY(const Stats stats, read_stats(reply, command_.sub->name));
@@ -162,9 +166,52 @@ class Runner {
     return kExitDone;
   }
 
+  // Page by page, until there are as many as asked for.
+  int flows() {
+    Json params = command_.question;
+    const std::int64_t limit =
+        params.contains("limit") ? params["limit"].get<std::int64_t>() : std::int64_t{kDefaultFlows};
+    Json all = Json::array();
+    bool more = true;
+    for (std::int64_t after = 0; more;) {
+      params["after"] = after;
+      params["limit"] = std::min<std::int64_t>(limit - static_cast<std::int64_t>(all.size()), 100'000);
+      auto reply = daemon_.call("flows", params);
+      if (!reply) return refuse(reply.error());
+      const bool whole = reply->is_object() && reply->contains("flows") && (*reply)["flows"].is_array();
+      if (!whole) return not_understood(invalid("flows is missing or no array"));
+      for (auto& flow : (*reply)["flows"]) all.push_back(std::move(flow));
+      more = reply->contains("next_after");
+      if (static_cast<std::int64_t>(all.size()) >= limit) break;
+      if (!more) break;
+      const auto before = after;
+      const auto read = podwire::read_value((*reply)["next_after"], "next_after", after);
+      if (!read) return not_understood(read.error());
+      if (after <= before) return not_understood(invalid("next_after does not advance"));
+    }
+    const Json reply{{"flows", std::move(all)}};
+    if (command_.json) {
+      terminal_.out << json_text(reply, 2);
+      return kExitDone;
+    }
+    return show(flows_view(reply, more, style_));
+  }
+
+  int flush() {
+    const auto reply = daemon_.call("flows_flush", command_.question);
+    if (!reply) return refuse(reply.error());
+    return show(command_.json ? json_text(*reply, 2) : flushed_view(*reply));
+  }
+
+  int show(const Result<std::string>& text) {
+    if (!text) return not_understood(text.error());
+    terminal_.out << *text;
+    return kExitDone;
+  }
+
   std::string changed(const Json& reply) const {
     const auto& sub = command_.sub->name;
-    if (command_.verb->name != "policy")
+    if (command_.verb->name != "policy" && command_.verb->name != "service")
       return change_view(command_.verb->name, sub, command_.argument, reply);
     if (sub == "apply") return applied_view(reply, style_);
     return sub == "delete" ? deleted_view(reply) : policy_answer_view(reply, style_);

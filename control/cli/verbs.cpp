@@ -57,7 +57,9 @@ std::vector<OptionSpec> port_options() {
       {"buffer-size", "BYTES", "add, memif: bytes a buffer as a client (default 2048)", add},
       {"secret", "TEXT", "add, memif: what both sides must know, at most 24 characters", add},
       {"memif-id", "N", "add, memif: interface id, the same on both sides (default 0)", add},
-      {"iommu", "", "add, vhost: offer VIRTIO_F_IOMMU_PLATFORM", add}};
+      {"iommu", "", "add, vhost: offer VIRTIO_F_IOMMU_PLATFORM", add},
+      {"from-pod-rate", "RATE", "add: bits a second that it may send, such as 100M (default: no limit)", add},
+      {"to-pod-rate", "RATE", "add: bits a second that it may receive, such as 1G (default: no limit)", add}};
   const auto more = endpoint_options();
   options.insert(options.end(), more.begin(), more.end());
   return options;
@@ -240,6 +242,37 @@ Verb policy_verb() {
   };
 }
 
+Verb service_verb() {
+  return {
+      .name = "service",
+      .summary = "Kubernetes services: apply, list, which endpoints they lead to",
+      .about =
+          "Lists the services that were applied, or shows one in full. Applies manifests of Services (v1) "
+          "and\n"
+          "EndpointSlices (discovery.k8s.io/v1): a file as a whole or not at all, in force when the command "
+          "returns.\n"
+          "A service's pods and endpoints are in the node's default domain, or in that of its annotation\n"
+          "podwire.io/domain; the domain needs \"stateful\": true.",
+      .method = "services",
+      .list_key = "services",
+      .subs = {{"list", "", "every service"},
+               {"show", "NAME", "one service in full, by NAMESPACE/NAME"},
+               {"apply", "", "add or change what the manifests say", "service_apply"},
+               {"delete", "[NAME]",
+                "remove one service with its endpoint slices, or with -f all objects of a file",
+                "service_del"}},
+      .options = {kNames, file_option()},
+      .columns = {{"CLUSTER IPS", "the service's own addresses, for pods of its domain"},
+                  {"PORTS", "its ports; node port: on every address of the node"},
+                  {"READY", "endpoints that get new connections, of those that are known"}},
+      .examples = {{"podwirectl service apply -f services.yaml", "apply a file"},
+                   {"kubectl get services,endpointslices -A -o yaml | podwirectl service apply -f -",
+                    "what a cluster has"},
+                   {"podwirectl service show shop/web", "one service in full"},
+                   {"podwirectl service delete shop/web", "remove it"}},
+  };
+}
+
 Verb stats_verb() {
   return {
       .name = "stats",
@@ -300,6 +333,38 @@ Verb explain_verb() {
   };
 }
 
+Verb flows_verb() {
+  const std::vector<std::string> list{"list"}, flush{"flush"};
+  return {
+      .name = "flows",
+      .summary = "tracked connections of stateful domains, and forgetting them",
+      .about =
+          "Lists the connections that the engine tracks, or forgets them (flush). A forgotten connection is "
+          "a "
+          "new one with\n"
+          "its next packet, and is asked about as one. How many there are: podwirectl status.",
+      .method = "flows",
+      .subs = {{"list", "", "connections, the first 1000 that fit"},
+               {"flush", "", "forget those that fit; needs an option that says which, or --all"}},
+      .options = {{"pod", "NAME", "from or to this pod, endpoint, port or container of this node"},
+                  {"address", "ADDRESS", "from or to this address or prefix"},
+                  {"port", "PORT", "from or to this TCP, UDP or SCTP port"},
+                  {"protocol", "PROTOCOL", "icmp, icmp6, tcp, udp, sctp or a number"},
+                  {"domain", "NAME", "of this domain"},
+                  {"state", "STATE", "in this state, such as established or syn_sent"},
+                  {"limit", "N", "list: this many at most, 1 to 1000000 (default 1000)", list},
+                  {"all", "", "flush: every connection", flush}},
+      .columns = {{"SOURCE, DESTINATION",
+                   "of the connection's first packet; with its ports, or the identifier of an echo"},
+                  {"REPLY", "from where and to where the answers go, when addresses or ports are translated"},
+                  {"STATE", "of TCP as it passes by; others: new until somebody answered, then replied"},
+                  {"IDLE, LEFT", "seconds since the last packet, and until it is forgotten without another"},
+                  {"PODS", "whose the two addresses are, of pods on this node"}},
+      .examples = {{"podwirectl flows --pod shop/web-0 --state established", "who talks with a pod"},
+                   {"podwirectl flows flush --address 10.244.1.10 --port 53", "forget some"}},
+  };
+}
+
 Verb reconcile_verb() {
   return {
       .name = "reconcile",
@@ -342,9 +407,10 @@ Verb version_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all{status_verb(),  port_verb(),      domain_verb(), endpoint_verb(),
-                                     route_verb(),   peer_verb(),      policy_verb(), stats_verb(),
-                                     explain_verb(), reconcile_verb(), leave_verb(),  version_verb()};
+  static const std::vector<Verb> all{status_verb(), port_verb(),    domain_verb(),    endpoint_verb(),
+                                     route_verb(),  peer_verb(),    policy_verb(),    service_verb(),
+                                     stats_verb(),  explain_verb(), flows_verb(), reconcile_verb(), leave_verb(),
+                                     version_verb()};
   return all;
 }
 

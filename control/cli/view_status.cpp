@@ -37,6 +37,18 @@ Result<void> read_value(const Json& value, const std::string& path, MemoryRow& o
   return r.finish();
 }
 
+struct ConnectionsRow {
+  OptionalInteger capacity, entries;
+};
+
+Result<void> read_value(const Json& value, const std::string& path, ConnectionsRow& out) {
+  ObjectReader r(value, path);
+  r.ignore_unknown();
+  r.optional("capacity", out.capacity);
+  r.optional("entries", out.entries);
+  return r.finish();
+}
+
 struct WorkerRow {
   Label index;
   Labels cpus;
@@ -68,6 +80,7 @@ struct EngineRow {
   OptionalInteger generation, restarts;
   std::optional<double> uptime_s;
   std::optional<MemoryRow> memory;
+  std::optional<ConnectionsRow> flows;
   Workers workers;
 };
 
@@ -84,6 +97,7 @@ Result<void> read_value(const Json& value, const std::string& path, EngineRow& o
   r.optional("restarts", out.restarts);
   r.optional("uptime_s", out.uptime_s);
   r.optional("memory", out.memory);
+  r.optional("flows", out.flows);
   r.optional("workers", out.workers);
   return r.finish();
 }
@@ -176,6 +190,10 @@ void add_engine(FactList& facts, const EngineRow& engine) {
   facts.add("Engine", join(parts, ", "));
   if (!engine.last_error.text.empty()) facts.add("Last error", engine.last_error.text, Tone::kBad);
   if (engine.memory) add_memory(facts, *engine.memory);
+  if (engine.flows && engine.flows->entries && engine.flows->capacity) {
+    facts.add("Connections",
+              count_text(*engine.flows->entries) + " of " + count_text(*engine.flows->capacity) + " tracked");
+  }
   for (const auto& worker : engine.workers.rows) {
     std::vector<std::string> shown;
     add_part(shown, "cpu ", worker.cpus.text);

@@ -112,11 +112,13 @@ CniResult<AttachmentRequest> AddJob::make_request(const DomainConfig& domain) {
   request.mac = config.mac;
   request.mtu = config.mtu;
   request.queues = config.queues;
+  request.limits = config.limits;
   request.ipam_type = config.ipam_type;
   request.config_json = remember(call_);
   request.pod_namespace = config.pod_namespace;
   request.pod_name = config.pod_name;
   request.pod_uid = config.pod_uid;
+  request.published_ports = config.published_ports;
   if (config.kind != api::PortKind::kTap) set_socket(request);
   routes_ = config.routes;
   if (!config.ipam_type.empty()) {

@@ -4,7 +4,9 @@
 #include <cctype>
 #include <set>
 
+#include "control/cni/bandwidth.hpp"
 #include "control/cni/device_info.hpp"
+#include "control/cni/port_mappings.hpp"
 #include "control/cni/tap.hpp"
 #include "control/cni/version.hpp"
 
@@ -117,15 +119,19 @@ CniResult<void> apply_runtime_config(const Json& value, NetworkConfig& out) {
       if (!entry.is_string())
         return wrong("runtimeConfig.mac must be a string, not " + json_type_name(entry));
       PODWIRE_TRY(out.mac, read_mac(entry.get<std::string>(), "runtimeConfig.mac"));
+    } else if (key == "portMappings") {
+      PODWIRE_TRY(out.published_ports, read_port_mappings(entry, "runtimeConfig.portMappings"));
     } else if (key == "CNIDeviceInfoFile") {
       PODWIRE_CHECK(read_value(entry, "runtimeConfig.CNIDeviceInfoFile", out.device_info));
       if (auto checked = check_device_info_path(out.device_info); !checked)
         return wrong("runtimeConfig.CNIDeviceInfoFile: " + checked.error().message);
+    } else if (key == "bandwidth") {
+      PODWIRE_TRY(out.limits, read_bandwidth(entry, "runtimeConfig.bandwidth"));
     } else {
-      return unsupported(
-          "runtimeConfig." + key.substr(0, 64) + " is " + short_dump(entry) +
-          ", which podwire does not support; supported are ips, mac and CNIDeviceInfoFile. Take \"" +
-          key.substr(0, 64) + "\" out of the plugin's \"capabilities\"");
+      return unsupported("runtimeConfig." + key.substr(0, 64) + " is " + short_dump(entry) +
+                         ", which podwire does not support; supported are ips, mac, bandwidth, portMappings and "
+                         "CNIDeviceInfoFile. Take \"" +
+                         key.substr(0, 64) + "\" out of the plugin's \"capabilities\"");
     }
   }
   return {};
@@ -259,7 +265,7 @@ CniResult<void> read_strictly(NetworkConfig& config) {
   for (const auto& [key, value] : config.document.items()) {
     if (!is_runtime_key(key)) shaped[key] = value;
   }
-  Json ignored, ip_masquerade, args, capabilities, dns;
+  Json ignored, ip_masquerade, args, capabilities, dns, bandwidth;
   std::string type, socket;
   ObjectReader r(shaped, "");
   for (const char* key : {"cniVersion", "name", "ipam", "prevResult", "runtimeConfig"})
@@ -273,6 +279,7 @@ CniResult<void> read_strictly(NetworkConfig& config) {
   r.optional("args", args);
   r.optional("capabilities", capabilities);
   r.optional("ipMasq", ip_masquerade);
+  r.optional("bandwidth", bandwidth);
   const auto stray = read_interface_keys(r, config);
   PODWIRE_CHECK(r.finish());
   PODWIRE_CHECK(check_interface_keys(config, stray));
@@ -283,6 +290,9 @@ CniResult<void> read_strictly(NetworkConfig& config) {
                        ", which podwire does not support; leave it out");
   }
   PODWIRE_TRY(config.dns, read_dns(dns, "dns"));
+  if (!is_unset(bandwidth)) {
+    PODWIRE_TRY(config.limits, read_bandwidth(bandwidth, "bandwidth"));
+  }
   return {};
 }
 

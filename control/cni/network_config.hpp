@@ -32,10 +32,12 @@ struct NetworkConfig {
   SocketSpec socket;        // of memif and vhostuser; path, group and permissions are the node's to set
   bool dhcp = false;        // of memif and vhostuser
   std::string device_info;  // runtimeConfig.CNIDeviceInfoFile
+  PortLimits limits;        // runtimeConfig.bandwidth, else bandwidth
   std::string ipam_type;    // empty: built in
   std::vector<ResultRoute> routes;               // of the built-in IPAM: instead of a default route
   std::vector<RequestedIp> ips;                  // runtimeConfig, else args.cni, else CNI_ARGS
   std::optional<MacAddr> mac;                    // likewise
+  std::vector<PublishedPort> published_ports;    // runtimeConfig.portMappings
   std::string pod_namespace, pod_name, pod_uid;  // args.cni, else CNI_ARGS
   Json dns;                                      // object or null
   Json prev_result;                              // object or null; as it came

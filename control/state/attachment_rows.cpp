@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "control/state/published_ports.hpp"
 #include "dataplane/base/json.hpp"
 
 namespace podwire::control {
@@ -46,6 +47,8 @@ void read_options(ObjectReader& r, EndpointOptions& out) {
 Json options_json(const Attachment& a) {
   Json json = to_json(a.options);
   if (!a.device_info.empty()) json["device_info"] = a.device_info;
+  if (a.limits.from_pod) json["from_pod"] = api::to_json(*a.limits.from_pod);
+  if (a.limits.to_pod) json["to_pod"] = api::to_json(*a.limits.to_pod);
   if (a.kind == api::PortKind::kTap) return json;
   const auto& s = a.socket;
   json["socket_mode"] = api::kSocketModeNames[static_cast<std::size_t>(s.mode)];
@@ -64,6 +67,8 @@ Result<void> read_options(const std::string& text, Attachment& a) {
   ObjectReader r(json, "options");
   read_options(r, a.options);
   r.optional("device_info", a.device_info);
+  r.optional("from_pod", a.limits.from_pod);
+  r.optional("to_pod", a.limits.to_pod);
   r.choice("socket_mode", a.socket.mode, api::kSocketModeNames);
   r.optional("socket_group", a.socket.group);
   r.optional("socket_permissions", a.socket.permissions);
@@ -156,6 +161,7 @@ Result<Attachment> read_row(Database& database, const Query& row) {
   if (!read_options(row.text(22), a)) return damaged(describe(a.key));
   PODWIRE_TRY(a.addresses, read_addresses(database, a, EndpointId()));
   PODWIRE_CHECK(read_extra_endpoints(database, a));
+  PODWIRE_TRY(a.published_ports, read_published_ports(database, a.port));
   return a;
 }
 
@@ -258,6 +264,7 @@ Result<void> set_attachment_state(Database& database, const AttachmentKey& key, 
 
 Result<void> remove_attachment(Database& database, const Attachment& a) {
   for (const auto& endpoint : a.extra_endpoints) PODWIRE_CHECK(remove_endpoint_rows(database, endpoint));
+  PODWIRE_CHECK(remove_published_ports(database, a));
   for (const auto& address : a.addresses) {
     if (!a.ipam_type.empty()) break;  // a delegated plugin remembers its own
     Query remember(database,

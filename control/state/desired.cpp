@@ -26,6 +26,14 @@ const IpPrefix* first_of_family(const std::vector<IpPrefix>& addresses, bool v4)
   return it == addresses.end() ? nullptr : &*it;
 }
 
+std::vector<IpAddr> own_addresses(const NodeUnderlay& underlay) {
+  std::vector<IpAddr> all;
+  for (const auto& [address, length] : underlay.addresses) {
+    if (address.is_v4() || !address.v6().is_link_local()) all.push_back(address);
+  }
+  return all;
+}
+
 IpPrefix host_prefix(const IpAddr& address) {
   return {address, address.bits()};
 }
@@ -37,6 +45,7 @@ class Builder {
       : config_(config), underlay_(underlay), store_(store) {}
 
   Result<NodeObjects> build() {
+    out_.addresses = own_addresses(underlay_);
     PODWIRE_CHECK(add_ports());
     PODWIRE_CHECK(add_local_vteps());
     PODWIRE_CHECK(add_peer_vteps());
@@ -57,6 +66,7 @@ class Builder {
   Result<void> add_local_vteps();
   Result<void> add_peer_vteps();
   Result<void> add_domains();
+  Result<api::Masquerade> masquerade_of(const DomainConfig& domain) const;
   Result<void> add_underlay_routes();
   Result<void> add_peer_routes(const DomainConfig& domain);
   Result<void> add_host_routes(const DomainConfig& domain);
@@ -156,6 +166,7 @@ Result<void> Builder::add_domains() {
     domain_names_.push_back(config.name);
     api::Domain domain;
     domain.id = out_.domains[config.name] = DomainId(static_cast<std::uint16_t>(id));
+    if (config.flow_limit != 0) out_.flow_limits[domain.id] = config.flow_limit;
     domain.name = config.name;
     domain.vni = config.vni;
     domain.mode = config.mode;
@@ -169,6 +180,9 @@ Result<void> Builder::add_domains() {
     domain.search_domains = config.search_domains;
     domain.host_access = config.host_access && out_.host;
     domain.stateful = config.stateful;
+    if (config.masquerade) {
+      PODWIRE_TRY(domain.masquerade, masquerade_of(config));
+    }
     if (config.mode == api::DomainMode::kL2 && config.flood_peers) {
       for (const auto& peer : config_.peers) {
         if (peer.domains.contains(config.name)) domain.flood.push_back(out_.peers[peer.name]);
@@ -177,6 +191,34 @@ Result<void> Builder::add_domains() {
     out_.objects.domains.push_back(domain);
   }
   return {};
+}
+
+// Pods see each other as they are, in whatever domain and on whatever node.
+Result<api::Masquerade> Builder::masquerade_of(const DomainConfig& domain) const {
+  const auto where = "domain \"" + domain.name + "\": masquerade";
+  api::Masquerade out;
+  out.addresses = domain.masquerade->addresses;
+  out.ports = domain.masquerade->ports;
+  for (const auto& address : out.addresses) {
+    const auto& own = out_.addresses;
+    if (std::find(own.begin(), own.end(), address) != own.end()) continue;
+    return invalid(where + ".addresses: " + to_string(address) +
+                   " is none of this node's; answers would not come here");
+  }
+  if (out.addresses.empty()) {
+    for (const bool v4 : {true, false}) {
+      if (const auto* first = first_of_family(underlay_.addresses, v4))
+        out.addresses.push_back(first->address);
+    }
+  }
+  if (out.addresses.empty()) return invalid(where + " needs an address of this node, which has none");
+  std::set<IpPrefix> except(domain.masquerade->except.begin(), domain.masquerade->except.end());
+  for (const auto& other : config_.domains) except.insert(other.prefixes.begin(), other.prefixes.end());
+  for (const auto& peer : config_.peers) {
+    for (const auto& [name, prefixes] : peer.domains) except.insert(prefixes.begin(), prefixes.end());
+  }
+  out.except.assign(except.begin(), except.end());
+  return out;
 }
 
 Result<void> Builder::add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
@@ -290,7 +332,8 @@ std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const
 std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& underlay) {
   std::vector<DomainPools> all;
   for (const auto& domain : config.domains) {
-    DomainPools pools{domain.name, domain_mtu(domain, config, underlay), {}};
+    DomainPools pools{
+        domain.name, domain_mtu(domain, config, underlay), {}, domain.stateful, own_addresses(underlay)};
     for (std::size_t i = 0; i < domain.prefixes.size(); ++i) {
       AddressPool::Spec spec{domain.prefixes[i], domain.gateways[i], {}, domain.exclude};
       for (const auto& range : domain.ranges) spec.ranges.emplace_back(range.start, range.end);
@@ -320,7 +363,7 @@ std::string endpoint_name(const Attachment& attachment) {
   return owner + "/" + printable(key.ifname, 15);
 }
 
-api::Port port_of(const Attachment& attachment, DomainId domain) {
+api::Port port_of(const Attachment& attachment, DomainId domain, std::uint32_t flow_limit) {
   api::Port port;
   port.id = attachment.port;
   port.name = port_name(attachment);
@@ -330,6 +373,9 @@ api::Port port_of(const Attachment& attachment, DomainId domain) {
   port.mac = attachment.mac;
   port.mtu = attachment.mtu;
   port.queues = attachment.queues;
+  port.from_pod = attachment.limits.from_pod;
+  port.to_pod = attachment.limits.to_pod;
+  port.flow_limit = flow_limit;
   if (attachment.kind == api::PortKind::kTap) return port;
   const auto& socket = attachment.socket;
   port.socket = socket.path;

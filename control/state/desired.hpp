@@ -33,10 +33,17 @@ enum class RouteSource { kConfig, kPeer, kKernel, kBuiltin };
 const char* to_text(RouteSource source);
 
 struct NodeObjects {
+  std::uint32_t flow_limit(DomainId domain) const {
+    const auto at = flow_limits.find(domain);
+    return at == flow_limits.end() ? 0 : at->second;
+  }
+
   api::ObjectSet objects;  // everything but attachments' ports and endpoints
   std::map<std::string, DomainId> domains;
+  std::map<DomainId, std::uint32_t> flow_limits;  // of pods' ports, where the configuration names one
   std::map<RouteId, RouteSource> route_sources;
   std::map<std::string, VtepId> peers;
+  std::vector<IpAddr> addresses;  // the node's own on the underlay, without link-local ones
   PortId uplink;
   PortId host;  // 0: no host interface
 };
@@ -50,8 +57,13 @@ Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& under
 
 std::string port_name(const Attachment& attachment);      // unique
 std::string endpoint_name(const Attachment& attachment);  // for people; the pod's name where it is known
-api::Port port_of(const Attachment& attachment, DomainId domain);
+// `flow_limit` as api::Port has it.
+api::Port port_of(const Attachment& attachment, DomainId domain, std::uint32_t flow_limit = 0);
 api::Endpoint endpoint_of(const Attachment& attachment, DomainId domain);                // its own
 std::vector<api::Endpoint> endpoints_of(const Attachment& attachment, DomainId domain);  // all of it
+// Its published ports; those that cannot be, because the domain is not stateful or the node has lost the
+// address, are left out and told in `problem` (unless null).
+std::vector<api::Service> services_of(const Attachment& attachment, const NodeObjects& node,
+                                      std::string* problem = nullptr);
 
 }  // namespace podwire::control

@@ -77,6 +77,7 @@ std::vector<std::string> compare_objects(const api::ObjectSet& desired, const ap
   compare("endpoint", desired.endpoints, actual.endpoints, out);
   compare("route", desired.routes, actual.routes, out);
   compare("policy", desired.policies, actual.policies, out);
+  compare("service", desired.services, actual.services, out);
   return out;
 }
 

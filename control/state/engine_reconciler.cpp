@@ -130,6 +130,20 @@ Result<void> EngineReconciler::detach(const Attachment& attachment) {
   return submit(std::move(change));
 }
 
+Result<void> EngineReconciler::set_services(std::vector<api::Service> services) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!thread_.joinable()) {
+      services_ = std::move(services);
+      return {};
+    }
+  }
+  Change change;
+  change.action = Action::kServices;
+  change.services = std::move(services);
+  return submit(std::move(change));
+}
+
 EngineState EngineReconciler::state() const {
   const std::lock_guard lock(mutex_);
   return state_;

@@ -48,6 +48,9 @@ class EngineReconciler final : public Reconciler {
   // re-open the tap.
   void set_node(NodeObjects node, std::vector<UniqueFd> host_queues);
   NodeObjects node() const;
+  // The cluster's services, in place of those before. Returns once every worker of the engine has seen them.
+  // Refused by the engine, those before stay. Without an engine they are kept for the next full replace.
+  Result<void> set_services(std::vector<api::Service> services);
 
   // The engine's policies, and what pods' endpoints carry in stateful domains. Before set_node it is kept;
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable
@@ -77,12 +80,13 @@ class EngineReconciler final : public Reconciler {
     std::vector<UniqueFd> queues;
     std::string problem;  // why the engine does not have it; empty: it does
   };
-  enum class Action { kAttach, kUpdate, kDetach, kCall };
+  enum class Action { kAttach, kUpdate, kDetach, kServices, kCall };
   struct Change {
     Action action = Action::kCall;
     Attachment attachment;
     std::vector<UniqueFd> queues;
     std::function<Result<void>(EngineSession&)> call;
+    std::vector<api::Service> services;
     std::promise<Result<void>> done;
   };
   using Batch = std::vector<Change>;
@@ -107,6 +111,7 @@ class EngineReconciler final : public Reconciler {
   Result<void> change_policies(EngineSession& session, std::shared_ptr<const PolicySnapshot> next);
   std::vector<api::Endpoint> endpoints_with_policy(const Attachment& attachment, DomainId domain,
                                                    const PolicySnapshot& policies) const;
+  Result<void> patch_services(EngineSession& session, const std::vector<api::Service>& services);
   void process(EngineSession* session);
   Batch take_batch(std::deque<Change>& changes) const;
   void apply(EngineSession& session, Batch batch);
@@ -135,6 +140,7 @@ class EngineReconciler final : public Reconciler {
   std::vector<UniqueFd> host_queues_;
   std::string host_problem_;
   std::map<PortId, Held> held_;
+  std::vector<api::Service> services_;  // of the cluster
   std::thread thread_;
 };
 

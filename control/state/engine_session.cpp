@@ -87,6 +87,7 @@ template Result<std::vector<api::Domain>> dump_objects(RpcClient&, const char*);
 template Result<std::vector<api::Endpoint>> dump_objects(RpcClient&, const char*);
 template Result<std::vector<api::Route>> dump_objects(RpcClient&, const char*);
 template Result<std::vector<api::Policy>> dump_objects(RpcClient&, const char*);
+template Result<std::vector<api::Service>> dump_objects(RpcClient&, const char*);
 
 Result<EngineSession> EngineSession::open(const std::string& socket, std::uint64_t epoch) {
   PODWIRE_TRY(RpcClient client, RpcClient::connect(socket));
@@ -118,6 +119,7 @@ Result<std::uint64_t> EngineSession::replace(const api::ObjectSet& objects, cons
   for (const auto& policy : objects.policies) PODWIRE_CHECK(writer.add("policies", to_json(policy)));
   for (const auto& endpoint : objects.endpoints) PODWIRE_CHECK(writer.add("endpoints", to_json(endpoint)));
   for (const auto& route : objects.routes) PODWIRE_CHECK(writer.add("routes", to_json(route)));
+  for (const auto& service : objects.services) PODWIRE_CHECK(writer.add("services", to_json(service)));
   PODWIRE_CHECK(writer.flush());
   PODWIRE_TRY(const Json reply, client_.call("replace_commit", Json::object()));
   return read_generation(reply);

@@ -2,6 +2,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "control/state/engine_reconciler.hpp"
@@ -37,14 +38,15 @@ EngineReconciler::Batch EngineReconciler::take_batch(std::deque<Change>& changes
   while (!changes.empty() && batch.size() < kBatchMembers) {
     auto& next = changes.front();
     // A patch deletes before it puts, so two changes of one port cannot share one.
-    const bool fits = next.action != Action::kCall && !ports.contains(next.attachment.port) &&
-                      fds + next.queues.size() <= kMaxLineFds;
+    const bool alone = next.action == Action::kCall || next.action == Action::kServices;
+    const bool fits =
+        !alone && !ports.contains(next.attachment.port) && fds + next.queues.size() <= kMaxLineFds;
     if (!fits && !batch.empty()) break;
     ports.insert(next.attachment.port);
     fds += next.queues.size();
     batch.push_back(std::move(next));
     changes.pop_front();
-    if (!fits) break;  // a call, alone
+    if (!fits) break;
   }
   return batch;
 }
@@ -61,6 +63,15 @@ void EngineReconciler::process(EngineSession* session) {
       for (auto& change : batch) finish_without_engine(std::move(change));
     } else if (batch.front().action == Action::kCall) {
       batch.front().done.set_value(batch.front().call(*session));
+    } else if (batch.front().action == Action::kServices) {
+      auto patched = patch_services(*session, batch.front().services);
+      if (patched) {
+        finish(std::move(batch.front()));
+      } else if (session->ok()) {
+        batch.front().done.set_value(patched.error());
+      } else {
+        finish_without_engine(std::move(batch.front()));
+      }
     } else {
       apply(*session, std::move(batch));
     }
@@ -69,7 +80,7 @@ void EngineReconciler::process(EngineSession* session) {
 
 void EngineReconciler::finish_without_engine(Change change) {
   const bool losing = change.action == Action::kUpdate && only_loses_endpoints(change.attachment);
-  if (change.action == Action::kDetach || losing) {
+  if (change.action == Action::kDetach || change.action == Action::kServices || losing) {
     finish(std::move(change));  // the next full replace leaves it out
     return;
   }
@@ -87,6 +98,8 @@ void EngineReconciler::finish(Change change) {
     } else if (change.action == Action::kUpdate) {
       const auto held = held_.find(change.attachment.port);
       if (held != held_.end()) held->second.attachment = std::move(change.attachment);
+    } else if (change.action == Action::kServices) {
+      services_ = std::move(change.services);
     } else {
       held_.erase(change.attachment.port);
     }
@@ -117,6 +130,7 @@ bool EngineReconciler::add_to_patch(const Change& change, api::ObjectSet& put, a
     if (change.action == Action::kDetach) {
       remove.ports.push_back(before.port);
       remove.endpoints.push_back(before.endpoint);
+      for (const auto& port : before.published_ports) remove.services.push_back(port.service);
       return true;
     }
   }
@@ -125,9 +139,54 @@ bool EngineReconciler::add_to_patch(const Change& change, api::ObjectSet& put, a
   const auto endpoints = endpoints_with_policy(a, domain->second, *policies_);
   put.endpoints.insert(put.endpoints.end(), endpoints.begin(), endpoints.end());
   if (change.action == Action::kUpdate) return true;
-  put.ports.push_back(port_of(a, domain->second));
+  put.ports.push_back(port_of(a, domain->second, node_.flow_limit(domain->second)));
+  const auto services = services_of(a, node_);
+  put.services.insert(put.services.end(), services.begin(), services.end());
   queues[a.port] = borrow(change.queues);
   return true;
+}
+
+// In patches that each fit a message; what an engine refuses half-way it has to give up as a whole.
+Result<void> EngineReconciler::patch_services(EngineSession& session,
+                                              const std::vector<api::Service>& services) {
+  constexpr std::size_t kPatchMembers = 2000;  // frontends and backends
+  std::map<ServiceId, const api::Service*> before;
+  for (const auto& service : services_) before[service.id] = &service;
+  api::ObjectSet put;
+  api::IdSet remove;
+  std::size_t members = 0;
+  const auto send = [&]() -> Result<void> {
+    if (put.services.empty() && remove.services.empty()) return {};
+    PODWIRE_TRY(const auto generation, session.patch(put, remove, {}));
+    set_generation(generation);
+    put = {};
+    remove = {};
+    members = 0;
+    return {};
+  };
+  const auto send_all = [&]() -> Result<void> {
+    std::set<ServiceId> kept;
+    for (const auto& service : services) kept.insert(service.id);
+    for (const auto& [id, service] : before) {
+      if (!kept.contains(id)) remove.services.push_back(id);
+    }
+    for (const auto& service : services) {
+      const auto at = before.find(service.id);
+      if (at != before.end() && *at->second == service) continue;
+      const auto size = 1 + service.frontends.size() + service.backends.size();
+      if (members + size > kPatchMembers) PODWIRE_CHECK(send());
+      put.services.push_back(service);
+      members += size;
+    }
+    return send();
+  };
+  auto sent = send_all();
+  if (sent || !session.ok()) return sent;
+  if (auto restored = program(session); !restored) {
+    return Error{sent.error().code,
+                 sent.error().message + "; going back failed: " + restored.error().message};
+  }
+  return sent;
 }
 
 void EngineReconciler::apply(EngineSession& session, Batch batch) {
@@ -146,7 +205,8 @@ void EngineReconciler::apply(EngineSession& session, Batch batch) {
       }
     }
   }
-  const bool needed = !put.empty() || !remove.ports.empty() || !remove.endpoints.empty();
+  const bool needed =
+      !put.empty() || !remove.ports.empty() || !remove.endpoints.empty() || !remove.services.empty();
   auto patched = needed ? session.patch(put, remove, queues) : Result<std::uint64_t>(state().generation);
   if (patched) {
     set_generation(*patched);

@@ -134,12 +134,15 @@ api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Por
     if (at == known.end() || at->second.role != api::PortRole::kHost) send(node_.host, host_queues_);
   }
   for (const auto& [id, policy] : policies_->policies) set.policies.push_back(*policy);
+  set.services = services_;
   for (const auto& [id, held] : held_) {
     if (!held.problem.empty()) continue;
     const auto domain = node_.domains.at(held.attachment.domain);
-    set.ports.push_back(port_of(held.attachment, domain));
+    set.ports.push_back(port_of(held.attachment, domain, node_.flow_limit(domain)));
     const auto endpoints = endpoints_with_policy(held.attachment, domain, *policies_);
     set.endpoints.insert(set.endpoints.end(), endpoints.begin(), endpoints.end());
+    const auto services = services_of(held.attachment, node_);
+    set.services.insert(set.services.end(), services.begin(), services.end());
     const auto at = known.find(id);
     if (at == known.end() || !is_same_port(at->second, held.attachment)) send(id, held.queues);
   }
@@ -181,6 +184,7 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
   const auto is_pod = [](const auto& port) { return port.role == api::PortRole::kPod; };
   std::erase_if(node.ports, is_pod);
   node.endpoints.clear();
+  node.services.clear();
   auto replaced = session.replace(node, queues);
   if (!replaced)
     return Error{replaced.error().code, "the engine refused the node's objects: " + replaced.error().message};
@@ -189,8 +193,9 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
     if (!held.problem.empty()) continue;
     api::ObjectSet put;
     const auto domain = node_.domains.at(held.attachment.domain);
-    put.ports.push_back(port_of(held.attachment, domain));
+    put.ports.push_back(port_of(held.attachment, domain, node_.flow_limit(domain)));
     put.endpoints = endpoints_with_policy(held.attachment, domain, *policies_);
+    put.services = services_of(held.attachment, node_);
     auto patched = session.patch(put, {}, {{id, queues[id]}});
     if (!session.ok()) return unavailable("the connection to the engine broke");
     if (patched) {
@@ -201,6 +206,17 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
     held.problem = "the engine refused " + who(held.attachment) + ": " + patched.error().message +
                    renewal(held.attachment);
     spdlog::warn("{}", held.problem);
+  }
+  for (const auto& service : services_) {
+    api::ObjectSet put;
+    put.services.push_back(service);
+    auto patched = session.patch(put, {}, {});
+    if (!session.ok()) return unavailable("the connection to the engine broke");
+    if (patched) {
+      set_generation(*patched);
+    } else {
+      spdlog::warn("the engine refused service {}: {}", service.name, patched.error().message);
+    }
   }
   return {};
 }
@@ -213,6 +229,7 @@ Result<std::vector<std::string>> EngineReconciler::engine_differences(EngineSess
   PODWIRE_TRY(actual.endpoints, dump_objects<api::Endpoint>(session.client(), "endpoints"));
   PODWIRE_TRY(actual.routes, dump_objects<api::Route>(session.client(), "routes"));
   PODWIRE_TRY(actual.policies, dump_objects<api::Policy>(session.client(), "policies"));
+  PODWIRE_TRY(actual.services, dump_objects<api::Service>(session.client(), "services"));
   PortQueues unused;
   return compare_objects(desired_objects({}, unused), actual);
 }
@@ -244,8 +261,11 @@ Result<std::vector<std::string>> EngineReconciler::differences() {
       } else if (any_gone(held.queues)) {
         out.push_back(who(held.attachment) +
                       " is gone: its namespace was deleted or the interface removed; call CNI DEL for it");
-      } else if (options_.missing_pod) {
-        present.push_back(held.attachment);
+      } else {
+        std::string unpublished;
+        services_of(held.attachment, node_, &unpublished);
+        if (!unpublished.empty()) out.push_back(unpublished);
+        if (options_.missing_pod) present.push_back(held.attachment);
       }
     }
   }

@@ -55,6 +55,13 @@ ALTER TABLE address ADD COLUMN endpoint INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE manifest(
   kind TEXT NOT NULL, space TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL,
   PRIMARY KEY(kind, space, name)) STRICT, WITHOUT ROWID;
+)sql",
+    R"sql(
+CREATE TABLE published_port(
+  service INTEGER PRIMARY KEY, port INTEGER NOT NULL REFERENCES attachment(port), host_ip TEXT NOT NULL,
+  protocol TEXT NOT NULL CHECK(protocol IN ('tcp', 'udp', 'sctp')), host_port INTEGER NOT NULL,
+  container_port INTEGER NOT NULL, UNIQUE(protocol, host_port, host_ip)) STRICT;
+CREATE INDEX published_port_by_port ON published_port(port);
 )sql"};
 
 Result<std::int64_t> pragma(Database& database, const char* name) {

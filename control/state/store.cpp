@@ -10,6 +10,7 @@
 #include "control/state/attachment_rows.hpp"
 #include "control/state/commit_queue.hpp"
 #include "control/state/manifest_rows.hpp"
+#include "control/state/published_ports.hpp"
 #include "control/state/schema.hpp"
 #include "dataplane/base/json.hpp"
 #include "dataplane/base/unique_fd.hpp"
@@ -113,7 +114,9 @@ Attachment attachment_of(const AttachmentRequest& request, const DomainPools& do
   a.kind = request.kind;
   a.socket = request.socket;
   a.device_info = request.device_info;
+  a.limits = request.limits;
   a.options = request.options;
+  a.published_ports = request.published_ports;
   return a;
 }
 
@@ -147,7 +150,9 @@ Result<Attachment> SqliteStore::begin_add(const AttachmentRequest& request) {
     PODWIRE_CHECK(allot_addresses(database, *domain, request, a));
     PODWIRE_CHECK(allot_mac(database, request, a));
     PODWIRE_CHECK(allot_ids(database, a));
+    PODWIRE_CHECK(allot_published_ports(database, *domain, a));
     PODWIRE_CHECK(insert_attachment(database, a));
+    PODWIRE_CHECK(insert_published_ports(database, a));
     return a;
   });
 }

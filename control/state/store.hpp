@@ -42,6 +42,12 @@ struct SocketSpec {
   bool operator==(const SocketSpec&) const = default;
 };
 
+// How much may pass a port; none: as much as there is.
+struct PortLimits {
+  std::optional<api::RateLimit> from_pod, to_pod;
+  bool operator==(const PortLimits&) const = default;
+};
+
 // What an endpoint has beside MAC and addresses.
 struct EndpointOptions {
   bool dhcp = false;     // the engine answers its DHCP questions and router solicitations
@@ -57,6 +63,16 @@ struct ExtraEndpoint {
   MacAddr mac;
   std::vector<IpPrefix> addresses;
   EndpointOptions options;
+};
+
+// A port of the node that leads to a port of the pod.
+struct PublishedPort {
+  ServiceId service;              // of the api::Service that it becomes
+  std::optional<IpAddr> host_ip;  // one of the node's; zero: all of its family; none: all of them
+  api::ServiceProtocol protocol = api::ServiceProtocol::kTcp;
+  std::uint16_t host_port = 0;  // 1..65535, as the next
+  std::uint16_t container_port = 0;
+  bool operator==(const PublishedPort&) const = default;
 };
 
 enum class AttachmentState { kAdding, kReady, kDeleting };
@@ -84,9 +100,11 @@ struct Attachment {
   SocketSpec socket;  // memif and vhost only
   std::string
       pod_directory;  // where its socket lies, shared by the container's interfaces; a named port has none
-  std::string device_info;                     // the CNIDeviceInfoFile that was asked for; may be empty
+  std::string device_info;  // the CNIDeviceInfoFile that was asked for; may be empty
+  PortLimits limits;
   EndpointOptions options;                     // of its own endpoint
   std::vector<ExtraEndpoint> extra_endpoints;  // by id
+  std::vector<PublishedPort> published_ports;  // of its own endpoint, by service
 };
 
 // What begin_add is asked for.
@@ -111,7 +129,9 @@ struct AttachmentRequest {
   // Of the pods' directories: the container gets one in there and its socket's path is made from that.
   std::string pods_directory;
   std::string device_info;
+  PortLimits limits;
   EndpointOptions options;
+  std::vector<PublishedPort> published_ports;  // without their services
 };
 
 struct EndpointRequest {
@@ -127,6 +147,9 @@ struct DomainPools {
   std::string name;
   std::uint16_t mtu = 1450;        // for attachments that ask for none
   std::vector<AddressPool> pools;  // one a prefix
+  // Whether ports can be published, and where: the node's addresses.
+  bool stateful = false;
+  std::vector<IpAddr> node_addresses{};
 };
 
 struct PoolUsage {
@@ -159,7 +182,8 @@ class Store {
   // Allots port id, endpoint id, MAC and addresses and records the attachment in state kAdding. kConflict
   // when the key exists already (the message tells its state and what to do), kExhausted when the domain has
   // no address left, kConflict when a requested address is taken (by whom), kInvalid when it is outside the
-  // domain's prefixes.
+  // domain's prefixes; of published ports kConflict when one is taken (by whom), kInvalid when the domain is
+  // not stateful or the node has no such address.
   virtual Result<Attachment> begin_add(const AttachmentRequest& request) = 0;
   virtual Result<void> mark_ready(const AttachmentKey& key) = 0;
   // Returns the attachment as it was, or nothing when there is none. A second call finds it again until

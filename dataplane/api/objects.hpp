@@ -31,6 +31,14 @@ extern const std::vector<std::string> kPortKindNames;    // index = PortKind
 extern const std::vector<std::string> kSocketModeNames;  // index = SocketMode
 extern const std::vector<std::string> kPortRoleNames;
 
+// How much may pass a port in one direction: Ethernet frames without their check sequence, as they are after
+// segmentation.
+struct RateLimit {
+  std::uint64_t rate_bps = 0;     // bits a second, 1,000 to 10^12
+  std::uint64_t burst_bytes = 0;  // that may pass at once after a pause; 0: what the engine thinks right
+  bool operator==(const RateLimit&) const = default;
+};
+
 struct Port {
   PortId id;
   std::string name;  // 1..63 characters, unique
@@ -45,9 +53,15 @@ struct Port {
   std::uint16_t queues = 1;
   std::string devargs;     // physical only: "net_af_xdp0,iface=eth0", "0000:01:00.0"
   std::uint16_t vlan = 0;  // uplink only: 802.1Q id 1..4094 of the underlay, 0 = untagged
+  // Connections that packets from here may have begun at a time, in stateful domains; at most 16777216. 0:
+  // FlowTable::default_limit() of a pod, no limit of an uplink or host port.
+  std::uint32_t flow_limit = 0;
   // How many of this message's descriptors are this port's (taken in order). 0 for a tap that the engine has
   // already: it keeps its queues.
   std::uint16_t descriptors = 0;
+
+  // Pod ports only. From the pod: it waits; towards the pod: a bounded queue does.
+  std::optional<RateLimit> from_pod, to_pod;
 
   // memif and vhost only.
   std::string socket;  // absolute path, at most 107 characters
@@ -186,6 +200,7 @@ struct IdSet {
   std::vector<ServiceId> services;
 };
 
+Result<void> read_value(const Json& value, const std::string& path, RateLimit& out);
 Result<void> read_value(const Json& value, const std::string& path, Port& out);
 Result<void> read_value(const Json& value, const std::string& path, Vtep& out);
 Result<void> read_value(const Json& value, const std::string& path, Domain& out);
@@ -196,6 +211,7 @@ Result<void> read_value(const Json& value, const std::string& path, Route& out);
 Result<void> read_value(const Json& value, const std::string& path, ObjectSet& out);
 Result<void> read_value(const Json& value, const std::string& path, IdSet& out);
 
+Json to_json(const RateLimit&);
 Json to_json(const Port&);
 Json to_json(const Vtep&);
 Json to_json(const Domain&);

@@ -77,6 +77,21 @@ void put_socket_fields(Json& j, const Port& p) {
 
 }  // namespace
 
+Result<void> read_value(const Json& value, const std::string& path, RateLimit& out) {
+  ObjectReader r(value, path);
+  const bool has_rate = r.optional_in("rate_bps", out.rate_bps, 1'000, 1'000'000'000'000);
+  r.optional_in("burst_bytes", out.burst_bytes, 0, 1'000'000'000'000);
+  PODWIRE_CHECK(r.finish());
+  if (!has_rate) return invalid(path + ".rate_bps is missing");
+  return {};
+}
+
+Json to_json(const RateLimit& limit) {
+  Json j{{"rate_bps", limit.rate_bps}};
+  if (limit.burst_bytes != 0) j["burst_bytes"] = limit.burst_bytes;
+  return j;
+}
+
 Result<void> read_value(const Json& value, const std::string& path, Port& out) {
   ObjectReader r(value, path);
   r.required("id", out.id);
@@ -89,7 +104,10 @@ Result<void> read_value(const Json& value, const std::string& path, Port& out) {
   r.optional_in("queues", out.queues, 1, 16);
   r.optional("devargs", out.devargs);
   r.optional_in("vlan", out.vlan, 0, 4094);
+  r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
   r.optional_in("descriptors", out.descriptors, 0, 16);
+  r.optional("from_pod", out.from_pod);
+  r.optional("to_pod", out.to_pod);
   const auto socket_key = read_socket_fields(r, out);
   PODWIRE_CHECK(r.finish());
   PODWIRE_CHECK(check_name(path, out.name));
@@ -109,6 +127,8 @@ Result<void> read_value(const Json& value, const std::string& path, Port& out) {
   if (out.kind != PortKind::kTap && out.descriptors != 0)
     return invalid(path + ".descriptors is for tap ports");
   PODWIRE_CHECK(check_socket_fields(path, out, socket_key));
+  if ((out.from_pod || out.to_pod) && out.role != PortRole::kPod)
+    return invalid(path + ": from_pod and to_pod are for pod ports");
   if (out.vlan != 0 && out.role != PortRole::kUplink) return invalid(path + ".vlan is for uplinks");
   if (out.role == PortRole::kPod) {
     if (!has_domain) return invalid(path + ".domain is missing: a pod port belongs to a domain");
@@ -133,6 +153,9 @@ Json to_json(const Port& p) {
   j["queues"] = p.queues;
   if (!p.devargs.empty()) j["devargs"] = p.devargs;
   if (p.vlan != 0) j["vlan"] = p.vlan;
+  if (p.from_pod) j["from_pod"] = to_json(*p.from_pod);
+  if (p.to_pod) j["to_pod"] = to_json(*p.to_pod);
+  if (p.flow_limit != 0) j["flow_limit"] = p.flow_limit;
   if (p.descriptors != 0) j["descriptors"] = p.descriptors;
   if (p.kind == PortKind::kMemif || p.kind == PortKind::kVhost) put_socket_fields(j, p);
   return j;

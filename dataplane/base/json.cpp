@@ -35,6 +35,27 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return at(a.size(), b.size());
 }
 
+// Looked at before parsing: a parser with a callback would tell the depth as well, but takes time that grows
+// with the square of an array's length.
+bool is_too_deep(std::string_view text) {
+  int depth = 0;
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') ++i;
+      quoted = c != '"';
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxDepth) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
 template <class T>
 Result<void> read_parsed(const Json& value, const std::string& path, T& out,
                          Result<T> (*parse)(std::string_view)) {
@@ -48,21 +69,12 @@ Result<void> read_parsed(const Json& value, const std::string& path, T& out,
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, std::string_view what) {
-  bool too_deep = false;
-  const auto limit_depth = [&too_deep](int depth, Json::parse_event_t event, Json&) {
-    const bool opens =
-        event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
-    if (opens && depth >= kMaxDepth) {
-      too_deep = true;
-      throw std::length_error("nesting");  // stops the parser; caught right below
-    }
-    return true;
-  };
-  try {
-    return Json::parse(text, limit_depth);
-  } catch (const std::length_error&) {
+  if (is_too_deep(text)) {
     return Error{ErrorCode::kParse,
                  std::string(what) + ": nested deeper than " + std::to_string(kMaxDepth) + " levels"};
+  }
+  try {
+    return Json::parse(text);
   } catch (const nlohmann::json::exception& e) {
     std::string detail = e.what();
     // "[json.exception.parse_error.101] parse error at line 1, column 2: ..." → the part a person can use.

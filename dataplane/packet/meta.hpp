@@ -54,7 +54,7 @@ struct alignas(64) PacketMeta {
   bool is_fragment = false;
   bool resolved = false;  // leaves as it is: no MTU or TTL treatment (raw host traffic, generated)
 
-  std::uint8_t vlan_stripped = 0;
+  bool translated = false;  // it has other ends than it came with: pipeline/nat.hpp; always routed
   FlowTask flow_task = FlowTask::kNone;
   std::uint32_t flow_hash = 0;  // symmetric-free hash of the inner 5-tuple; 0 until somebody needs it
   std::uint32_t adjacency = 0;  // deciding Adjacency slot, 0 = none (for explain)

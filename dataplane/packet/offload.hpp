@@ -26,6 +26,13 @@ inline bool needs_l4_checksum(const rte_mbuf* mbuf) {
 inline bool needs_segmentation(const rte_mbuf* mbuf) {
   return (mbuf->ol_flags & RTE_MBUF_F_TX_TCP_SEG) != 0;
 }
+// Bytes of all the frames that the packet is or becomes.
+inline std::uint32_t bytes_on_wire(const rte_mbuf* mbuf) {
+  const auto headers = static_cast<std::uint32_t>(mbuf->l2_len + mbuf->l3_len + mbuf->l4_len);
+  if (!needs_segmentation(mbuf) || mbuf->tso_segsz == 0 || mbuf->pkt_len <= headers) return mbuf->pkt_len;
+  const std::uint32_t segments = (mbuf->pkt_len - headers + mbuf->tso_segsz - 1) / mbuf->tso_segsz;
+  return mbuf->pkt_len + (segments - 1) * headers;
+}
 inline void clear_offload(rte_mbuf* mbuf) {
   mbuf->ol_flags &= ~(RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_IPV4 |
                       RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_IP_CKSUM);

@@ -6,6 +6,14 @@
 
 namespace podwire::engine {
 
+// What booking needs to know of a packet that is queued somewhere.
+inline PacketMeta meta_of(Account account) noexcept {
+  PacketMeta meta;
+  meta.ingress = account.ingress();
+  meta.domain = account.domain();
+  return meta;
+}
+
 // Books `n` on one column of all three ledgers.
 inline void book(WorkerCounters& counters, const PacketMeta& meta, Counter LedgerCounters::*column,
                  std::uint64_t n = 1) noexcept {

@@ -1,5 +1,6 @@
-// Encap: packets bound for a tunnel get the VTEP's outer headers. Where the underlay next hop is not resolved
-// yet they are parked with the main thread, which sends them on when it is.
+// Encap: packets bound for a tunnel get the VTEP's outer headers, and those that leave on the underlay
+// without one their next hop's MAC. Where the underlay next hop is not resolved yet they are parked with the
+// main thread, which sends them on when it is.
 #pragma once
 
 #include "dataplane/packet/flow_hash.hpp"
@@ -22,6 +23,8 @@ struct EncapStage {
         burst.drop(i, DropReason::vtep_no_source);
       } else if (!vtep->resolved) {
         park(ctx, burst, i);
+      } else if (vtep->direct) {
+        put_direct(burst, i, *vtep);
       } else if (!vxlan::prepend(burst.mbufs[i], *vtep, meta.vni, flow_hash(burst.mbufs[i], meta))) {
         burst.drop(i, DropReason::encap_no_headroom);
       } else {
@@ -32,6 +35,19 @@ struct EncapStage {
   }
 
  private:
+  // Without a tunnel: the next hop's MACs, and the uplink's tag if there is one.
+  static void put_direct(Burst& burst, std::uint16_t i, const VtepEntry& hop) noexcept {
+    auto* mbuf = burst.mbufs[i];
+    constexpr std::uint16_t kMacs = 2 * sizeof(MacAddr);
+    if (rte_pktmbuf_prepend(mbuf, static_cast<std::uint16_t>(hop.header_bytes - kMacs)) == nullptr) {
+      burst.drop(i, DropReason::encap_no_headroom);
+      return;
+    }
+    std::memcpy(rte_pktmbuf_mtod(mbuf, std::uint8_t*), hop.header.data(), hop.header_bytes);
+    burst.meta[i].verdict = Verdict::kForward;
+    burst.meta[i].egress = hop.egress;
+  }
+
   static void park(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
     const auto& meta = burst.meta[i];
     save_meta(burst.mbufs[i], meta);

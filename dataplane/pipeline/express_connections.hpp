@@ -2,6 +2,8 @@
 // Called by workers.
 #pragma once
 
+#include "dataplane/packet/checksum.hpp"
+#include "dataplane/packet/flow_hash.hpp"
 #include "dataplane/packet/plain_frame.hpp"
 #include "dataplane/pipeline/context.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
@@ -17,19 +19,38 @@ inline FlowKey plain_connection_key(const std::uint8_t* frame, DomainId domain) 
   return key;
 }
 
+inline std::uint32_t plain_hash(const std::uint8_t* frame) noexcept {
+  std::uint64_t addresses;
+  std::uint32_t ports;
+  std::memcpy(&addresses, frame + plain::kSource, sizeof addresses);
+  std::memcpy(&ports, frame + plain::kL4, sizeof ports);
+  return flow_hash_ipv4(frame[plain::kProtocol], addresses, ports);
+}
+
+inline void route_plain(std::uint8_t* frame, const MacAddr& destination, const MacAddr& source) noexcept {
+  auto* ether = reinterpret_cast<EtherHeader*>(frame);
+  ether->destination = destination;
+  ether->source = source;
+  engine::decrement_ttl(*reinterpret_cast<Ipv4Header*>(frame + plain::kIp));
+}
+
+inline FlowPacket plain_flow_packet(const std::uint8_t* frame) noexcept {
+  FlowPacket packet;
+  packet.has_event = frame[plain::kProtocol] == ip_proto::kTcp;
+  if (packet.has_event)
+    packet.event = tcp_event(reinterpret_cast<const TcpHeader*>(frame + plain::kL4)->flags);
+  return packet;
+}
+
 // What FlowStage does with a packet that leaves its connection as it is: `decision` is the way that it takes.
 // False: anything else. `to_gateway` tells whether the frame is addressed to the domain's gateway.
 inline bool follow_connection(const Context& ctx, const std::uint8_t* frame, FlowRef ref,
                               const DomainEntry& domain, bool to_gateway, FlowDecision& decision) noexcept {
   FlowView view;
   if (!ctx.flows->read(ref, view) || view.rules_generation != domain.rules_generation ||
-      view.decision.adjacency == 0)
+      view.decision.adjacency == 0 || view.decision.translated)
     return false;
-  FlowPacket packet;
-  packet.has_event = frame[plain::kProtocol] == ip_proto::kTcp;
-  if (packet.has_event)
-    packet.event = tcp_event(reinterpret_cast<const TcpHeader*>(frame + plain::kL4)->flags);
-  const auto step = step_flow(packet, view.phase, ref.direction());
+  const auto step = step_flow(plain_flow_packet(frame), view.phase, ref.direction());
   if (step.outcome != FlowStep::Outcome::kPass || !(step.phase == view.phase)) return false;
   const auto& adjacency = ctx.tables->adjacencies[view.decision.adjacency];
   if (adjacency.generation.get() != view.decision.generation) return false;

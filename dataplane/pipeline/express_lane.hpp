@@ -4,7 +4,7 @@
 
 #include "dataplane/packet/flow_hash.hpp"
 #include "dataplane/packet/plain_frame.hpp"
-#include "dataplane/pipeline/express_connections.hpp"
+#include "dataplane/pipeline/express_nat.hpp"
 #include "dataplane/pipeline/express_way.hpp"
 #include "dataplane/tunnels/vxlan.hpp"
 
@@ -53,8 +53,9 @@ class ExpressLane {
   struct Plan {
     std::uint32_t slot;  // adjacency; 0: for the stages
     bool routed;
-    bool wanted;   // to be looked up in a table
-    bool tracked;  // to be looked up among the connections
+    bool wanted;      // to be looked up in a table
+    bool tracked;     // to be looked up among the connections
+    bool translated;  // with `tracked`: the connection has other ends
     const DomainEntry* domain;
     std::uint64_t key;
     std::uint64_t hash;
@@ -67,6 +68,7 @@ class ExpressLane {
     if (port == nullptr || domain_ == nullptr || port->vlan != 0 || !serves(*domain_) ||
         port->sources4.size() > kPatterns)
       return;
+    if (port->role == api::PortRole::kUplink) return prepare_answers();
     for (const auto& source : port->sources4) {
       auto& pattern = patterns_[pattern_count_++];
       pattern = plain_pattern();
@@ -77,6 +79,14 @@ class ExpressLane {
       if (~source.mask != 0 || !is_plain_address(__builtin_bswap32(source.network)))
         sources_are_plain_ = false;
     }
+    remember(*domain_);
+  }
+
+  // What comes from outside without a tunnel: nothing but connections that are translated.
+  void prepare_answers() noexcept {
+    answers_ = true;
+    patterns_[0] = plain_pattern();
+    pattern_count_ = 1;
     remember(*domain_);
   }
 
@@ -107,6 +117,7 @@ class ExpressLane {
   // What recognise() needs of a domain for every packet.
   void remember(const DomainEntry& domain) noexcept {
     domain_ = &domain;
+    tracks_ = domain.stateful || answers_;
     gateway_ = fdb_key(domain.id, domain.gateway_mac).word;
     if (kTunnel) own_ = fdb_key(domain.id, local_->mac).word;
     domain_bits_ = fdb_domain_bits(domain.id);
@@ -122,7 +133,7 @@ class ExpressLane {
       plan.slot = 0;
       plan.wanted = plan.tracked = false;
       if (!is_plain(burst.mbufs[i])) continue;
-      if (domain_->stateful) {
+      if (tracks_) {
         plan.domain = domain_;
         plan.tracked = true;
         ++tracked;
@@ -248,8 +259,13 @@ class ExpressLane {
       const bool to_gateway =
           destination == plan.domain->gateway_mac || (kTunnel && destination == local_->mac);
       FlowDecision decision;
-      if (!found[known] || !follow_connection(ctx_, frame, found[known], *plan.domain, to_gateway, decision))
-        break;
+      plan.translated = false;
+      if (!found[known]) break;
+      if (!follow_connection(ctx_, frame, found[known], *plan.domain, to_gateway, decision)) {
+        if (kTunnel || !follow_translated(ctx_, frame, keys[known], found[known], decision, leaving_[i]))
+          break;
+        plan.translated = true;
+      }
       plan.slot = decision.adjacency;
       plan.routed = decision.routed;
       ++known;
@@ -274,8 +290,33 @@ class ExpressLane {
     return find_route(tables, domain, address);
   }
 
+  // The same for a packet whose connection has other ends, `leaving`; from a pod, or an answer.
+  [[gnu::noinline]] bool serve_translated(rte_mbuf* mbuf, const Plan& plan,
+                                          const PlainLeaving& leaving) noexcept {
+    const auto& adjacency = tables_.adjacencies[plan.slot];
+    const bool outside = adjacency.kind == Adjacency::Kind::kUnderlay;
+    if (!outside && leaving.domain != domain_ && !answers_) return false;
+    if (adjacency.place() != way_.place || leaving.domain != way_.domain) {
+      way_.leave(ingress_);
+      way_.find(ctx_, adjacency, *leaving.domain, true);
+    }
+    if (mbuf->data_len > way_.limit) return false;
+    const bool tunnel = way_.vtep != nullptr && !outside;
+    if (tunnel && mbuf->data_off < way_.vtep->header_bytes) return false;
+    translate_plain(mbuf, leaving);
+    auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    route_plain(frame, adjacency.mac, leaving.domain->gateway_mac);
+    if (tunnel) vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, plain_hash(frame));
+    if (outside) std::memcpy(frame, way_.vtep->header.data(), 2 * sizeof(MacAddr));
+    if (leaving.domain != domain_) count_moved(*leaving.domain);
+    way_.append(mbuf);
+    return true;
+  }
+
   [[gnu::always_inline]] bool serve(rte_mbuf* mbuf, const Plan& plan) noexcept {
     if (plan.slot == 0) return false;
+    if (!kTunnel && plan.tracked && plan.translated)
+      return serve_translated(mbuf, plan, leaving_[static_cast<std::size_t>(&plan - plans_.data())]);
     const auto& adjacency = tables_.adjacencies[plan.slot];
     if (adjacency.place() != way_.place || (kTunnel && plan.domain != way_.domain)) {
       way_.leave(ingress_);
@@ -291,26 +332,11 @@ class ExpressLane {
     } else if (!plan.routed && adjacency.port == ingress_) {
       return false;
     }
-    if (plan.routed) route(frame, adjacency.mac, plan.domain->gateway_mac);
+    if (plan.routed) route_plain(frame, adjacency.mac, plan.domain->gateway_mac);
     if constexpr (kTunnel) strip(mbuf, *plan.domain);
-    if (way_.vtep != nullptr) vxlan::put_before(mbuf, *way_.vtep, plan.domain->vni, hash_of(frame));
+    if (way_.vtep != nullptr) vxlan::put_before(mbuf, *way_.vtep, plan.domain->vni, plain_hash(frame));
     way_.append(mbuf);
     return true;
-  }
-
-  static std::uint32_t hash_of(const std::uint8_t* frame) noexcept {
-    std::uint64_t addresses;
-    std::uint32_t ports;
-    std::memcpy(&addresses, frame + plain::kSource, sizeof addresses);
-    std::memcpy(&ports, frame + plain::kL4, sizeof ports);
-    return flow_hash_ipv4(frame[plain::kProtocol], addresses, ports);
-  }
-
-  static void route(std::uint8_t* frame, const MacAddr& destination, const MacAddr& source) noexcept {
-    auto* ether = reinterpret_cast<EtherHeader*>(frame);
-    ether->destination = destination;
-    ether->source = source;
-    engine::decrement_ttl(*reinterpret_cast<Ipv4Header*>(frame + plain::kIp));
   }
 
   void strip(rte_mbuf* mbuf, const DomainEntry& domain) noexcept {
@@ -319,6 +345,10 @@ class ExpressLane {
     mbuf->pkt_len = mbuf->data_len;
     // What the NIC said of checksums was about the outer headers.
     mbuf->ol_flags &= ~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_IP_CKSUM_MASK);
+    count_moved(domain);
+  }
+
+  void count_moved(const DomainEntry& domain) noexcept {
     if (&domain != moved_to_) {
       book_moved();
       moved_to_ = &domain;
@@ -339,6 +369,8 @@ class ExpressLane {
   const DomainId domain_of_port_;
   std::size_t pattern_count_ = 0;
   bool sources_are_plain_ = true;
+  bool answers_ = false;  // the port is the uplink, and no tunnel is looked for
+  bool tracks_ = false;   // connections decide
   const LocalVtep* local_ = nullptr;
   const DomainEntry* domain_ = nullptr;  // the port's, or the last VNI's
   std::uint64_t domain_bits_ = 0;        // of its FDB keys
@@ -353,6 +385,7 @@ class ExpressLane {
   FrameMatch outer_, outer_rest_;  // bytes 0..31 and 32..63 of a tunnel packet to us
   std::array<FrameMatch, kPatterns> patterns_;
   std::array<Plan, kBurstMax> plans_;
+  std::array<PlainLeaving, kBurstMax> leaving_;  // of plans that are translated
 };
 
 }  // namespace podwire::engine

@@ -13,7 +13,7 @@ struct ExpressWay {
   std::uint64_t place = 0;  // Adjacency::place(), 0: nothing is known
   const DomainEntry* domain = nullptr;
   EgressQueue* queue = nullptr;
-  const VtepEntry* vtep = nullptr;  // with a tunnel
+  const VtepEntry* vtep = nullptr;  // with a tunnel, or a next hop of the underlay
   std::uint32_t limit = 0;          // frames up to this go untouched; 0: the stages know why none does
   bool joins_tcp = false;           // its TCP from tunnels is for the merge stage
   // Appended, but not yet counted in the queue.
@@ -43,6 +43,8 @@ struct ExpressWay {
       find_port(ctx, adjacency.port);
     } else if (adjacency.kind == Adjacency::Kind::kVtep && into_tunnels) {
       find_tunnel(ctx, adjacency.vtep);
+    } else if (adjacency.kind == Adjacency::Kind::kUnderlay) {
+      find_hop(ctx, adjacency.vtep);
     }
   }
 
@@ -60,7 +62,16 @@ struct ExpressWay {
     if (port->mtu != 0) ip_bytes = port->mtu;
     if (port->device->mtu() != 0) ip_bytes = std::min<std::uint32_t>(ip_bytes, port->device->mtu());
     limit = std::min<std::uint32_t>(can.max_frame, ip_bytes + kEther);
-    joins_tcp = can.segmentation && can.multi_segment;
+    joins_tcp = can.segmentation && can.multi_segment && !port->cut_segments;
+  }
+
+  // Without a tunnel, and without a tag.
+  void find_hop(const Context& ctx, std::uint32_t slot) noexcept {
+    if (slot >= ctx.tables->vteps.size()) return;
+    const auto& hop = ctx.tables->vteps[slot];
+    if (!hop.direct || !hop.resolved || hop.header_bytes != 2 * sizeof(MacAddr)) return;
+    find_port(ctx, hop.egress);
+    vtep = &hop;
   }
 
   void find_tunnel(const Context& ctx, std::uint32_t slot) noexcept {

@@ -109,7 +109,7 @@ class FinalizeStage {
       if (!exists) return;
       const auto& can = port->device->capabilities();
       l4_checksum = can.l4_checksum;
-      segmentation = can.segmentation;
+      segmentation = can.segmentation && !port->cut_segments;
       multi_segment = can.multi_segment;
       frame_bytes = can.max_frame;
       if (port->device->mtu() != 0) ip_bytes = port->device->mtu();

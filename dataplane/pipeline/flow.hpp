@@ -1,18 +1,22 @@
 // Flow: connection tracking of stateful domains. A packet of a known connection moves its state and takes the
 // way that the connection remembers, as long as the adjacency there has not changed since: one lookup however
-// many rules and routes there are. The first packet of a connection is checked against the domain's rules and
-// the policies of both ends; if they allow it, forward decides and the track stage notes the connection.
-// After a change of rules a connection is checked once more, in its original direction; after a change of
-// policies the main thread has cut what they no longer allow (tables/programmer_policies.cpp). In domains
-// that learn, forward decides for every packet: it is what keeps learned MACs fresh. In place; other domains
-// pay a look at the snapshot a burst.
+// many rules and routes there are. The first packet of a connection is dropped if its port has begun as many
+// as it may; else it is checked against the domain's rules and the policies of both ends, and if they allow
+// it, forward decides and the track stage notes the connection. After a change of rules a connection is
+// checked once more, in its original direction; after a change of policies the main thread has cut what they
+// no longer allow (tables/programmer_policies.cpp). In domains that learn, forward decides for every packet:
+// it is what keeps learned MACs fresh. Connections that are translated (pipeline/nat.hpp) get their other
+// ends here; of the underlay, which the host stage leaves to this one while there are such, all else goes on
+// to the node or from it. In place; other domains pay a look at the snapshot a burst.
 #pragma once
 
 #include <algorithm>
 
-#include "dataplane/pipeline/flow_packet.hpp"
+#include "dataplane/pipeline/flow_owner.hpp"
+#include "dataplane/pipeline/nat.hpp"
+#include "dataplane/pipeline/node_path.hpp"
 #include "dataplane/pipeline/policy.hpp"
-#include "dataplane/pipeline/routing.hpp"
+#include "dataplane/pipeline/service_aim.hpp"
 #include "dataplane/tables/rule_set.hpp"
 
 namespace podwire::engine {
@@ -48,6 +52,7 @@ struct FlowStage {
     std::array<std::uint16_t, kBurstMax> at;     // in the burst
     std::array<std::uint16_t, kBurstMax> first;  // which begin a connection, if they may
     std::array<const DomainEntry*, kBurstMax> domains;
+    std::uint64_t aimed = 0;  // a bit each: key and domain are those of a service's backend
   };
 
   static void gather(Context& ctx, Burst& burst, Batch& batch) noexcept {
@@ -56,10 +61,16 @@ struct FlowStage {
       const auto& meta = burst.meta[i];
       if (meta.verdict != Verdict::kUndecided || meta.generated) continue;
       if (domain == nullptr || domain->id != meta.domain) domain = ctx.tables->domain(meta.domain);
-      if (domain == nullptr || !domain->stateful) continue;
+      if (domain == nullptr) continue;
+      const bool outside = domain->id == kUnderlayDomain && ctx.tables->translates;
+      if (!domain->stateful && !outside) continue;
       const auto k = batch.count;
       const auto packet = batch.packets[k] =
           read_flow_packet(ctx.flows, burst.mbufs[i], meta, ctx.now_s, batch.keys[k]);
+      if (outside && packet.kind != FlowPacket::Kind::kTracked && packet.kind != FlowPacket::Kind::kRelated) {
+        node_path::pass(ctx, burst, i);
+        continue;
+      }
       if (packet.kind == FlowPacket::Kind::kUntracked) continue;
       if (packet.kind == FlowPacket::Kind::kRefused) [[unlikely]] {
         burst.drop(i, packet.reason);
@@ -82,26 +93,15 @@ struct FlowStage {
     if (!flows.read(ref, view)) return false;
     if (view.phase.state == FlowState::kCut) [[unlikely]]
       return refuse_cut(ctx, burst, i, packet, ref);
+    if (view.decision.translated) [[unlikely]]
+      return serve_translated(ctx, burst, batch, k, view);
     if (packet.kind != FlowPacket::Kind::kTracked) [[unlikely]]
       return packet.kind == FlowPacket::Kind::kRelated;
-    if (view.rules_generation != domain.rules_generation) [[unlikely]] {
-      if (!still_allowed(ctx, ref, domain)) {
-        burst.drop(i, DropReason::policy_denied);
-        return true;
-      }
-    }
-    auto step = step_flow(packet, view.phase, ref.direction());
-    if (step.outcome == FlowStep::Outcome::kPass && !(step.phase == view.phase)) [[unlikely]]
-      step = flows.update(ref, [&](FlowPhase now) { return step_flow(packet, now, ref.direction()); });
-    if (step.outcome == FlowStep::Outcome::kInvalid) [[unlikely]] {
-      burst.drop(i, DropReason::flow_invalid);
-      return true;
-    }
-    if (step.outcome == FlowStep::Outcome::kBegin) [[unlikely]] {
-      if (flows.remove(ref)) ctx.counters->flows.removed.add(1);
-      return false;
-    }
-    flows.touch(ref, ctx.now_s);
+    const auto passage = step_known(ctx, ref, view, packet, domain);
+    if (passage.outcome == FlowStep::Outcome::kInvalid) [[unlikely]]
+      burst.drop(i, passage.reason);
+    if (passage.outcome != FlowStep::Outcome::kPass) [[unlikely]]
+      return passage.outcome == FlowStep::Outcome::kInvalid;
     if (!follow_remembered(ctx, burst.mbufs[i], burst.meta[i], domain, view.decision)) [[unlikely]] {
       if (view.decision.adjacency != 0) ctx.counters->flows.reresolved.add(1);
       give_task(ctx, burst.meta[i], domain.learning ? FlowTask::kNone : FlowTask::kRefresh);
@@ -109,12 +109,64 @@ struct FlowStage {
     return true;
   }
 
+  struct Passage {
+    FlowStep::Outcome outcome;
+    DropReason reason;  // with kInvalid
+  };
+  // What a packet of a known connection that has to obey the rules of `domain` does to it. kBegin: the
+  // connection has ended, and this is no packet of it.
+  [[gnu::always_inline]] static Passage step_known(Context& ctx, FlowRef ref, const FlowView& view,
+                                                   const FlowPacket& packet,
+                                                   const DomainEntry& domain) noexcept {
+    auto& flows = *ctx.flows;
+    if (view.rules_generation != domain.rules_generation) [[unlikely]] {
+      if (!still_allowed(ctx, ref, domain)) return {FlowStep::Outcome::kInvalid, DropReason::policy_denied};
+    }
+    auto step = step_flow(packet, view.phase, ref.direction());
+    if (step.outcome == FlowStep::Outcome::kPass && !(step.phase == view.phase)) [[unlikely]]
+      step = flows.update(ref, [&](FlowPhase now) { return step_flow(packet, now, ref.direction()); });
+    if (step.outcome == FlowStep::Outcome::kBegin) [[unlikely]] {
+      if (flows.remove(ref)) ctx.counters->flows.removed.add(1);
+    } else if (step.outcome == FlowStep::Outcome::kPass) {
+      flows.touch(ref, ctx.now_s);
+    }
+    return {step.outcome, DropReason::flow_invalid};
+  }
+
+  // The same for a connection with other ends outside; an ICMP error about it goes along.
+  [[gnu::noinline]] static bool serve_translated(Context& ctx, Burst& burst, const Batch& batch,
+                                                 std::uint16_t k, const FlowView& view) noexcept {
+    const auto i = batch.at[k];
+    const auto& packet = batch.packets[k];
+    const auto ref = batch.found[k];
+    FlowKey other;
+    if (!ctx.flows->read_other_key(ref, other)) return false;
+    const bool is_error = packet.kind == FlowPacket::Kind::kRelated;
+    if (!is_error) {
+      if (packet.kind != FlowPacket::Kind::kTracked) return false;
+      const auto* ruling = nat::ruling_domain(*ctx.tables, ref.direction(), batch.keys[k], other);
+      if (ruling == nullptr || !ruling->stateful) return false;
+      const auto passage = step_known(ctx, ref, view, packet, *ruling);
+      if (passage.outcome == FlowStep::Outcome::kInvalid) burst.drop(i, passage.reason);
+      if (passage.outcome != FlowStep::Outcome::kPass) return passage.outcome == FlowStep::Outcome::kInvalid;
+    }
+    if (batch.domains[k]->learning && !burst.meta[i].from_tunnel)
+      learn_source(ctx, burst.mbufs[i], burst.meta[i]);
+    if (!nat::serve_known(ctx, burst, i, batch.keys[k], other, view.decision, is_error) && !is_error) {
+      if (view.decision.adjacency != 0) ctx.counters->flows.reresolved.add(1);
+      give_task(ctx, burst.meta[i], FlowTask::kRefresh);
+    }
+    return true;
+  }
+
   [[gnu::cold, gnu::noinline]] static bool still_allowed(Context& ctx, FlowRef ref,
                                                          const DomainEntry& domain) noexcept {
-    FlowKey original;
+    FlowKey original, reply;
     ctx.counters->flows.rechecked.add(1);
-    if (!ctx.flows->read_key(ref, Direction::kOriginal, original)) return false;
-    if (domain.rules->allows(original)) {
+    if (!ctx.flows->read_key(ref, Direction::kOriginal, original) ||
+        !ctx.flows->read_key(ref, Direction::kReply, reply))
+      return false;
+    if (domain.rules->allows(reply.words[0] != 0 ? ruled_key(original, reply) : original)) {
       ctx.flows->set_rules_generation(ref, domain.rules_generation);
       return true;
     }
@@ -172,7 +224,7 @@ struct FlowStage {
   }
 
   // Packets that may begin connections: those of one domain are put to its rules together.
-  static void serve_first(Context& ctx, Burst& burst, const Batch& batch) noexcept {
+  static void serve_first(Context& ctx, Burst& burst, Batch& batch) noexcept {
     std::array<std::uint16_t, kBurstMax> asked;
     std::array<const FlowKey*, kBurstMax> keys;
     std::size_t count = 0;
@@ -184,6 +236,12 @@ struct FlowStage {
     for (std::uint16_t n = 0; n < batch.first_count; ++n) {
       const auto k = batch.first[n];
       const auto& packet = batch.packets[k];
+      if (ctx.tables->services != nullptr && !aim(ctx, burst, batch, k)) [[unlikely]]
+        continue;
+      if (batch.domains[k]->id == kUnderlayDomain) {
+        node_path::pass(ctx, burst, batch.at[k]);
+        continue;
+      }
       if (batch.domains[k] != domain) ask();
       domain = batch.domains[k];
       const bool related = packet.kind == FlowPacket::Kind::kRelated;
@@ -193,10 +251,23 @@ struct FlowStage {
         burst.drop(batch.at[k], DropReason::flow_invalid);
         continue;
       }
+      if (ctx.flows != nullptr && packet.kind == FlowPacket::Kind::kTracked &&
+          flow_limit_reached(ctx, burst.meta[batch.at[k]].ingress)) {
+        drop_for_flow_limit(ctx, burst, batch.at[k]);
+        continue;
+      }
       asked[count] = k;
       keys[count++] = &batch.keys[k];
     }
     ask();
+  }
+
+  // False: the service that it asks for refuses it.
+  [[gnu::noinline]] static bool aim(Context& ctx, Burst& burst, Batch& batch, std::uint16_t k) noexcept {
+    const auto outcome =
+        ServiceAim::aim(ctx, burst, batch.at[k], batch.packets[k], batch.keys[k], batch.domains[k]);
+    if (outcome == ServiceAim::Outcome::kAimed) batch.aimed |= std::uint64_t{1} << k;
+    return outcome != ServiceAim::Outcome::kGone;
   }
 
   static void put_to_rules(Context& ctx, Burst& burst, const Batch& batch, const DomainEntry& domain,
@@ -210,13 +281,32 @@ struct FlowStage {
     }
     for (std::size_t n = 0; n < asked.size(); ++n) {
       const auto k = asked[n];
-      const auto& key = batch.keys[k];
-      if (!allowed[n] || !policies_allow(ctx, burst.meta[batch.at[k]], key, key.reversed())) {
+      if (!allowed[n] || !is_permitted(ctx, burst, batch, k)) {
         burst.drop(batch.at[k], DropReason::policy_denied);
-      } else if (ctx.flows != nullptr && batch.packets[k].kind == FlowPacket::Kind::kTracked) {
-        give_task(ctx, burst.meta[batch.at[k]], FlowTask::kInsert);
+      } else if (batch.packets[k].kind == FlowPacket::Kind::kTracked) {
+        begin(ctx, burst, batch, k, domain);
       }
     }
+  }
+
+  // By the policies of both ends. A client that asked for a service is who it was when it came.
+  static bool is_permitted(Context& ctx, const Burst& burst, const Batch& batch, std::uint16_t k) noexcept {
+    const auto i = batch.at[k];
+    const auto& key = batch.keys[k];
+    const bool aimed = (batch.aimed >> k & 1) != 0;
+    return policies_allow(ctx, burst.meta[i], aimed ? load_arrival(burst.mbufs[i]).key : key, key.reversed());
+  }
+
+  // A connection that is allowed, unless it finds no ends outside.
+  static void begin(Context& ctx, Burst& burst, const Batch& batch, std::uint16_t k,
+                    const DomainEntry& domain) noexcept {
+    const auto i = batch.at[k];
+    if (ctx.tables->translates && !nat::begin(ctx, burst, i, domain, batch.keys[k], batch.packets[k],
+                                              (batch.aimed >> k & 1) != 0)) [[unlikely]]
+      return;
+    if (ctx.flows == nullptr) return;
+    give_task(ctx, burst.meta[i], FlowTask::kInsert);
+    ctx.flows->prefetch_insertion(batch.keys[k], batch.keys[k].reversed());
   }
 };
 

@@ -14,7 +14,7 @@ struct FlowPacket {
     kTracked,    // of the connection with `key`
     kUntracked,  // neighbour discovery, multicast listeners, not IP: as in a stateless domain
     kRules,      // to many: no connection, the rules decide on every packet
-    kRelated,    // an ICMP error; `key` is of the packet that it is about
+    kRelated,    // an ICMP error; `key` is that of packets that go its way: the one it is about, reversed
     kRefused,    // for `reason`
   };
   Kind kind = Kind::kUntracked;
@@ -137,7 +137,8 @@ inline bool identification_of(rte_mbuf* mbuf, const PacketMeta& meta, std::uint3
   return packet;
 }
 
-// The key of the packet that an ICMP error quotes.
+// The key of the packet that an ICMP error quotes, reversed. (With address translation the domain knows no
+// other.)
 [[gnu::cold, gnu::noinline]] inline FlowPacket read_quoted(rte_mbuf* mbuf, const PacketMeta& meta,
                                                            FlowKey& key) noexcept {
   const bool v4 = meta.ether_type == ether_type::kIpv4;
@@ -168,6 +169,7 @@ inline bool identification_of(rte_mbuf* mbuf, const PacketMeta& meta, std::uint3
     ports = echo ? echo_ports(*header_unchecked<IcmpHeader>(mbuf, l4)) : load32(quoted);
   }
   key.set_head(meta.domain, protocol, v4, ports);
+  key = key.reversed();
   FlowPacket packet;
   packet.kind = FlowPacket::Kind::kRelated;
   return packet;

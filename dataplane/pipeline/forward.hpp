@@ -1,6 +1,6 @@
-// Forward: decides where a packet goes. Addressed to the gateway's MAC (or to our VTEP's, from a tunnel) it
-// is routed by the domain's FIB; otherwise switched by the FDB. Never from one tunnel into another: that
-// could loop.
+// Forward: decides where a packet goes. Addressed to the gateway's MAC (or to our VTEP's, from a tunnel), or
+// translated, it is routed by the domain's FIB; otherwise switched by the FDB. Never from one tunnel into
+// another: that could loop.
 #pragma once
 
 #include <algorithm>
@@ -22,9 +22,11 @@ struct ForwardStage {
         burst.drop(i, DropReason::port_no_domain);
         continue;
       }
-      if (domain->learning && !meta.from_tunnel && !meta.generated) learn(ctx, burst.mbufs[i], meta);
+      if (domain->learning && !meta.from_tunnel && !meta.generated && !meta.translated)
+        learn_source(ctx, burst.mbufs[i], meta);
       const auto destination = header_unchecked<EtherHeader>(burst.mbufs[i], 0)->destination;
-      if (destination == domain->gateway_mac || (meta.from_tunnel && is_our_vtep_mac(ctx, destination))) {
+      if (destination == domain->gateway_mac || meta.translated ||
+          (meta.from_tunnel && is_our_vtep_mac(ctx, destination))) {
         route(ctx, burst, i, *domain);
       } else {
         switch_frame(ctx, burst, i, *domain, destination);
@@ -71,6 +73,7 @@ struct ForwardStage {
         }
         [[fallthrough]];
       case Adjacency::Kind::kPort:
+      case Adjacency::Kind::kUnderlay:
         follow(*ctx.tables, domain, slot, meta, true);
         return;
       case Adjacency::Kind::kGateway:
@@ -117,18 +120,6 @@ struct ForwardStage {
     } else if (!follow(*ctx.tables, domain, slot, meta, false)) {
       burst.drop(i, DropReason::mac_unknown);
     }
-  }
-
-  static void learn(Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
-    const auto mac = header_unchecked<EtherHeader>(mbuf, 0)->source;
-    if (!ctx.learned.slot_of(meta.domain, mac).is_news(meta.domain, mac, meta.ingress.value(), ctx.now_s))
-      return;
-    Event event;
-    event.kind = Event::Kind::kLearn;
-    event.port = meta.ingress;
-    event.domain = meta.domain;
-    event.mac = mac;
-    ctx.events->push(event);
   }
 };
 

@@ -1,13 +1,17 @@
 // Host: what arrives on an uplink and is no tunnel packet of ours belongs to the node itself and goes to the
 // host port; what the node sends goes to the uplink, or into the domain with host_access when it is addressed
 // to that domain's gateway. ARP and ND from the underlay are copied to the main thread, which resolves next
-// hops itself.
+// hops itself. While connections are translated, IP packets are left to the flow stage, which knows whether
+// they are such a connection's.
 #pragma once
+
+#include <algorithm>
 
 #include "dataplane/packet/neighbor_message.hpp"
 #include "dataplane/packet/reply.hpp"
 #include "dataplane/pipeline/accounting.hpp"
 #include "dataplane/pipeline/context.hpp"
+#include "dataplane/pipeline/node_path.hpp"
 
 namespace podwire::engine {
 
@@ -27,30 +31,25 @@ struct HostStage {
   }
 
  private:
-  static void send(PacketMeta& meta, PortId egress) noexcept {
-    meta.verdict = Verdict::kForward;
-    meta.egress = egress;
-    meta.resolved = true;
-  }
-
   static void from_underlay(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
     auto& meta = burst.meta[i];
     report_neighbor(ctx, burst.mbufs[i], meta);
+    if (may_be_translated(ctx, burst.mbufs[i], meta)) return;
     if (ctx.tables->host_port) {
-      send(meta, ctx.tables->host_port);
+      node_path::send(meta, ctx.tables->host_port);
     } else {
       answer_for_vtep(ctx, burst, i);
     }
   }
 
-  // Without a host port nobody else would answer for the VTEP addresses.
+  // Without a host port nobody else would answer for the addresses of VTEPs and of masquerade.
   static void answer_for_vtep(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
     auto* mbuf = burst.mbufs[i];
     auto& meta = burst.meta[i];
     const auto* port = ctx.tables->port(meta.ingress);
     if (const auto* arp = arp_of(mbuf, meta)) {
       if (port == nullptr || arp->operation.host() != ArpHeader::kRequest ||
-          !is_local_vtep(ctx, IpAddr(arp->target_ip))) {
+          !is_ours(ctx, IpAddr(arp->target_ip))) {
         burst.consume(i);
         return;
       }
@@ -60,7 +59,7 @@ struct HostStage {
       }
     } else if (const auto discovery = discovery_of(mbuf, meta)) {
       const bool ours =
-          discovery->type == icmp6::kNeighborSolicitation && is_local_vtep(ctx, IpAddr(discovery->target));
+          discovery->type == icmp6::kNeighborSolicitation && is_ours(ctx, IpAddr(discovery->target));
       if (port == nullptr || !ours) {
         burst.consume(i);
         return;
@@ -76,14 +75,16 @@ struct HostStage {
     book(*ctx.counters, meta, &LedgerCounters::consumed);
     book(*ctx.counters, meta, &LedgerCounters::generated);
     meta.generated = true;
-    if (!tag(mbuf, meta, port->vlan)) {
+    if (!node_path::tag(mbuf, meta, port->vlan)) {
       burst.drop(i, DropReason::encap_no_headroom);
       return;
     }
-    send(meta, meta.ingress);
+    node_path::send(meta, meta.ingress);
   }
 
-  static bool is_local_vtep(const Context& ctx, const IpAddr& address) noexcept {
+  static bool is_ours(const Context& ctx, const IpAddr& address) noexcept {
+    const auto& outside = ctx.tables->outside_addresses;
+    if (std::find(outside.begin(), outside.end(), address) != outside.end()) return true;
     for (const auto& vtep : ctx.tables->local_vteps) {
       if (vtep.address == address) return true;
     }
@@ -98,16 +99,15 @@ struct HostStage {
       move_to_domain(*ctx.counters, meta, domain->id);
       return;
     }
-    if (ctx.tables->uplinks.empty()) {
-      burst.drop(i, DropReason::no_route);
-      return;
-    }
-    const auto* uplink = ctx.tables->port(ctx.tables->uplinks.front());
-    if (uplink == nullptr || !tag(mbuf, meta, uplink->vlan)) {
-      burst.drop(i, uplink == nullptr ? DropReason::port_gone : DropReason::encap_no_headroom);
-      return;
-    }
-    send(meta, uplink->id);
+    if (!may_be_translated(ctx, mbuf, meta)) node_path::to_uplink(ctx, burst, i);
+  }
+
+  // The flow stage finds out, and lets it go the node's way if it is not.
+  static bool may_be_translated(const Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
+    if (!ctx.tables->translates) [[likely]]
+      return false;
+    return (meta.ether_type == ether_type::kIpv4 || meta.ether_type == ether_type::kIpv6) &&
+           !is_discovery(mbuf, meta);
   }
 
   // Addressed to the domain's gateway: by MAC, or an ARP request or solicitation for one of its addresses.
@@ -126,21 +126,6 @@ struct HostStage {
       if (message->target == gateway) return true;
     }
     return false;
-  }
-
-  // Inserts the uplink's 802.1Q tag, if it has one. False without headroom.
-  static bool tag(rte_mbuf* mbuf, PacketMeta& meta, std::uint16_t vlan) noexcept {
-    if (vlan == 0) return true;
-    auto* start = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(mbuf, sizeof(VlanTag)));
-    if (start == nullptr) return false;
-    std::memmove(start, start + sizeof(VlanTag), 2 * sizeof(MacAddr));
-    auto* tag_at = reinterpret_cast<VlanTag*>(start + 2 * sizeof(MacAddr));
-    tag_at->tpid = Be16(ether_type::kVlan);
-    tag_at->tci = Be16(vlan);
-    meta.l3_offset = static_cast<std::uint16_t>(meta.l3_offset + sizeof(VlanTag));
-    if (meta.l4_offset != 0) meta.l4_offset = static_cast<std::uint16_t>(meta.l4_offset + sizeof(VlanTag));
-    if (needs_l4_checksum(mbuf)) mbuf->l2_len += sizeof(VlanTag);
-    return true;
   }
 
   static void report_neighbor(Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta) noexcept {

@@ -34,7 +34,7 @@ struct MergeStage {
       if (meta.egress != egress) {
         egress = meta.egress;
         const auto* port = ctx.tables->port(egress);
-        takes_large = port != nullptr && port->device->capabilities().segmentation &&
+        takes_large = port != nullptr && !port->cut_segments && port->device->capabilities().segmentation &&
                       port->device->capabilities().multi_segment;
       }
       if (!takes_large) continue;

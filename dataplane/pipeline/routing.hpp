@@ -5,6 +5,7 @@
 #include "dataplane/packet/flow_hash.hpp"
 #include "dataplane/packet/icmp_error.hpp"
 #include "dataplane/pipeline/accounting.hpp"
+#include "dataplane/pipeline/arrival.hpp"
 #include "dataplane/pipeline/context.hpp"
 
 namespace podwire::engine {
@@ -17,15 +18,15 @@ inline std::uint32_t choose_path(const Snapshot& tables, std::uint32_t slot, rte
   return tables.paths[adjacency.paths_first + flow_hash(mbuf, meta) % adjacency.paths_count];
 }
 
-// Decides for an adjacency of kind kPort or kVtep; false for every other kind. `routed` says that MACs are to
-// be set.
+// Decides for an adjacency of kind kPort, kVtep or kUnderlay; false for every other kind. `routed` says that
+// MACs are to be set.
 inline bool follow(const Snapshot& tables, const DomainEntry& domain, std::uint32_t slot, PacketMeta& meta,
                    bool routed) noexcept {
   const auto& adjacency = tables.adjacencies[slot];
   if (adjacency.kind == Adjacency::Kind::kPort) {
     meta.verdict = Verdict::kForward;
     meta.egress = adjacency.port;
-  } else if (adjacency.kind == Adjacency::Kind::kVtep) {
+  } else if (adjacency.kind == Adjacency::Kind::kVtep || adjacency.kind == Adjacency::Kind::kUnderlay) {
     meta.verdict = Verdict::kTunnel;
     meta.vtep = adjacency.vtep;
     meta.vni = domain.vni;
@@ -98,7 +99,8 @@ inline bool has_icmp_token(Context& ctx) noexcept {
   return ctx.icmp.tokens != 0;
 }
 
-// The gateway address that errors come from: the first of the family that is not link-local.
+// The gateway address that errors come from: the first of the family that is not link-local. (In the underlay
+// there is none: errors come from the address of the node that the packet was for.)
 inline bool error_source(const DomainEntry& domain, bool v4, IpAddr& out) noexcept {
   if (v4) {
     if (domain.gateways4.empty()) return false;
@@ -113,17 +115,31 @@ inline bool error_source(const DomainEntry& domain, bool v4, IpAddr& out) noexce
   return false;
 }
 
-// Drops packet `i` for `reason`. Where the RFCs want an ICMP error and its source can be reached, the error
-// takes the packet's place in the burst, on its way back to the source.
-inline void reject(Context& ctx, Burst& burst, std::uint16_t i, DropReason reason, IcmpErrorKind kind,
-                   std::uint16_t mtu = 0) noexcept {
+// Notes the sender's MAC in a domain that learns.
+inline void learn_source(Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
+  const auto mac = header_unchecked<EtherHeader>(mbuf, 0)->source;
+  if (!ctx.learned.slot_of(meta.domain, mac).is_news(meta.domain, mac, meta.ingress.value(), ctx.now_s))
+    return;
+  Event event;
+  event.kind = Event::Kind::kLearn;
+  event.port = meta.ingress;
+  event.domain = meta.domain;
+  event.mac = mac;
+  ctx.events->push(event);
+}
+
+// Drops packet `i` for `reason`. Where make(mbuf, meta, domain) can make an answer of it and its source can
+// be reached, the answer takes the packet's place in the burst, on its way back. It is about the packet as
+// its sender knows it.
+template <class Make>
+inline void drop_with_answer(Context& ctx, Burst& burst, std::uint16_t i, DropReason reason,
+                             Make&& make) noexcept {
   auto* mbuf = burst.mbufs[i];
   auto& meta = burst.meta[i];
+  const bool as_it_came = !meta.translated || undo_translation(*ctx.counters, mbuf, meta);
   const auto* domain = ctx.tables->domain(meta.domain);
   const bool ip = meta.ether_type == ether_type::kIpv4 || meta.ether_type == ether_type::kIpv6;
-  IpAddr from;
-  if (domain == nullptr || !ip || meta.generated ||
-      !error_source(*domain, meta.ether_type == ether_type::kIpv4, from)) {
+  if (!as_it_came || domain == nullptr || !ip || meta.generated) {
     burst.drop(i, reason);
     return;
   }
@@ -131,7 +147,7 @@ inline void reject(Context& ctx, Burst& burst, std::uint16_t i, DropReason reaso
   const auto slot =
       choose_path(*ctx.tables, find_route_for(*ctx.tables, *domain, source_of(mbuf, meta)), mbuf, back);
   if (slot == 0 || !follow(*ctx.tables, *domain, slot, back, true) || !has_icmp_token(ctx) ||
-      !make_icmp_error(mbuf, back, *domain, from, kind, mtu)) {
+      !make(mbuf, back, *domain)) {
     burst.drop(i, reason);
     return;
   }
@@ -147,6 +163,20 @@ inline void reject(Context& ctx, Burst& burst, std::uint16_t i, DropReason reaso
   back.flow_hash = 0;
   back.reason = reason;
   meta = back;
+}
+
+// The same with the ICMP error that the RFCs want.
+inline void reject(Context& ctx, Burst& burst, std::uint16_t i, DropReason reason, IcmpErrorKind kind,
+                   std::uint16_t mtu = 0) noexcept {
+  drop_with_answer(ctx, burst, i, reason, [&](rte_mbuf* mbuf, PacketMeta& back, const DomainEntry& domain) {
+    IpAddr from;
+    if (domain.id == kUnderlayDomain) {
+      from = destination_of(mbuf, back);
+    } else if (!error_source(domain, back.ether_type == ether_type::kIpv4, from)) {
+      return false;
+    }
+    return make_icmp_error(mbuf, back, domain, from, kind, mtu);
+  });
 }
 
 }  // namespace podwire::engine

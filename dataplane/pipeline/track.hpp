@@ -3,9 +3,8 @@
 // only packets that the flow stage gave a task are looked at.
 #pragma once
 
-#include "dataplane/pipeline/flow_packet.hpp"
-#include "dataplane/pipeline/policy.hpp"
-#include "dataplane/pipeline/routing.hpp"
+#include "dataplane/pipeline/flow_owner.hpp"
+#include "dataplane/pipeline/nat.hpp"
 
 namespace podwire::engine {
 
@@ -15,6 +14,7 @@ struct TrackStage {
   static void run(Context& ctx, Burst& burst) noexcept {
     if (!ctx.tables->stateful || ctx.flow_tasks == 0) [[likely]]
       return;
+    ctx.flows->prefetch_evictions(ctx.flow_tasks);
     for (std::uint16_t i = 0; i < burst.count; ++i) {
       auto& meta = burst.meta[i];
       if (meta.flow_task == FlowTask::kNone) continue;
@@ -34,7 +34,8 @@ struct TrackStage {
     const auto& meta = burst.meta[i];
     FlowKey key;
     const auto packet = read_flow_packet(&flows, burst.mbufs[i], meta, ctx.now_s, key);
-    const auto ref = task == FlowTask::kInsert ? insert(ctx, burst, i, domain, packet, key) : flows.find(key);
+    if (meta.translated) key = load_arrival(burst.mbufs[i]).key;
+    const auto ref = task == FlowTask::kInsert ? begin(ctx, burst, i, domain, packet, key) : flows.find(key);
     if (!ref || domain.learning || meta.adjacency == 0 || meta.verdict == Verdict::kFlood) return;
     const auto generation = ctx.tables->adjacencies[meta.adjacency].generation.get();
     // Tables that changed since the burst was looked up may have led elsewhere by now: the next packet tells.
@@ -42,11 +43,21 @@ struct TrackStage {
     flows.set_decision(ref, {meta.adjacency, generation, meta.routed});
   }
 
-  static FlowRef insert(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain,
-                        const FlowPacket& packet, const FlowKey& key) noexcept {
-    const auto step = begin_flow(packet, key.protocol(), domain.strict_tcp);
-    const auto result = ctx.flows->insert(key, key.reversed(), step.phase, domain.rules_generation, ctx.now_s,
-                                          is_from_node(burst.meta[i]));
+  static FlowTable::Insertion insert(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain,
+                                     const FlowPacket& packet, const FlowKey& key) noexcept {
+    if (burst.meta[i].translated) [[unlikely]]
+      return nat::insert(ctx, burst, i);
+    const auto phase = begin_flow(packet, key.protocol(), domain.strict_tcp).phase;
+    const auto result = ctx.flows->insert(key, key.reversed(), phase, domain.rules_generation, ctx.now_s,
+                                          flow_owner(ctx, burst.meta[i].ingress));
+    if (result.outcome != FlowTable::Insertion::Outcome::kTaken) [[likely]]
+      return result;
+    return nat::insert_aside(ctx, burst, i, key, phase);
+  }
+
+  static FlowRef begin(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain,
+                       const FlowPacket& packet, const FlowKey& key) noexcept {
+    const auto result = insert(ctx, burst, i, domain, packet, key);
     auto& counters = ctx.counters->flows;
     if (result.evicted != 0) counters.evicted.add(result.evicted);
     switch (result.outcome) {
@@ -62,6 +73,13 @@ struct TrackStage {
       case FlowTable::Insertion::Outcome::kFull:
         counters.refused.add(1);
         burst.drop(i, DropReason::flow_table_full);
+        break;
+      case FlowTable::Insertion::Outcome::kLimit:
+        drop_for_flow_limit(ctx, burst, i);
+        break;
+      case FlowTable::Insertion::Outcome::kTaken:
+        counters.refused.add(1);
+        if (burst.meta[i].verdict != Verdict::kDrop) burst.drop(i, DropReason::nat_ports_exhausted);
         break;
     }
     return result.ref;

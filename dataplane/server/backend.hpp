@@ -35,6 +35,8 @@ class Backend {
   virtual Result<Json> fdb(const Json& params) = 0;
   virtual Result<Json> neighbors(const Json& params) = 0;
   virtual Result<Json> explain(const Json& params) = 0;
+  virtual Result<Json> flows(const Json& params) = 0;
+  virtual Result<Json> flows_flush(const Json& params) = 0;
 };
 
 }  // namespace podwire::engine

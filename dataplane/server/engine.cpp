@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/tables/flow_views.hpp"
 #include "dataplane/telemetry/explain.hpp"
 #include "dataplane/telemetry/stats.hpp"
 #include "dataplane/telemetry/status.hpp"
@@ -21,10 +22,8 @@ constexpr int kTickMs = 100;
 // How long replies may take to leave once the engine has been told to.
 constexpr int kGoodbyeMs = 500;
 
-// Connections at most. Their 160 MiB are touched only as far as there are connections.
-constexpr std::uint32_t kMaxFlows = 1u << 20;
-// All of them are looked at once in ten seconds.
-constexpr std::uint32_t kFlowsPerTick = kMaxFlows / (10'000 / kTickMs) + 1;
+// Every connection is looked at once in this time, to be forgotten if it is over.
+constexpr std::uint32_t kAgeingRoundMs = 10'000;
 
 std::uint64_t random_number() {
   std::uint64_t number = 0;
@@ -46,7 +45,7 @@ Engine::Engine(Start start, PacketPools pools)
       pools_(std::move(pools)),
       counters_(static_cast<unsigned>(start_.lcores.size())),
       publisher_(static_cast<unsigned>(start_.lcores.size())),
-      flows_(kMaxFlows, random_number()) {}
+      flows_(start_.options.max_flows, random_number()) {}
 
 Result<std::unique_ptr<Engine>> Engine::create(Start start) {
   const auto& options = start.options;
@@ -136,6 +135,11 @@ Engine::~Engine() {
   workers_.reset();
 }
 
+// The workers' clock: see Context::now_s.
+std::uint32_t Engine::worker_seconds() {
+  return static_cast<std::uint32_t>(rte_rdtsc() / rte_get_tsc_hz());
+}
+
 std::uint64_t Engine::now_ms() {
   return static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now().time_since_epoch()).count());
@@ -164,11 +168,13 @@ void Engine::serve_events() {
 
 void Engine::age_flows() {
   const auto& tables = *publisher_.current_for_main();
-  // The workers' clock: see Context::now_s.
-  const auto now_s = static_cast<std::uint32_t>(rte_rdtsc() / rte_get_tsc_hz());
-  const auto forgotten = flows_.age(now_s, kFlowsPerTick, [&](const FlowKey& key) {
+  const auto a_tick = flows_.capacity() / (kAgeingRoundMs / kTickMs) + 1;
+  const auto forgotten = flows_.age(worker_seconds(), a_tick, [&](const FlowKey& key, PortId owner) {
     const auto* domain = tables.domain(key.domain());
-    return domain == nullptr || !domain->stateful;
+    const bool from_outside = key.domain() == kUnderlayDomain && tables.translates;
+    // Of a port that has gone: another of the same id is not to answer for them.
+    return domain == nullptr || !(domain->stateful || from_outside) ||
+           (owner && tables.port(owner) == nullptr);
   });
   if (forgotten != 0) counters_.main().flows.expired.add(forgotten);
 }
@@ -187,7 +193,7 @@ Result<std::uint64_t> Engine::replace_commit() {
 
 Json Engine::status() {
   const auto uptime = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - started_).count();
-  return make_status({*programmer_, *workers_, pools_, instance_, start_.memory_mode,
+  return make_status({*programmer_, *workers_, pools_, flows_, counters_, instance_, start_.memory_mode,
                       start_.options.idle == IdleMode::kBusy, static_cast<std::uint64_t>(uptime)});
 }
 
@@ -200,6 +206,16 @@ Result<Json> Engine::fdb(const Json& params) {
 }
 Result<Json> Engine::neighbors(const Json& params) {
   return programmer_->neighbors(params, now_ms());
+}
+
+Result<Json> Engine::flows(const Json& params) {
+  return list_flows(flows_, params, worker_seconds());
+}
+
+Result<Json> Engine::flows_flush(const Json& params) {
+  PODWIRE_TRY(Json reply, flush_flows(flows_, params));
+  counters_.main().flows.removed.add(reply.at("flushed").get<std::uint64_t>());
+  return reply;
 }
 
 Result<Json> Engine::explain(const Json& params) {

@@ -53,6 +53,8 @@ class Engine final : public Backend {
   Result<Json> fdb(const Json& params) override;
   Result<Json> neighbors(const Json& params) override;
   Result<Json> explain(const Json& params) override;
+  Result<Json> flows(const Json& params) override;
+  Result<Json> flows_flush(const Json& params) override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -64,6 +66,7 @@ class Engine final : public Backend {
   void age_flows();
   void say_goodbye();
   static std::uint64_t now_ms();
+  static std::uint32_t worker_seconds();
 
   const Start start_;
   const std::string instance_;

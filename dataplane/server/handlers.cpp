@@ -151,6 +151,12 @@ Result<Json> VerbServer::neighbors(Call& call) {
 Result<Json> VerbServer::explain(Call& call) {
   return backend_.explain(call.params);
 }
+Result<Json> VerbServer::flows(Call& call) {
+  return backend_.flows(call.params);
+}
+Result<Json> VerbServer::flows_flush(Call& call) {
+  return backend_.flows_flush(call.params);
+}
 
 Result<Json> VerbServer::drop_reasons(Call& call) {
   PODWIRE_CHECK(expect_none(call.params));

@@ -7,8 +7,7 @@
 namespace podwire::engine {
 namespace {
 
-std::string with_name(const Intent& intent, DomainId domain, const IpAddr& address) {
-  const auto* endpoint = intent.endpoint_with(domain, address);
+std::string with_name(const IpAddr& address, const api::Endpoint* endpoint) {
   return to_string(address) + (endpoint != nullptr ? " (" + label(*endpoint) + ")" : "");
 }
 
@@ -42,7 +41,7 @@ std::string decider_text(const Event& event, const Intent& intent) {
 
 }  // namespace
 
-void DenialLog::note(const Event& event, const Intent& intent, std::uint64_t now_ms) {
+void DenialLog::note(const Event& event, const Intent& intent, const Ends& ends, std::uint64_t now_ms) {
   left_out_ += event.left_out;
   if (now_ms - second_ms_ >= 1000) {
     second_ms_ = now_ms;
@@ -57,8 +56,7 @@ void DenialLog::note(const Event& event, const Intent& intent, std::uint64_t now
       left_out_ == 0 ? std::string() : "; " + std::to_string(left_out_) + " before it were not logged";
   left_out_ = 0;
   spdlog::warn("denied by {}: {} from {} to {}{}", decider_text(event, intent), connection_text(event),
-               with_name(intent, event.domain, event.address),
-               with_name(intent, event.peer_domain, event.peer), more);
+               with_name(event.address, ends.source), with_name(event.peer, ends.destination), more);
 }
 
 void DenialLog::tick(std::uint64_t now_ms) {

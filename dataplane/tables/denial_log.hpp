@@ -11,8 +11,12 @@ namespace podwire::engine {
 
 class DenialLog {
  public:
+  struct Ends {  // null: nobody's address
+    const api::Endpoint* source = nullptr;
+    const api::Endpoint* destination = nullptr;
+  };
   // `now_ms` here and below: monotonic milliseconds.
-  void note(const Event& event, const Intent& intent, std::uint64_t now_ms);
+  void note(const Event& event, const Intent& intent, const Ends& ends, std::uint64_t now_ms);
   // Tells of what was left out when nothing else has for a while.
   void tick(std::uint64_t now_ms);
 

@@ -105,6 +105,14 @@ Lease make_lease(const api::Domain& domain, const api::Endpoint& endpoint, std::
   return lease;
 }
 
+MasqueradeEntry make_masquerade(const api::Masquerade& masquerade) {
+  MasqueradeEntry entry;
+  for (const auto& address : masquerade.addresses) (address.is_v4() ? entry.v4 : entry.v6) = address;
+  entry.ports = masquerade.ports;
+  entry.except = masquerade.except;
+  return entry;
+}
+
 }  // namespace
 
 PortEntry make_port_entry(const Intent& intent, const api::Port& port, Port* device) {
@@ -116,6 +124,7 @@ PortEntry make_port_entry(const Intent& intent, const api::Port& port, Port* dev
   entry.mac = port.mac.is_zero() ? device->mac() : port.mac;
   entry.mtu = device->mtu();
   entry.vlan = port.vlan;
+  entry.flow_limit = port.flow_limit;
   entry.answers_for_host = port.role == api::PortRole::kUplink && !intent.host_port();
   const auto& endpoints = intent.endpoints_on(port.id);
   const bool all_without = std::all_of(endpoints.begin(), endpoints.end(), [&](EndpointId id) {
@@ -142,6 +151,7 @@ DomainEntry make_domain_entry(const Intent& intent, const api::Domain& domain,
   entry.learning = domain.learning;
   entry.stateful = domain.stateful;
   entry.strict_tcp = domain.strict_tcp;
+  if (domain.masquerade) entry.masquerade = make_masquerade(*domain.masquerade);
   entry.host_access = domain.host_access;
   entry.mtu = domain.mtu;
   entry.gateway_mac = domain.gateway_mac;

@@ -37,6 +37,13 @@ struct FlowKey {
                std::uint64_t{v4 ? 4u : 6u} << 56;
   }
 
+  void set_domain(DomainId domain) noexcept {
+    words[0] = (words[0] & ~(std::uint64_t{0xffff} << 32)) | std::uint64_t{domain.value()} << 32;
+  }
+  // Of the key's own family.
+  void set_source(const IpAddr& address) noexcept { set_address(0, address); }
+  void set_destination(const IpAddr& address) noexcept { set_address(1, address); }
+
   // The same without NAT in between: ends exchanged.
   FlowKey reversed() const noexcept {
     FlowKey back;
@@ -60,6 +67,11 @@ struct FlowKey {
 
  private:
   static std::uint32_t exchange_ports(std::uint32_t ports) noexcept { return ports >> 16 | ports << 16; }
+  void set_address(std::size_t which, const IpAddr& address) noexcept {
+    const std::size_t length = is_v4() ? 4 : 16;
+    std::memcpy(reinterpret_cast<std::uint8_t*>(words) + kAddressesAt + which * length,
+                address.bytes().data(), length);
+  }
   IpAddr address(std::size_t which) const noexcept {
     const auto* bytes = reinterpret_cast<const std::uint8_t*>(words) + kAddressesAt;
     if (is_v4()) {
@@ -85,6 +97,16 @@ inline FlowKey make_flow_key(DomainId domain, std::uint8_t protocol, const IpAdd
   std::memcpy(bytes + length, destination.bytes().data(), length);
   key.set_head(domain, protocol, source.is_v4(),
                byte_swap(source_port) | std::uint32_t{byte_swap(destination_port)} << 16);
+  return key;
+}
+
+// What rules and policies are asked about a connection with these keys: its first packet as it was when a
+// backend had been chosen and its source not yet hidden, in the domain that is not the underlay.
+inline FlowKey ruled_key(const FlowKey& original, const FlowKey& reply) noexcept {
+  if (reply.domain() == kUnderlayDomain) return original;
+  FlowKey key = reply.reversed();
+  key.set_source(original.source());
+  key.set_ports((key.ports() & 0xffff0000) | (original.ports() & 0xffff));
   return key;
 }
 

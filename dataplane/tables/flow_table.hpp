@@ -8,13 +8,27 @@
 // written and another one after, and whoever read the line checks that it is still the same. So entries are
 // used again at once, without waiting for readers.
 // Writing: insertion and removal lock the two keys' pairs (spin, a few dozen instructions); a change of state
-// locks the entry. Nobody waits for a pair's lock with an entry's in hand, nor for a third pair's.
+// locks the entry. Nobody waits for a pair's lock with an entry's in hand, nor for a third one. Pairs share
+// kLocks locks, which stay in the cache where the pairs do not.
+// A key lies in one line of its pair, its home, unless that was full: the home counts those that lie in the
+// other, so that who asks for a new key looks at one line.
 //
-// Bounded: `capacity` connections. When there is no room (no free entry, or no free slot in a key's pair), a
-// connection of that pair that is half open or closing (is_replaceable) makes room, the one that was seen
-// longest ago first; where there is none, insertion is refused. What is established is never evicted.
+// Bounded: `capacity` connections. When all entries are in use, one that is half open or closing
+// (is_replaceable) makes room: a hand goes round over the entries and takes the first of them that was not
+// seen since it was marked; one that was is marked anew and spared, at most kChances of them an insertion. So
+// a new connection has as many insertions' time to be answered as there are replaceable ones. An insertion
+// looks at kWordsLooked * 8 entries at most and is refused if it finds none. A pair whose sixteen slots are
+// taken (one key in 10^5, with all entries in use) gives up the replaceable connection of its own that was
+// seen longest ago, or refuses. What is established is never evicted.
 //
-// Memory, touched only where it is used: 128 bytes an entry, 32 bytes of slots.
+// Connections are counted by the port whose packet began them, exactly, so that one port's can be limited:
+// insertion past the limit is refused before anything is evicted for it. What it costs is an addition that
+// workers share, at insertion and removal only. Packets that rules deny begin nothing and are in no count:
+// each costs its look-up and the rules and saves the way out, and what bounds them is that workers take one
+// burst of each port in turn.
+//
+// Memory, touched only where it is used: 128 bytes an entry, 56 to 112 of slots (64 with a power of two), 3
+// of marks and owners.
 //
 // Called by workers, and by the main thread where it says so.
 #pragma once
@@ -46,6 +60,7 @@ struct FlowDecision {
   std::uint32_t adjacency = 0;   // 0: look it up for every packet
   std::uint32_t generation = 0;  // of that slot when it was looked up
   bool routed = false;
+  bool translated = false;  // the connection's keys are not each other's reverse; kept whatever is decided
 };
 
 // One direction of a connection as it was at one moment.
@@ -55,6 +70,12 @@ struct FlowView {
   FlowDecision decision;
   std::uint32_t rules_generation = 0;
   std::uint32_t last_seen = 0;
+};
+
+// Whose packet begins a connection, and how many it may have begun at a time. Port 0: nobody's, not counted.
+struct FlowOwner {
+  PortId port;
+  std::uint32_t limit = ~std::uint32_t{0};
 };
 
 class FlowTable {
@@ -72,7 +93,9 @@ class FlowTable {
       h = multiply(h ^ key.words[2], key.words[3] ^ kOdd1);
       h = multiply(h ^ key.words[4], seed_ ^ kOdd2);
     }
-    return h;
+    // One multiplication alone leaves the ports of one client so uneven, with some seeds, that pairs
+    // overflow.
+    return multiply(h, kOdd1);
   }
 
   // At most kBurst keys at once: all hashed and their slots fetched, then the entries, then compared.
@@ -84,6 +107,9 @@ class FlowTable {
   bool read(FlowRef ref, FlowView& view) const noexcept;
   // The same with the key of `direction`, which need not be the one that `ref` found.
   bool read_key(FlowRef ref, Direction direction, FlowKey& key) const noexcept;
+
+  // The key of the direction that `ref` did not find. False: the connection has gone since.
+  bool read_other_key(FlowRef ref, FlowKey& key) const noexcept;
 
   // Notes that a packet was seen now. Writes only when the second has changed.
   void touch(FlowRef ref, std::uint32_t now_s) noexcept {
@@ -108,32 +134,52 @@ class FlowTable {
   void set_rules_generation(FlowRef ref, std::uint32_t generation) noexcept;
 
   struct Insertion {
-    enum class Outcome : std::uint8_t { kNew, kThere, kFull };
+    enum class Outcome : std::uint8_t { kNew, kThere, kFull, kTaken, kLimit };
     Outcome outcome = Outcome::kFull;
-    FlowRef ref;                // of the key of the original direction; none with kFull
+    FlowRef ref;                // of the key of the original direction; only with kNew and kThere
     std::uint32_t evicted = 0;  // connections that made room
   };
   // `reply` may be any key; equal keys make a connection of one direction. kThere: there is a connection with
-  // `original` as one of its keys. kFull also when `reply` is another connection's. `from_node`: the node
-  // itself began it.
+  // `original` as one of its keys. kTaken: `reply` is another connection's. kLimit: the owner has begun as
+  // many as it may.
   Insertion insert(const FlowKey& original, const FlowKey& reply, FlowPhase phase,
-                   std::uint32_t rules_generation, std::uint32_t now_s, bool from_node = false) noexcept;
+                   std::uint32_t rules_generation, std::uint32_t now_s, FlowOwner owner = {}) noexcept;
+  // Before insertions, so that their cache misses overlap: for each what its keys lead to, and once a burst
+  // what would have to make room for `count` of them.
+  void prefetch_insertion(const FlowKey& original, const FlowKey& reply) const noexcept {
+    for (const auto one : {hash(original), hash(reply)}) __builtin_prefetch(&slot_line(one, 0));
+  }
+  void prefetch_evictions(std::size_t count) const noexcept;
   // False: it has gone already.
   bool remove(FlowRef ref) noexcept;
   // It stays as kCut: no way is remembered, and nobody may remember one. False: it has gone already.
   bool cut(FlowRef ref) noexcept;
+  // What was cut may go on; it is forgotten soon unless it does.
+  bool restore(FlowRef ref) noexcept;
+
+  // Connections there are that this port's packets began.
+  std::uint32_t begun_by(PortId port) const noexcept {
+    return owned_[port.value() % kMaxOwners].flows.load(std::memory_order_relaxed);
+  }
+  // What one pod may have begun where nothing else is said: more than one client can have with one server
+  // (ports run out at 64,512), and so few that it takes sixteen pods to fill the table, or four a small one.
+  std::uint32_t default_limit() const noexcept { return std::clamp(capacity_ / 4, 256u, 65536u); }
+  PortId owner_of(FlowRef ref) const noexcept {
+    return PortId(owners_[ref.line / 2].load(std::memory_order_relaxed));
+  }
 
   // Main thread. Looks at the next entries, at most `budget`, and forgets those that were not seen for their
-  // state's timeout and those of which `unwanted(key)` says so. Returns how many. Workers are not held up.
+  // state's timeout and those of which `unwanted(key, owner)` says so. Returns how many. Workers are not held
+  // up.
   template <class Unwanted>
   std::size_t age(std::uint32_t now_s, std::uint32_t budget, Unwanted unwanted);
   // Main thread. Asks about the connections in the next `budget` entries from `first` (1: all of them) on,
-  // and does what judge(original, reply, state, from_node) says. Workers are not held up. A connection that
+  // and does what judge(original, reply, state, owner) says. Workers are not held up. A connection that
   // one of them is just noting may be left out.
-  enum class Judgement : std::uint8_t { kKeep, kCut, kRemove };
+  enum class Judgement : std::uint8_t { kKeep, kCut, kRestore };
   struct Review {
     std::uint32_t next = 0;  // where to go on; 0: that was the last
-    std::size_t cut = 0, removed = 0;
+    std::size_t cut = 0, restored = 0;
   };
   template <class Judge>
   Review review(std::uint32_t first, std::uint32_t budget, Judge judge);
@@ -144,7 +190,12 @@ class FlowTable {
   // Main thread. The connections with index above `after`, both directions: visit(index, original, reply)
   // until it returns false.
   template <class Visit>
-  void for_each(std::uint32_t after, Visit visit) const;
+  void for_each(std::uint32_t after, Visit visit) const {
+    scan(after, ~std::uint32_t{0}, visit);
+  }
+  // The same of at most `budget` entries; the index of the last one looked at, 0 at the end of the table.
+  template <class Visit>
+  std::uint32_t scan(std::uint32_t after, std::uint32_t budget, Visit visit) const;
 
   std::uint32_t capacity() const { return capacity_; }
   std::size_t bytes_reserved() const;
@@ -152,17 +203,19 @@ class FlowTable {
 
  private:
   static constexpr std::size_t kSlots = 8;
+  static constexpr std::size_t kMaxOwners = 4096;
+  static constexpr std::uint32_t kLocks = 4096;
+  static constexpr unsigned kChances = 4, kWordsLooked = 128;
   static constexpr std::uint64_t kOdd1 = 0x9e3779b97f4a7c15, kOdd2 = 0xd6e8feb86659fd93;
 
   struct alignas(64) Line {
     std::atomic<std::uint32_t> sequence;
     std::atomic<std::uint32_t> rules_generation;
-    std::atomic<std::uint64_t> decision;  // generation << 32 | routed << 31 | adjacency
+    std::atomic<std::uint64_t> decision;  // generation << 32 | routed << 31 | translated << 30 | adjacency
     std::atomic<std::uint32_t> last_seen;
     std::atomic<std::uint8_t> phase;
-    std::atomic<std::uint8_t> locked;     // of the entry; in the original direction's line
-    std::atomic<std::uint8_t> from_node;  // the connection's; in the original direction's line
-    std::uint8_t spare;
+    std::atomic<std::uint8_t> locked;  // of the entry; in the original direction's line
+    std::uint16_t spare;
     std::atomic<std::uint64_t> key[5];
   };
   static_assert(sizeof(Line) == 64);
@@ -170,9 +223,13 @@ class FlowTable {
   struct alignas(64) SlotLine {
     std::atomic<std::uint64_t> tags[2];  // four of 16 bits each; 0: empty
     std::atomic<std::uint32_t> lines[kSlots];
-    std::atomic<std::uint32_t> locked;  // of the pair; in its first line
+    std::atomic<std::uint32_t> strays;  // keys whose home this is and that lie in the other line
   };
   static_assert(sizeof(SlotLine) == 64);
+
+  struct alignas(64) Owned {
+    std::atomic<std::uint32_t> flows;
+  };
 
   // Where a slot is.
   struct Place {
@@ -201,6 +258,13 @@ class FlowTable {
     return (difference - kOnes) & ~difference & kTops;
   }
 
+  template <class Flag>
+  static void spin_lock(std::atomic<Flag>& flag) noexcept {
+    while (flag.exchange(1, std::memory_order_acquire) != 0) {
+      while (flag.load(std::memory_order_relaxed) != 0) __builtin_ia32_pause();
+    }
+  }
+
   FlowRef find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept;
   FlowRef find_in(const SlotLine& slots, const FlowKey& key, std::uint64_t tag) const noexcept;
   FlowRef compare(std::uint32_t line, const FlowKey& key) const noexcept;
@@ -212,15 +276,40 @@ class FlowTable {
   void unlock_entry(FlowRef ref) noexcept;
   void store_phase(FlowRef ref, FlowPhase phase) noexcept;
 
+  // Eight a word: whether the entry may be evicted, and the second (mod 128) when it was seen last as of
+  // then.
+  static std::uint64_t mark_of(FlowState state, std::uint32_t seen_s) noexcept {
+    return is_replaceable(state) ? 0x80 | (seen_s & 0x7f) : 0;
+  }
+  std::uint64_t mark_at(std::uint32_t entry) const noexcept {
+    return marks_[entry / 8].load(std::memory_order_relaxed) >> entry % 8 * 8 & 0xff;
+  }
+  // Under the entry's lock.
+  void set_mark(std::uint32_t entry, std::uint64_t mark) noexcept {
+    const auto change = mark_at(entry) ^ mark;
+    if (change != 0) marks_[entry / 8].fetch_xor(change << entry % 8 * 8, std::memory_order_relaxed);
+  }
+
   Place free_slot(std::uint64_t hash) noexcept;
+  bool has_free_slots(std::uint64_t hash, std::size_t wanted) const noexcept;
   void fill(const Place& place, std::uint64_t hash, std::uint32_t line) noexcept;
   void clear_slot(std::uint64_t hash, std::uint32_t line) noexcept;
-  // Frees the entry least recently seen among the replaceable ones of the pair; its index, 0 for none.
-  std::uint32_t evict(std::uint64_t hash, const PairLocks& held) noexcept;
+  // Evicts the one least recently seen among the replaceable ones of the pair; false: there is none.
+  bool evict_from(std::uint64_t hash, const PairLocks& held) noexcept;
   bool evict_entry(std::uint32_t entry, const PairLocks& held) noexcept;
+  bool make_slots(const std::uint64_t (&hashes)[2], bool both, const PairLocks& held,
+                  std::uint32_t& evicted) noexcept;
+  // Takes the hand to the next entry that may be evicted, and evicts it; its index, 0 for none.
+  std::uint32_t evict_next() noexcept;
+  bool spare(std::uint32_t entry) noexcept;
+  bool unlink(FlowRef ref, bool replaceable_only) noexcept;
   void write_line(std::uint32_t line, const FlowKey& key, FlowPhase phase, std::uint32_t rules_generation,
-                  std::uint32_t now_s) noexcept;
+                  std::uint32_t now_s, bool translated = false) noexcept;
   void forget_lines(std::uint32_t entry) noexcept;
+  // Under all three locks.
+  void forget(std::uint32_t entry, const std::uint64_t (&hashes)[2]) noexcept;
+  bool count_in(const FlowOwner& owner) noexcept;
+  void count_out(PortId port) noexcept;
 
   std::uint32_t allocate() noexcept;
   void release(std::uint32_t entry) noexcept;
@@ -230,10 +319,15 @@ class FlowTable {
   std::uint32_t pair_mask_;
   Line* lines_;      // two an entry; entry 0 is not used
   SlotLine* slots_;  // two a pair
+  std::atomic<std::uint64_t>* marks_;
+  std::atomic<std::uint16_t>* owners_;  // PortId of every entry
+  Owned* owned_;                        // by PortId
+  std::array<std::atomic<std::uint32_t>, kLocks> locks_{};
   FragmentTable fragments_;
 
   alignas(64) std::atomic<std::uint32_t> used_{1};  // entries that were ever in use, and entry 0
   std::atomic<std::uint64_t> free_{0};              // changes << 32 | first free entry
+  std::atomic<std::uint32_t> hand_{1};  // the entry to look at first; workers overwrite each other's
 
   std::uint32_t cursor_ = 1;  // of age()
   std::array<std::uint64_t, kFlowStateCount> counting_{}, by_state_{};
@@ -250,7 +344,8 @@ std::size_t FlowTable::age(std::uint32_t now_s, std::uint32_t budget, Unwanted u
     // A worker's clock may be a second ahead.
     const auto idle = static_cast<std::int32_t>(now_s - last_seen_of(cursor_));
     const bool over = idle >= 0 && static_cast<std::uint32_t>(idle) >= timeout_of(view.phase.state);
-    if ((over || (read_key(ref, Direction::kOriginal, view.key) && unwanted(view.key))) && remove(ref)) {
+    if ((over || (read_key(ref, Direction::kOriginal, view.key) && unwanted(view.key, owner_of(ref)))) &&
+        remove(ref)) {
       ++forgotten;
     } else {
       ++counting_[static_cast<std::size_t>(view.phase.state)];
@@ -277,23 +372,24 @@ FlowTable::Review FlowTable::review(std::uint32_t first, std::uint32_t budget, J
     const auto state = FlowPhase::unpack(line.phase.load(std::memory_order_acquire)).state;
     if (state == FlowState::kNone) continue;
     const FlowRef back{entry * 2 + 1, lines_[entry * 2 + 1].sequence.load(std::memory_order_acquire)};
-    const bool from_node = line.from_node.load(std::memory_order_acquire) != 0;
+    const auto owner = owner_of(ref);
     FlowKey original, reply;
     if ((ref.sequence & 1) != 0 || (back.sequence & 1) != 0 || !read_key(back, Direction::kReply, reply) ||
         !read_key(ref, Direction::kOriginal, original))
       continue;
     if (reply == FlowKey{}) reply = original.reversed();  // of one direction
-    const auto judgement = judge(original, reply, state, from_node);
+    const auto judgement = judge(original, reply, state, owner);
     if (judgement == Judgement::kCut && cut(ref)) ++found.cut;
-    if (judgement == Judgement::kRemove && remove(ref)) ++found.removed;
+    if (judgement == Judgement::kRestore && restore(ref)) ++found.restored;
   }
   return found;
 }
 
 template <class Visit>
-void FlowTable::for_each(std::uint32_t after, Visit visit) const {
+std::uint32_t FlowTable::scan(std::uint32_t after, std::uint32_t budget, Visit visit) const {
   const auto end = used_.load(std::memory_order_acquire);
   for (std::uint64_t entry = std::uint64_t{after} + 1; entry < end; ++entry) {
+    if (budget-- == 0) return static_cast<std::uint32_t>(entry - 1);
     FlowView views[2];
     bool whole = true;
     for (std::uint32_t side = 0; side < 2 && whole; ++side) {
@@ -302,8 +398,10 @@ void FlowTable::for_each(std::uint32_t after, Visit visit) const {
       whole = read(ref, views[side]) && read_key(ref, ref.direction(), views[side].key) &&
               views[side].phase.state != FlowState::kNone;
     }
-    if (whole && !visit(static_cast<std::uint32_t>(entry), views[0], views[1])) return;
+    if (whole && !visit(static_cast<std::uint32_t>(entry), views[0], views[1]))
+      return static_cast<std::uint32_t>(entry);
   }
+  return 0;
 }
 
 }  // namespace podwire::engine

@@ -6,10 +6,6 @@
 namespace podwire::engine {
 namespace {
 
-DomainPrefix host_prefix(DomainId domain, const IpAddr& address) {
-  return {domain, {address, address.bits()}};
-}
-
 Key64 key4(const DomainPrefix& key) {
   return fib4_key(key.domain, key.prefix.address.v4().to_u32(), key.prefix.length);
 }
@@ -48,7 +44,7 @@ void Forwarding::prepare(const Changes& changes) {
     routes.insert(through.begin(), through.end());
   }
   for (const auto& change : changes.routes) {
-    if (change.before && change.before->domain != kUnderlayDomain) {
+    if (change.before) {
       dirty_prefixes_.push_back({change.before->domain, change.before->prefix});
       drop_compiled(change.before->id);
     }
@@ -56,7 +52,7 @@ void Forwarding::prepare(const Changes& changes) {
   }
   for (const auto id : routes) {
     const auto* route = intent_.route(id);
-    if (route == nullptr || route->domain == kUnderlayDomain) continue;  // workers do not route the underlay
+    if (route == nullptr) continue;
     compile(*route);
     dirty_prefixes_.push_back({route->domain, route->prefix});
   }
@@ -112,6 +108,13 @@ Adjacency Forwarding::compile_hop(const api::Route& route, const api::NextHop& h
     return adjacency;
   }
   adjacency.port = hop.port;
+  if (route.domain == kUnderlayDomain) {
+    if (const auto slot = topology_.slot_to(hop.port, hop.address)) {
+      adjacency.kind = Adjacency::Kind::kUnderlay;
+      adjacency.vtep = slot;
+      return adjacency;
+    }
+  }
   if (hop.address.is_zero()) {
     adjacency.kind = Adjacency::Kind::kPort;
     adjacency.mac = topology_.mac_of(hop.port);
@@ -199,7 +202,17 @@ void Forwarding::expect_length(const DomainPrefix& key) {
   resized_.insert(key.domain);
 }
 
+std::uint32_t Forwarding::underlay_winner(const IpPrefix& prefix) const {
+  if (const auto* route = intent_.route_for(kUnderlayDomain, prefix))
+    return compiled_routes_.at(route->id).slot;
+  if (prefix.length != prefix.address.bits()) return 0;
+  if (std::binary_search(node_addresses_.begin(), node_addresses_.end(), prefix.address)) return node_slot_;
+  const auto it = neighbors_.find(prefix.address);
+  return it == neighbors_.end() ? 0 : it->second.adjacency;
+}
+
 std::uint32_t Forwarding::winner(const DomainPrefix& key) const {
+  if (key.domain == kUnderlayDomain) return underlay_winner(key.prefix);
   const auto* domain = intent_.domain(key.domain);
   if (domain == nullptr) return 0;
   const auto& address = key.prefix.address;
@@ -226,7 +239,7 @@ void Forwarding::apply() {
     if (it == lengths_.end()) continue;
     it->second.coming4.reset();
     it->second.coming6.reset();
-    if (intent_.domain(key.domain) == nullptr) lengths_.erase(it);
+    if (key.domain != kUnderlayDomain && intent_.domain(key.domain) == nullptr) lengths_.erase(it);
   }
   dirty_prefixes_.clear();
   dirty_macs_.clear();

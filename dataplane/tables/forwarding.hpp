@@ -10,6 +10,8 @@
 
 #include <array>
 #include <bitset>
+#include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <unordered_map>
@@ -19,6 +21,7 @@
 #include "dataplane/tables/growing_table.hpp"
 #include "dataplane/tables/intent.hpp"
 #include "dataplane/tables/learned_macs.hpp"
+#include "dataplane/tables/neighbors.hpp"
 #include "dataplane/tables/path_arena.hpp"
 #include "dataplane/tables/publisher.hpp"
 
@@ -30,6 +33,8 @@ class Topology {
   virtual ~Topology() = default;
   virtual MacAddr mac_of(PortId port) const = 0;  // of the interface behind it
   virtual std::uint32_t slot_of(VtepId vtep) const = 0;
+  // Of a next hop of the underlay, without a tunnel (Underlay::slot_to).
+  virtual std::uint32_t slot_to(PortId port, const IpAddr& address) const = 0;
 };
 
 class Forwarding {
@@ -48,6 +53,23 @@ class Forwarding {
   std::set<DomainId> take_resized_domains() { return std::exchange(resized_, {}); }
   void fill_lengths(DomainEntry& entry) const;
   void fill_tables(Snapshot& snapshot) const;
+
+  // Addresses that the underlay's packets reach through `host_port`. In force with the next apply().
+  void set_node_addresses(std::vector<IpAddr> addresses, PortId host_port, const MacAddr& mac);
+
+  // Hosts on link in the underlay, which packets without a tunnel go to through `slot` of the next hops.
+  // Added ones are in the tables with the next apply(), after whose announcement a snapshot must be
+  // published.
+  struct Neighbor {
+    NeighborKey at;
+    std::uint32_t adjacency = 0;
+    std::uint64_t since_ms = 0;
+  };
+  static constexpr std::size_t kMaxNeighbors = 1024;
+  void add_neighbor(const NeighborKey& at, std::uint32_t slot, std::uint64_t now_ms);
+  // Gives up those that `wanted` denies, at once.
+  void drop_neighbors(const std::function<bool(const Neighbor&)>& wanted);
+  const std::map<IpAddr, Neighbor>& neighbors() const { return neighbors_; }
 
   // Notes that seen.mac is behind seen.port or seen.vtep. Learns nothing that contradicts configuration or
   // exceeds the limits. Returns whether it is known now.
@@ -82,6 +104,7 @@ class Forwarding {
   void prepare_endpoint(const Change<api::Endpoint>& change, std::set<RouteId>& routes);
   void prepare_domain(const Change<api::Domain>& change);
   void compile(const api::Route& route);
+  std::uint32_t underlay_winner(const IpPrefix& prefix) const;
   // What `hop` of `route` means now; kind kNone when nobody has its address.
   Adjacency compile_hop(const api::Route& route, const api::NextHop& hop) const;
   void drop_compiled(RouteId route);
@@ -113,6 +136,9 @@ class Forwarding {
   std::unordered_map<EndpointId, std::uint32_t> endpoint_slots_;
   std::unordered_map<RouteId, CompiledRoute> compiled_routes_;
   std::unordered_map<DomainId, Lengths> lengths_;
+  std::map<IpAddr, Neighbor> neighbors_;
+  std::vector<IpAddr> node_addresses_;  // sorted
+  std::uint32_t node_slot_ = 0;         // where they are; 0: nowhere
   LearnedMacs learned_;
 
   std::vector<DomainPrefix> dirty_prefixes_;

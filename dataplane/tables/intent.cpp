@@ -70,6 +70,7 @@ Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remov
   PODWIRE_TRY(changes.domains, collect(put.domains, remove.domains, domains_));
   PODWIRE_TRY(changes.endpoints, collect(put.endpoints, remove.endpoints, endpoints_));
   PODWIRE_TRY(changes.routes, collect(put.routes, remove.routes, routes_));
+  PODWIRE_TRY(changes.services, collect(put.services, remove.services, services_));
   PODWIRE_TRY(changes.policies, collect(put.policies, remove.policies, policies_));
 
   const auto each = [](Changes& all, auto&& visit) -> Result<void> {
@@ -78,6 +79,7 @@ Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remov
     PODWIRE_CHECK(visit(all.domains));
     PODWIRE_CHECK(visit(all.endpoints));
     PODWIRE_CHECK(visit(all.routes));
+    PODWIRE_CHECK(visit(all.services));
     return visit(all.policies);
   };
   // All that was goes first, so that two objects can swap a name or an address in one change.
@@ -103,6 +105,7 @@ Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remov
     PODWIRE_CHECK(put_in(changes.domains, done.domains));
     PODWIRE_CHECK(put_in(changes.endpoints, done.endpoints));
     PODWIRE_CHECK(put_in(changes.routes, done.routes));
+    PODWIRE_CHECK(put_in(changes.services, done.services));
     PODWIRE_CHECK(put_in(changes.policies, done.policies));
     return each(changes, [this](const auto& list) { return check_all(list); });
   };
@@ -147,6 +150,7 @@ void Intent::rollback(const Changes& changes) {
     visit(changes.domains);
     visit(changes.endpoints);
     visit(changes.routes);
+    visit(changes.services);
     visit(changes.policies);
   };
   each(take_out);
@@ -160,6 +164,7 @@ api::IdSet Intent::surplus(const api::ObjectSet& all) const {
   find_surplus(domains_, all.domains, ids.domains);
   find_surplus(endpoints_, all.endpoints, ids.endpoints);
   find_surplus(routes_, all.routes, ids.routes);
+  find_surplus(services_, all.services, ids.services);
   find_surplus(policies_, all.policies, ids.policies);
   return ids;
 }

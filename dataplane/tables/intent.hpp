@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -19,6 +20,9 @@ inline constexpr std::size_t kMaxEndpoints = 524'288;
 inline constexpr std::size_t kMaxRoutes = 262'144;
 inline constexpr std::size_t kMaxNextHops = 524'288;  // of all routes together
 inline constexpr std::size_t kMaxVteps = 16'384;
+inline constexpr std::size_t kMaxServices = 65'536;
+inline constexpr std::size_t kMaxAllFrontends = 131'072;     // of all services together
+inline constexpr std::size_t kMaxAllBackends = 524'288;      // of all services together
 inline constexpr std::size_t kMaxPolicyEntries = 8'388'608;  // rules, identities and blocks of all policies
 inline constexpr std::size_t kMaxGateways = 16;              // per domain; workers compare them one by one
 
@@ -35,11 +39,12 @@ struct Changes {
   std::vector<Change<api::Domain>> domains;
   std::vector<Change<api::Endpoint>> endpoints;
   std::vector<Change<api::Route>> routes;
+  std::vector<Change<api::Service>> services;
   std::vector<Change<api::Policy>> policies;
 
   bool empty() const {
     return ports.empty() && vteps.empty() && domains.empty() && endpoints.empty() && routes.empty() &&
-           policies.empty();
+           services.empty() && policies.empty();
   }
 };
 
@@ -54,6 +59,10 @@ struct DomainPrefix {
   IpPrefix prefix;
   bool operator==(const DomainPrefix&) const = default;
 };
+
+inline DomainPrefix host_prefix(DomainId domain, const IpAddr& address) {
+  return {domain, {address, address.bits()}};
+}
 
 struct DomainHash {
   std::size_t operator()(const DomainAddress& key) const noexcept { return of(key.domain, key.address, -1); }
@@ -85,6 +94,7 @@ class Intent {
   const std::map<DomainId, api::Domain>& domains() const { return domains_; }
   const std::map<EndpointId, api::Endpoint>& endpoints() const { return endpoints_; }
   const std::map<RouteId, api::Route>& routes() const { return routes_; }
+  const std::map<ServiceId, api::Service>& services() const { return services_; }
   const std::map<PolicyId, api::Policy>& policies() const { return policies_; }
 
   const api::Port* port(PortId id) const { return find(ports_, id); }
@@ -92,6 +102,7 @@ class Intent {
   const api::Domain* domain(DomainId id) const { return find(domains_, id); }
   const api::Endpoint* endpoint(EndpointId id) const { return find(endpoints_, id); }
   const api::Route* route(RouteId id) const { return find(routes_, id); }
+  const api::Service* service(ServiceId id) const { return find(services_, id); }
   const api::Policy* policy(PolicyId id) const { return find(policies_, id); }
 
   const api::Endpoint* endpoint_with(DomainId domain, const MacAddr& mac) const;
@@ -116,6 +127,10 @@ class Intent {
   DomainId host_domain() const { return host_domain_; }
 
  private:
+  // What no two services may both have; no address: all of the node's.
+  using Claim = std::tuple<DomainId, std::optional<IpAddr>, api::ServiceProtocol, std::uint16_t>;
+  static Claim claim_of(const api::ServiceFrontend& frontend);
+
   template <class Key, class Member, class Hash = std::hash<Key>>
   using Groups = std::unordered_map<Key, std::set<Member>, Hash>;
 
@@ -137,12 +152,14 @@ class Intent {
   void insert(const api::Domain& domain);
   void insert(const api::Endpoint& endpoint);
   void insert(const api::Route& route);
+  void insert(const api::Service& service);  // intent_services.cpp
   void insert(const api::Policy& policy);
   void erase(const api::Port& port);
   void erase(const api::Vtep& vtep);
   void erase(const api::Domain& domain);
   void erase(const api::Endpoint& endpoint);
   void erase(const api::Route& route);
+  void erase(const api::Service& service);
   void erase(const api::Policy& policy);
 
   // Rules about one object among its own kind (intent_rules.cpp).
@@ -151,6 +168,7 @@ class Intent {
   Result<void> check_unique(const api::Domain& domain) const;
   Result<void> check_unique(const api::Endpoint& endpoint) const;
   Result<void> check_unique(const api::Route& route) const;
+  Result<void> check_unique(const api::Service& service) const;
   Result<void> check_unique(const api::Policy& policy) const;
   // Rules about what an object refers to, on the final state.
   Result<void> check_references(const api::Port& port) const;
@@ -158,6 +176,7 @@ class Intent {
   Result<void> check_references(const api::Domain& domain) const;
   Result<void> check_references(const api::Endpoint& endpoint) const;
   Result<void> check_references(const api::Route& route) const;
+  Result<void> check_references(const api::Service& service) const;
   Result<void> check_references(const api::Policy&) const { return {}; }
   Result<void> check_policy_of(const api::Endpoint& endpoint) const;
   Result<void> check_next_hop(const api::Route& route, const api::NextHop& next_hop) const;
@@ -167,6 +186,8 @@ class Intent {
   Result<void> check_referrers(const Change<api::Domain>& change) const;
   Result<void> check_referrers(const Change<api::Endpoint>&) const { return {}; }
   Result<void> check_referrers(const Change<api::Route>&) const { return {}; }
+  Result<void> check_referrers(const Change<api::Service>&) const { return {}; }
+  Result<void> check_services_of(const Change<api::Domain>& change) const;
   Result<void> check_referrers(const Change<api::Policy>& change) const;
 
   template <class T>
@@ -177,6 +198,7 @@ class Intent {
   std::map<DomainId, api::Domain> domains_;
   std::map<EndpointId, api::Endpoint> endpoints_;
   std::map<RouteId, api::Route> routes_;
+  std::map<ServiceId, api::Service> services_;
   std::map<PolicyId, api::Policy> policies_;
 
   std::unordered_map<std::string, PortId> port_names_;
@@ -193,11 +215,14 @@ class Intent {
   PortId host_port_;
   DomainId host_domain_;
   std::size_t next_hops_ = 0;
+  std::map<Claim, ServiceId> frontends_;
+  std::size_t service_backends_ = 0;
   std::size_t policy_entries_ = 0;
 
   Groups<DomainId, PortId> pod_ports_;
   Groups<DomainId, EndpointId> endpoints_in_domain_;
   Groups<DomainId, RouteId> routes_in_domain_;
+  Groups<DomainId, ServiceId> services_in_domain_;
   Groups<PortId, EndpointId> endpoints_on_port_;
   Groups<VtepId, EndpointId> endpoints_on_vtep_;
   Groups<PortId, RouteId> routes_on_port_;
@@ -213,6 +238,7 @@ std::string label(const api::Vtep& vtep);
 std::string label(const api::Domain& domain);
 std::string label(const api::Endpoint& endpoint);
 std::string label(const api::Route& route);
+std::string label(const api::Service& service);
 std::string label(const api::Policy& policy);
 
 }  // namespace podwire::engine

@@ -315,6 +315,7 @@ Result<void> Intent::check_referrers(const Change<api::Vtep>& change) const {
 
 Result<void> Intent::check_referrers(const Change<api::Domain>& change) const {
   const auto& before = *change.before;
+  PODWIRE_CHECK(check_services_of(change));
   const auto& routes = members(routes_in_domain_, before.id);
   if (change.after) {
     if (before.stateful && !change.after->stateful) {

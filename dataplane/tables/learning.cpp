@@ -1,4 +1,4 @@
-// What Forwarding learns from traffic.
+// What Forwarding learns from traffic: MACs, and the hosts on link in the underlay.
 #include "dataplane/tables/forwarding.hpp"
 
 namespace podwire::engine {
@@ -80,6 +80,46 @@ void Forwarding::age(std::uint64_t now_ms) {
     }
   }
   for (const auto& [domain, mac] : gone) erase_learned(domain, mac);
+}
+
+void Forwarding::set_node_addresses(std::vector<IpAddr> addresses, PortId host_port, const MacAddr& mac) {
+  Adjacency adjacency;
+  adjacency.kind = Adjacency::Kind::kPort;
+  adjacency.port = host_port;
+  adjacency.mac = mac;
+  const bool same_place = node_slot_ != 0 && adjacencies().at(node_slot_) == adjacency;
+  if (addresses == node_addresses_ && (same_place || addresses.empty())) return;
+  for (const auto& all : {node_addresses_, addresses}) {
+    for (const auto& address : all) dirty_prefixes_.push_back(host_prefix(kUnderlayDomain, address));
+  }
+  node_addresses_ = std::move(addresses);
+  if (same_place) return;
+  if (node_slot_ != 0) adjacency_pool().release(node_slot_);
+  node_slot_ = node_addresses_.empty() ? 0 : adjacency_pool().allocate(adjacency);
+}
+
+void Forwarding::add_neighbor(const NeighborKey& at, std::uint32_t slot, std::uint64_t now_ms) {
+  Adjacency adjacency;
+  adjacency.kind = Adjacency::Kind::kUnderlay;
+  adjacency.learned = true;
+  adjacency.port = at.port;
+  adjacency.vtep = slot;
+  neighbors_[at.address] = {at, adjacency_pool().allocate(adjacency), now_ms};
+  dirty_prefixes_.push_back(host_prefix(kUnderlayDomain, at.address));
+  reserve_room();
+}
+
+void Forwarding::drop_neighbors(const std::function<bool(const Neighbor&)>& wanted) {
+  for (auto it = neighbors_.begin(); it != neighbors_.end();) {
+    if (wanted(it->second)) {
+      ++it;
+      continue;
+    }
+    adjacency_pool().release(it->second.adjacency);
+    dirty_prefixes_.push_back(host_prefix(kUnderlayDomain, it->first));
+    it = neighbors_.erase(it);
+  }
+  if (!dirty_prefixes_.empty()) apply();
 }
 
 }  // namespace podwire::engine

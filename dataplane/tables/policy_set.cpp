@@ -8,7 +8,8 @@
 #include "dataplane/tables/span_index.hpp"
 
 namespace podwire::engine {
-namespace {
+// Named, since PolicySet::Side is one of its classes.
+namespace policy_set_detail {
 
 __extension__ using Address6 = unsigned __int128;  // in host order
 using Address4 = std::uint32_t;
@@ -19,7 +20,7 @@ constexpr Class kAnyProtocol = static_cast<Class>(api::RuleProtocol::kAny);
 constexpr std::size_t kClasses = 6;
 
 // kAnyProtocol for what no rule can name.
-Class class_of(std::uint8_t protocol) {
+inline Class class_of(std::uint8_t protocol) {
   switch (protocol) {
     case ip_proto::kTcp:
       return static_cast<Class>(api::RuleProtocol::kTcp);
@@ -35,7 +36,7 @@ Class class_of(std::uint8_t protocol) {
       return kAnyProtocol;
   }
 }
-Class class_of(const api::PolicyRule& rule) {
+inline Class class_of(const api::PolicyRule& rule) {
   return static_cast<Class>(rule.protocol);
 }
 
@@ -148,10 +149,10 @@ void split_ports(const api::PortRange& ports, Visit visit) {
   }
 }
 
-std::uint64_t port_key(Class of, std::uint64_t length, std::uint64_t prefix) {
+inline std::uint64_t port_key(Class of, std::uint64_t length, std::uint64_t prefix) {
   return of << 32 | length << 16 | prefix;
 }
-std::uint64_t peer_key(Class of, std::uint64_t identity) {
+inline std::uint64_t peer_key(Class of, std::uint64_t identity) {
   return of << 32 | identity;
 }
 
@@ -191,11 +192,9 @@ class Blocks {
   std::uint32_t lengths_[kClasses]{};  // bit L: some list is for port prefixes of that length
 };
 
-}  // namespace
-
-class PolicySet::Side {
+class CompiledSide {
  public:
-  explicit Side(const api::PolicySide& side) {
+  explicit CompiledSide(const api::PolicySide& side) {
     for (const auto& rule : side.rules) add(rule);
     peers_.build();
     blocks4_.build();
@@ -236,6 +235,13 @@ class PolicySet::Side {
   RangeLists<std::uint16_t> peers_;
   Blocks<Address4> blocks4_;
   Blocks<Address6> blocks6_;
+};
+
+}  // namespace policy_set_detail
+
+class PolicySet::Side : public policy_set_detail::CompiledSide {
+ public:
+  using CompiledSide::CompiledSide;
 };
 
 PolicySet::PolicySet(const api::Policy& policy) : id_(policy.id) {

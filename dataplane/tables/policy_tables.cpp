@@ -11,14 +11,14 @@
 namespace podwire::engine {
 namespace {
 
-DomainPrefix host_prefix(DomainId domain, const IpAddr& address) {
+DomainPrefix exact_prefix(DomainId domain, const IpAddr& address) {
   return {domain, {address, address.bits()}};
 }
 
-Key64 key4(const DomainPrefix& key) {
+Key64 member_key4(const DomainPrefix& key) {
   return fib4_key(key.domain, key.prefix.address.v4().to_u32(), key.prefix.length);
 }
-Key192 key6(const DomainPrefix& key) {
+Key192 member_key6(const DomainPrefix& key) {
   return fib6_key(key.domain, key.prefix.address.v6(), key.prefix.length);
 }
 
@@ -33,8 +33,8 @@ std::optional<MacAddr> mac_behind(const IpAddr& address) {
 
 std::vector<DomainPrefix> own_addresses_of(const api::Endpoint& endpoint) {
   std::vector<DomainPrefix> keys;
-  for (const auto& address : endpoint.addresses) keys.push_back(host_prefix(endpoint.domain, address));
-  keys.push_back(host_prefix(endpoint.domain, IpAddr(Ipv6::link_local_of(endpoint.mac))));
+  for (const auto& address : endpoint.addresses) keys.push_back(exact_prefix(endpoint.domain, address));
+  keys.push_back(exact_prefix(endpoint.domain, IpAddr(Ipv6::link_local_of(endpoint.mac))));
   return keys;
 }
 
@@ -43,7 +43,7 @@ std::vector<DomainPrefix> claimed_addresses_of(const api::Endpoint& endpoint) {
   for (const auto& pair : endpoint.allowed_pairs) {
     keys.push_back({endpoint.domain, pair.address.network()});
     if (!pair.mac.is_zero())
-      keys.push_back(host_prefix(endpoint.domain, IpAddr(Ipv6::link_local_of(pair.mac))));
+      keys.push_back(exact_prefix(endpoint.domain, IpAddr(Ipv6::link_local_of(pair.mac))));
   }
   return keys;
 }
@@ -183,28 +183,38 @@ std::uint32_t PolicyTables::index_of(EndpointId endpoint) const {
 }
 
 // An endpoint's own address goes before what others may use as well; of several that may, one with a policy.
-std::uint32_t PolicyTables::winner(const DomainPrefix& key) const {
+const api::Endpoint* PolicyTables::owner_of(const DomainPrefix& key) const {
   const auto& address = key.prefix.address;
   if (key.prefix.length == address.bits()) {
-    if (const auto* owner = intent_.endpoint_with(key.domain, address)) return index_of(owner->id);
+    if (const auto* owner = intent_.endpoint_with(key.domain, address)) return owner;
     if (const auto mac = mac_behind(address)) {
-      if (const auto* owner = intent_.endpoint_with(key.domain, *mac)) return index_of(owner->id);
+      if (const auto* owner = intent_.endpoint_with(key.domain, *mac)) return owner;
     }
   }
   const auto it = claims_.find(key);
-  if (it == claims_.end()) return 0;
+  if (it == claims_.end()) return nullptr;
   for (const auto id : it->second) {
-    if (intent_.endpoint(id)->policy) return index_of(id);
+    const auto* owner = intent_.endpoint(id);
+    if (owner->policy) return owner;
   }
-  return index_of(*it->second.begin());
+  return intent_.endpoint(*it->second.begin());
+}
+
+const api::Endpoint* PolicyTables::owner_of(DomainId domain, const IpAddr& address) const {
+  for (int length = address.bits(); length >= 0; --length) {
+    const IpPrefix prefix{address, length};
+    if (const auto* owner = owner_of(DomainPrefix{domain, prefix.network()})) return owner;
+  }
+  return nullptr;
 }
 
 void PolicyTables::refresh(const DomainPrefix& key) {
-  const auto index = winner(key);
+  const auto* owner = owner_of(key);
+  const auto index = owner == nullptr ? 0 : index_of(owner->id);
   if (key.prefix.address.is_v4()) {
-    index == 0 ? table4_.erase(key4(key)) : table4_.put(key4(key), index);
+    index == 0 ? table4_.erase(member_key4(key)) : table4_.put(member_key4(key), index);
   } else {
-    index == 0 ? table6_.erase(key6(key)) : table6_.put(key6(key), index);
+    index == 0 ? table6_.erase(member_key6(key)) : table6_.put(member_key6(key), index);
   }
 }
 

@@ -42,6 +42,8 @@ class PolicyTables {
 
   // 0: there is no such policy.
   std::uint32_t slot_of(PolicyId policy) const;
+  // Whose `address` is; null: nobody's.
+  const api::Endpoint* owner_of(DomainId domain, const IpAddr& address) const;
   // Addresses by which an endpoint is found.
   static std::vector<DomainPrefix> addresses_of(const api::Endpoint& endpoint);
   // Whether something differs that policies depend on.
@@ -75,7 +77,7 @@ class PolicyTables {
   std::uint32_t allocate(const PolicyMember& member);
   void claim(const DomainPrefix& key, EndpointId endpoint, bool claimed);
   void count_length(const DomainPrefix& key, bool added);
-  std::uint32_t winner(const DomainPrefix& key) const;
+  const api::Endpoint* owner_of(const DomainPrefix& key) const;
   std::uint32_t index_of(EndpointId endpoint) const;
   void refresh(const DomainPrefix& key);
 

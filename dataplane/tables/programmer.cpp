@@ -100,6 +100,7 @@ Result<void> Programmer::State::replace_chunk(api::ObjectSet put, std::vector<Un
   PODWIRE_CHECK(append(all.domains, put.domains, kMaxDomains, "domains"));
   PODWIRE_CHECK(append(all.endpoints, put.endpoints, kMaxEndpoints, "endpoints"));
   PODWIRE_CHECK(append(all.routes, put.routes, kMaxRoutes, "routes"));
+  PODWIRE_CHECK(append(all.services, put.services, kMaxServices, "services"));
   return append(all.policies, put.policies, kMaxPolicies, "policies");
 }
 
@@ -148,13 +149,16 @@ void Programmer::State::announce(const Changes& changes) const {
 
 void Programmer::State::add_structure(const Changes& changes, std::uint64_t now_ms) {
   underlay_.add_slots(changes, now_ms);
+  add_hops(changes, now_ms);
   for (const auto id : affected_ports(changes)) rebuild(id);
   underlay_.update(changes, now_ms);
+  set_node_addresses();
   forwarding_.prepare(changes);
   policies_.prepare(changes);
   for (const auto id : affected_domains(changes)) rebuild(id);
   for (const auto id : forwarding_.take_resized_domains()) rebuild(id);
   if (!changes.domains.empty()) rebuild_vnis();
+  if (services_.update(intent_, changes)) publish_needed_ = true;
   // Host port, host domain and the list of uplinks are the snapshot's own.
   if (!changes.ports.empty() || !changes.domains.empty()) publish_needed_ = true;
 }
@@ -180,6 +184,7 @@ void Programmer::State::remove_structure(const Changes& changes, std::uint64_t n
     discard(garbage_, std::exchange(domain_entries_[change.before->id.value()], nullptr));
     publish_needed_ = true;
   }
+  remove_hops(changes, now_ms);
   for (const auto slot : underlay_.remove_slots(changes, now_ms)) forwarding_.forget_learned_behind(slot);
   for (const auto id : forwarding_.take_resized_domains()) rebuild(id);
 }
@@ -226,6 +231,7 @@ void Programmer::State::rebuild(PortId id) {
   const auto* port = intent_.port(id);
   if (port == nullptr) return;  // on its way out; its entry goes with remove_structure()
   auto entry = make_port_entry(intent_, *port, devices_.at(id).get());
+  if (shaping_.apply(*port, entry)) ++ports_generation_;  // workers keep the limiters beside their queues
   resize_for(port_entries_, id.value());
   auto& current = port_entries_[id.value()];
   if (current && *current == entry) return;
@@ -280,6 +286,11 @@ bool Programmer::State::publish() {
   for (const auto& entry : domain_entries_) {
     next->domains.push_back(entry.get());
     next->stateful = next->stateful || (entry && entry->stateful);
+    if (!entry || !entry->masquerade) continue;
+    next->translates = true;
+    for (const auto& address : {entry->masquerade->v4, entry->masquerade->v6}) {
+      if (!address.is_zero()) next->outside_addresses.push_back(address);
+    }
   }
   next->host_port = intent_.host_port();
   next->host_domain = intent_.host_domain();
@@ -287,13 +298,15 @@ bool Programmer::State::publish() {
     if (port.role == api::PortRole::kUplink) next->uplinks.push_back(id);
   }
   next->vni_to_domain = vnis_.get();
+  next->services = services_.table();
+  next->translates = next->translates || next->services != nullptr;
   underlay_.fill(*next);
   forwarding_.fill_tables(*next);
   next->policies = policies_.view();
   environment_.publisher->publish(std::move(next));
   auto garbage = std::exchange(garbage_, {});
-  auto more = underlay_.take_garbage();
-  garbage.insert(garbage.end(), more.begin(), more.end());
+  for (auto more : {underlay_.take_garbage(), services_.take_garbage()})
+    garbage.insert(garbage.end(), more.begin(), more.end());
   policies_.take_garbage(garbage);
   if (!garbage.empty()) environment_.publisher->retire([garbage = std::move(garbage)] {});
   return true;

@@ -43,8 +43,8 @@ struct ProgrammerEnvironment {
 };
 
 struct ObjectCounts {
-  std::size_t ports = 0, vteps = 0, domains = 0, endpoints = 0, routes = 0, neighbors = 0, fdb = 0,
-              policies = 0;
+  std::size_t ports = 0, vteps = 0, domains = 0, endpoints = 0, routes = 0, services = 0, policies = 0,
+              neighbors = 0, fdb = 0;
 };
 
 class Programmer {

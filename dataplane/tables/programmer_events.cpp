@@ -13,10 +13,14 @@ void Programmer::State::on_event(const Event& event, std::uint64_t now_ms) {
       underlay_.learn_neighbor({event.port, event.address}, event.mac, event.solicited, now_ms);
       return;
     case Event::Kind::kPark:
+      name_hop(event.mbuf, now_ms);
       dispatch(event.mbuf);
       return;
     case Event::Kind::kDenied:
-      denials_.note(event, intent_, now_ms);
+      denials_.note(event, intent_,
+                    {policies_.owner_of(event.domain, event.address),
+                     policies_.owner_of(event.peer_domain, event.peer)},
+                    now_ms);
       return;
   }
 }
@@ -49,6 +53,7 @@ void Programmer::State::tick(std::uint64_t now_ms) {
   if (now_ms >= next_second_ms_) {
     next_second_ms_ = now_ms + 1000;
     forwarding_.age(now_ms);
+    age_hops(now_ms);
     underlay_.drop_dynamic([this](std::uint32_t slot) { return forwarding_.learned().on_vtep(slot) != 0; },
                            now_ms);
     advertiser_.tick(environment_.publisher->current_for_main()->ports, now_ms);

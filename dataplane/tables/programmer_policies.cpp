@@ -39,18 +39,18 @@ void Programmer::State::sweep(const Changes& changes) {
   if (concerned.empty()) return;
   const AddressFilter filter(concerned);
   using Judgement = FlowTable::Judgement;
-  const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState state, bool from_node) {
+  const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState state, PortId owner) {
     if (!filter.may_contain(original.domain(), original.source()) &&
         !filter.may_contain(reply.domain(), reply.source()))
       return Judgement::kKeep;
     const bool was_cut = state == FlowState::kCut;
-    if (tables.policies == nullptr || ask_policies(tables, original, reply, from_node).allowed)
-      return was_cut ? Judgement::kRemove : Judgement::kKeep;
+    if (tables.policies == nullptr ||
+        ask_policies(tables, original, reply, owner && owner == tables.host_port).allowed)
+      return was_cut ? Judgement::kRestore : Judgement::kKeep;
     return was_cut ? Judgement::kKeep : Judgement::kCut;
   };
   const auto found = environment_.flows->review(1, environment_.flows->capacity(), judge);
   environment_.counters->flows.cut.add(found.cut);
-  environment_.counters->flows.removed.add(found.removed);
 }
 
 }  // namespace podwire::engine

@@ -103,6 +103,7 @@ void Programmer::State::remove_devices(const Changes& changes) {
     const auto it = devices_.find(change.before->id);
     closing_.push_back({std::move(it->second), ports_generation_});
     devices_.erase(it);
+    shaping_.forget(change.before->id);
     discard(garbage_, std::exchange(port_entries_[change.before->id.value()], nullptr));
     publish_needed_ = true;
   }

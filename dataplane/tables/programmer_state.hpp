@@ -15,6 +15,8 @@
 #include "dataplane/tables/policy_tables.hpp"
 #include "dataplane/tables/programmer.hpp"
 #include "dataplane/tables/rule_set.hpp"
+#include "dataplane/tables/shaping.hpp"
+#include "dataplane/tables/services.hpp"
 #include "dataplane/tables/underlay.hpp"
 
 namespace podwire::engine {
@@ -75,6 +77,19 @@ class Programmer::State final : private Topology {
 
   MacAddr mac_of(PortId port) const override;
   std::uint32_t slot_of(VtepId vtep) const override { return underlay_.slot_of(vtep); }
+  std::uint32_t slot_to(PortId port, const IpAddr& address) const override {
+    return underlay_.find_hop({port, address});
+  }
+
+  // programmer_hops.cpp
+  // What the node itself answers for is behind the host port, not on link.
+  void set_node_addresses();
+  void add_hops(const Changes& changes, std::uint64_t now_ms);
+  void remove_hops(const Changes& changes, std::uint64_t now_ms);
+  void give_up_hops(const std::function<bool(const Forwarding::Neighbor&)>& wanted, std::uint64_t now_ms);
+  void age_hops(std::uint64_t now_ms);
+  // Gives a parked packet for a host on link that host's own next hop.
+  void name_hop(rte_mbuf* mbuf, std::uint64_t now_ms);
 
   // programmer_ports.cpp
   Result<Devices> open_devices(const Changes& changes, Descriptors& descriptors) const;
@@ -114,6 +129,7 @@ class Programmer::State final : private Topology {
   PolicyTables policies_;
   DenialLog denials_;
   Parking parking_;
+  Shaping shaping_;
   std::optional<Replace> replace_;
 
   std::vector<std::unique_ptr<const PortEntry>> port_entries_;      // by id
@@ -121,6 +137,7 @@ class Programmer::State final : private Topology {
   std::unique_ptr<LookupTable<Key64>> vnis_ = std::make_unique<LookupTable<Key64>>();
   RuleSets rule_sets_;  // of the stateful domains
   std::uint32_t rules_generation_ = 0;
+  Services services_;
   std::set<PortId> lease_news_;  // ports whose leases have changed since they were last advertised
   Garbage garbage_;
   bool publish_needed_ = true;

@@ -8,8 +8,9 @@ namespace {
 constexpr std::size_t kMaxReplyBytes = 768u << 10;  // a line has 1 MiB
 constexpr std::size_t kMaxEntries = 6000;
 
-const std::vector<std::string> kNouns{"ports", "vteps", "domains", "endpoints", "routes", "policies"};
-enum class Noun { kPorts, kVteps, kDomains, kEndpoints, kRoutes, kPolicies };
+const std::vector<std::string> kNouns{"ports",  "vteps",    "domains", "endpoints",
+                                      "routes", "services", "policies"};
+enum class Noun { kPorts, kVteps, kDomains, kEndpoints, kRoutes, kServices, kPolicies };
 
 // The objects with ids above `after`, at most `limit` and as many as fit a reply.
 template <class Id, class T>
@@ -44,7 +45,9 @@ Result<Json> Programmer::State::dump(const Json& params) const {
   r.optional_in("limit", limit, 1, 1000);
   PODWIRE_CHECK(r.finish());
   if (!given) {
-    return invalid("params.noun is missing; it is one of ports, vteps, domains, endpoints, routes, policies");
+    return invalid(
+        "params.noun is missing; it is one of ports, vteps, domains, endpoints, routes, services, "
+        "policies");
   }
   switch (noun) {
     case Noun::kPorts:
@@ -57,6 +60,8 @@ Result<Json> Programmer::State::dump(const Json& params) const {
       return page(intent_.endpoints(), after, limit);
     case Noun::kRoutes:
       return page(intent_.routes(), after, limit);
+    case Noun::kServices:
+      return page(intent_.services(), after, limit);
     case Noun::kPolicies:
       return page(intent_.policies(), after, limit);
   }
@@ -126,9 +131,9 @@ Result<std::vector<UniqueFd>> Programmer::State::port_descriptors(PortId id) con
 }
 
 ObjectCounts Programmer::State::counts() const {
-  return {intent_.ports().size(),       intent_.vteps().size(),   intent_.domains().size(),
-          intent_.endpoints().size(),   intent_.routes().size(),  underlay_.neighbors().size(),
-          forwarding_.learned().size(), intent_.policies().size()};
+  return {intent_.ports().size(),     intent_.vteps().size(),       intent_.domains().size(),
+          intent_.endpoints().size(), intent_.routes().size(),      intent_.services().size(),
+          intent_.policies().size(),  underlay_.neighbors().size(), forwarding_.learned().size()};
 }
 
 }  // namespace podwire::engine

@@ -9,6 +9,7 @@
 #include <bitset>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "dataplane/api/objects.hpp"
@@ -41,9 +42,10 @@ class SlotGeneration {
 struct alignas(32) Adjacency {
   enum class Kind : std::uint8_t {
     kNone,
-    kPort,     // out of `port` with `mac` as destination
-    kVtep,     // through `vtep` with `mac` as inner destination
-    kGateway,  // an address of the domain's gateway: ours
+    kPort,      // out of `port` with `mac` as destination
+    kVtep,      // through `vtep` with `mac` as inner destination
+    kUnderlay,  // to the next hop `vtep` of the underlay, without a tunnel
+    kGateway,   // an address of the domain's gateway: ours
     kBlackhole,
     kMultipath,  // one of `paths_count` adjacencies at Snapshot::paths[paths_first], by flow hash
     kOnLink,     // in a subnet of the domain, but nobody has the address (L3: unreachable)
@@ -81,6 +83,8 @@ struct AllowedSource4 {
   bool operator==(const AllowedSource4&) const = default;
 };
 
+class RateLimiter;  // tables/rate_limiter.hpp
+
 // One port as workers see it.
 struct PortEntry {
   PortId id;
@@ -90,6 +94,7 @@ struct PortEntry {
   MacAddr mac;  // of the interface behind the port
   std::uint16_t mtu = 0;
   std::uint16_t vlan = 0;
+  std::uint32_t flow_limit = 0;  // as api::Port has it
   bool answers_for_host =
       false;  // uplink without a host port: the engine answers ARP/ND for local VTEP addresses
   // Source guard. Empty `sources` with a non-zero count of macs means: MAC only (endpoint without addresses).
@@ -99,7 +104,9 @@ struct PortEntry {
   // Whether a pod may speak as DHCP server or router here: only where nothing guards its sources, or where it
   // has allowed_pairs, which are given to those that stand for others.
   bool may_configure_hosts = false;
-  std::vector<Lease> leases;  // of the endpoints with dhcp
+  std::vector<Lease> leases;                      // of the endpoints with dhcp
+  std::shared_ptr<RateLimiter> from_pod, to_pod;  // null: no limit
+  bool cut_segments = false;  // segmentation packets towards it are cut here, whatever the device can do
 
   const Lease* lease(const MacAddr& mac_of_endpoint) const noexcept {
     for (const auto& one : leases) {
@@ -110,8 +117,20 @@ struct PortEntry {
   bool operator==(const PortEntry&) const = default;
 };
 
-class RuleSet;      // tables/rule_set.hpp
-struct PolicyView;  // tables/policy_view.hpp
+class RuleSet;       // tables/rule_set.hpp
+class ServiceTable;  // tables/service_table.hpp
+class RuleSet;       // tables/rule_set.hpp
+struct PolicyView;   // tables/policy_view.hpp
+
+// What connections from a domain to the world outside appear to come from.
+struct MasqueradeEntry {
+  IpAddr v4, v6;         // the node's; zero: none of that family
+  api::PortRange ports;  // and ICMP echo identifiers
+  std::vector<IpPrefix> except;
+
+  const IpAddr& address(bool of_v4) const noexcept { return of_v4 ? v4 : v6; }
+  bool operator==(const MasqueradeEntry&) const = default;
+};
 
 struct DomainEntry {
   DomainId id;
@@ -132,6 +151,7 @@ struct DomainEntry {
   bool strict_tcp = false;
   std::uint32_t rules_generation = 0;    // of `rules`; no two of any domain are the same
   std::shared_ptr<const RuleSet> rules;  // stateful only, then never null
+  std::optional<MasqueradeEntry> masquerade;
 
   bool operator==(const DomainEntry&) const = default;
 };
@@ -145,7 +165,8 @@ struct LocalVtep {
 };
 
 // A remote VTEP with its ready-made outer headers: Ethernet, VLAN if any, IP, UDP, VXLAN. Per packet only
-// lengths, IPv4 checksum, UDP source port, VNI (and the UDP checksum over IPv6) are filled in.
+// lengths, IPv4 checksum, UDP source port, VNI (and the UDP checksum over IPv6) are filled in. Or a next hop
+// of the underlay for packets without a tunnel (`direct`), whose header ends before the Ethernet type.
 struct alignas(64) VtepEntry {
   std::array<std::uint8_t, 80> header{};
   std::uint8_t header_bytes = 0;
@@ -154,6 +175,7 @@ struct alignas(64) VtepEntry {
   bool resolved = false;    // the next hop's MAC is known
   bool has_source = false;  // a local VTEP of this family and UDP port exists
   bool known = false;       // false: an empty slot
+  bool direct = false;      // a next hop at `address`; zero: whoever is on link behind `egress`
   PortId egress;            // uplink
   std::uint16_t mtu = 0;    // largest inner IP packet: underlay MTU less overhead; 0: not known, no limit
   std::uint32_t checksum_base =
@@ -170,12 +192,14 @@ struct Snapshot {
   std::uint64_t generation = 0;
   std::uint64_t ports_generation = 0;       // changes when a worker must look at its polled queues anew
   bool stateful = false;                    // some domain is
+  bool translates = false;                  // and some connections have other ends outside
   std::vector<const PortEntry*> ports;      // by PortId; null where there is none
   std::vector<const DomainEntry*> domains;  // by DomainId
   std::vector<VtepEntry> vteps;             // by slot; slot 0 unused
   std::vector<LocalVtep> local_vteps;
-  PortId host_port;      // 0: none
-  DomainId host_domain;  // the domain with host_access, 0: none
+  std::vector<IpAddr> outside_addresses;  // that domains masquerade with
+  PortId host_port;                       // 0: none
+  DomainId host_domain;                   // the domain with host_access, 0: none
   std::vector<PortId> uplinks;
   std::vector<std::uint32_t> paths;  // adjacency slots of multipath groups
 
@@ -186,6 +210,7 @@ struct Snapshot {
   const LookupTable<Key64>* fib4 = nullptr;  // fib4_key → adjacency
   const LookupTable<Key192>* fib6 = nullptr;
   const Adjacency* adjacencies = nullptr;  // stable base address; index < capacity
+  const ServiceTable* services = nullptr;  // null: there are none
   const PolicyView* policies = nullptr;    // null: there are none, everything is allowed
 
   const PortEntry* port(PortId id) const noexcept {

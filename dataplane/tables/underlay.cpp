@@ -180,7 +180,11 @@ void Underlay::changed(const NeighborKey& key, const Neighbor&) {
   if (it == waiting_on_.end()) return;
   for (const auto slot : it->second) {
     auto entry = vteps_[slot];
-    if (const auto* source = source_for(entry)) fill_way(entry, *source, key);
+    if (entry.direct) {
+      fill_direct_way(entry, key);
+    } else if (const auto* source = source_for(entry)) {
+      fill_way(entry, *source, key);
+    }
     if (entry == vteps_[slot]) continue;
     vteps_[slot] = entry;
     publish_needed_ = true;
@@ -188,6 +192,7 @@ void Underlay::changed(const NeighborKey& key, const Neighbor&) {
 }
 
 void Underlay::resolve(std::uint32_t slot, std::uint64_t now_ms) {
+  if (vteps_[slot].direct) return resolve_hop(slot, now_ms);
   auto entry = vteps_[slot];
   const auto* source = source_for(entry);
   const auto key = source == nullptr ? std::nullopt : way_to(entry.address);

@@ -1,7 +1,8 @@
 // Underlay: the VTEPs as workers see them. Gives every remote VTEP a stable slot, finds the way to it (local
 // VTEP as source, underlay route, uplink, next hop), asks for the next hop's MAC and builds the outer
-// headers. VTEPs that were only learned from traffic ("dynamic") get slots as well, a bounded number. Main
-// thread only.
+// headers. VTEPs that were only learned from traffic ("dynamic") get slots as well, a bounded number. So do
+// the next hops of packets that leave without a tunnel: those of underlay routes, and hosts on link as they
+// are asked for. Main thread only.
 #pragma once
 
 #include <deque>
@@ -50,6 +51,16 @@ class Underlay : private NeighborActions {
   // Gives up dynamic VTEPs that `in_use(slot)` denies.
   void drop_dynamic(const std::function<bool(std::uint32_t)>& in_use, std::uint64_t now_ms);
 
+  // The slot of a next hop for packets without a tunnel, made if there is none. Address zero of either
+  // family: whoever is on link behind key.port; packets to that slot wait for the main thread to name the
+  // host.
+  std::uint32_t slot_to(const NeighborKey& key, std::uint64_t now_ms);
+  std::uint32_t find_hop(const NeighborKey& key) const;  // 0: none
+  // Gives up next hops that `wanted` denies.
+  void drop_hops(const std::function<bool(const NeighborKey&)>& wanted, std::uint64_t now_ms);
+  // Whether `slot` stands for all hosts on link behind the port that it leaves in `port`.
+  bool is_on_link(std::uint32_t slot, PortId& port) const;
+
   void learn_neighbor(const NeighborKey& key, const MacAddr& mac, bool solicited, std::uint64_t now_ms);
   void tick(std::uint64_t now_ms) { neighbors_.tick(now_ms); }
   const Neighbors& neighbors() const { return neighbors_; }
@@ -77,7 +88,9 @@ class Underlay : private NeighborActions {
   // Finds the way to the VTEP in `slot` anew.
   void resolve(std::uint32_t slot, std::uint64_t now_ms);
   void set_next_hop(std::uint32_t slot, const std::optional<NeighborKey>& key, std::uint64_t now_ms);
+  void resolve_hop(std::uint32_t slot, std::uint64_t now_ms);
   void fill_way(VtepEntry& entry, const api::Vtep& source, const NeighborKey& key) const;
+  void fill_direct_way(VtepEntry& entry, const NeighborKey& key) const;
   const api::Vtep* source_for(const VtepEntry& entry) const;
   std::optional<NeighborKey> way_to(const IpAddr& address) const;
   void rebuild_lookups();
@@ -91,7 +104,9 @@ class Underlay : private NeighborActions {
   std::vector<std::optional<NeighborKey>> next_hops_ = std::vector<std::optional<NeighborKey>>(1);
   std::unordered_map<VtepId, std::uint32_t> slots_;
   std::map<Place, std::uint32_t> dynamic_;
-  std::map<Place, std::uint32_t> places_;  // every slot in use
+  std::map<Place, std::uint32_t> places_;        // every slot in use
+  std::map<NeighborKey, std::uint32_t> hops_;    // of packets without a tunnel
+  std::map<std::uint32_t, NeighborKey> hop_at_;  // the same by slot
   std::map<NeighborKey, std::set<std::uint32_t>> waiting_on_;
   std::deque<std::pair<std::uint32_t, std::uint64_t>> free_;  // slot, since when
   std::set<NeighborKey> settled_;

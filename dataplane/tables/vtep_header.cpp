@@ -42,14 +42,23 @@ std::uint32_t sum_words(const std::uint8_t* bytes, std::size_t count) {
   return sum;
 }
 
+void append_ethernet(HeaderWriter& out, const OuterPath& path) {
+  out.append(path.destination_mac);
+  out.append(path.source_mac);
+  if (path.vlan != 0) out.append(VlanTag{Be16(ether_type::kVlan), Be16(path.vlan)});
+}
+
 }  // namespace
+
+void build_direct_header(VtepEntry& entry, const OuterPath& path) {
+  HeaderWriter out(entry);
+  append_ethernet(out, path);
+}
 
 void build_header(VtepEntry& entry, const OuterPath& path) {
   entry.v6 = entry.address.is_v6();
   HeaderWriter out(entry);
-  out.append(path.destination_mac);
-  out.append(path.source_mac);
-  if (path.vlan != 0) out.append(VlanTag{Be16(ether_type::kVlan), Be16(path.vlan)});
+  append_ethernet(out, path);
   out.append(Be16(entry.v6 ? ether_type::kIpv6 : ether_type::kIpv4));
   entry.l3_offset = entry.header_bytes;
   if (entry.v6) {

@@ -25,4 +25,7 @@ constexpr std::uint16_t vxlan_overhead(bool v6) {
 // Fills header, header_bytes, l3_offset, v6 and checksum_base from `path`, entry.address and entry.udp_port.
 void build_header(VtepEntry& entry, const OuterPath& path);
 
+// The same for a next hop of packets without a tunnel: what comes before the Ethernet type.
+void build_direct_header(VtepEntry& entry, const OuterPath& path);
+
 }  // namespace podwire::engine

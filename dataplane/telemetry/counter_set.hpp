@@ -22,4 +22,15 @@ struct CounterSet {
   std::vector<std::unique_ptr<WorkerCounters>> all;
 };
 
+// Connections in the table, by what was counted.
+inline std::uint64_t flow_entries(const CounterSet& counters) {
+  std::int64_t entries = 0;
+  for (const auto& one : counters.all) {
+    const auto& flows = one->flows;
+    entries += static_cast<std::int64_t>(flows.inserted.get() - flows.evicted.get() - flows.removed.get() -
+                                         flows.expired.get());
+  }
+  return entries < 0 ? 0 : static_cast<std::uint64_t>(entries);  // read while workers count
+}
+
 }  // namespace podwire::engine

@@ -49,6 +49,7 @@ struct PortCounters {
   LedgerCounters ledger;  // by ingress port
   Counter ingress_bytes;
   Counter egress_packets, egress_bytes;  // what tx_burst took
+  Counter flows_limited;                 // dropped for flow_limit
 };
 
 struct StageCounters {

@@ -82,7 +82,10 @@ class RecordingEgress final : public EgressSink {
   }
   std::string note(const PacketMeta& meta) const {
     const bool tunneled = meta.vtep != 0 && !(meta.from_tunnel && !meta.generated);
-    std::string text = tunneled ? "encapsulated for " + names_.vtep(meta.vtep) : "";
+    const bool direct =
+        tunneled && meta.vtep < names_.tables.vteps.size() && names_.tables.vteps[meta.vtep].direct;
+    std::string text =
+        tunneled ? (direct ? "through the " : "encapsulated for ") + names_.vtep(meta.vtep) : "";
     if (meta.generated)
       text =
           "made by the engine: " + std::string(meta.reason == DropReason{} ? "the answer" : "an ICMP error") +

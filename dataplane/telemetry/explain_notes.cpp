@@ -110,11 +110,16 @@ std::string generated_text(const PacketView& p) {
          "); an ICMP error goes back to the sender";
 }
 
+bool is_direct(const PacketMeta& meta, const ObjectNames& names) {
+  return meta.vtep < names.tables.vteps.size() && names.tables.vteps[meta.vtep].direct;
+}
+
 std::string destination_text(const PacketMeta& meta, const ObjectNames& names) {
   switch (meta.verdict) {
     case Verdict::kForward:
       return "to port " + quoted(names.port(meta.egress));
     case Verdict::kTunnel:
+      if (is_direct(meta, names)) return "without a tunnel to " + names.vtep(meta.vtep);
       return "through " + names.vtep(meta.vtep) + ", VNI " + std::to_string(meta.vni.value());
     case Verdict::kFlood:
       return "to every member of domain " + quoted(names.domain(meta.domain));
@@ -129,6 +134,9 @@ std::string guard_text(const PacketView& p) {
 }
 
 std::string encapsulated_text(const PacketView& p, const ObjectNames& names) {
+  if (is_direct(p.after, names)) {
+    return "MAC of " + names.vtep(p.after.vtep) + " on, out of port " + quoted(names.port(p.after.egress));
+  }
   return "outer headers of " + names.vtep(p.after.vtep) + " on, out of port " +
          quoted(names.port(p.after.egress));
 }
@@ -156,6 +164,10 @@ std::string ObjectNames::domain(DomainId id) const {
 std::string ObjectNames::vtep(std::uint32_t slot) const {
   if (slot == 0 || slot >= tables.vteps.size()) return "an unknown VTEP";
   const auto& entry = tables.vteps[slot];
+  if (entry.direct) {
+    return entry.address.is_zero() ? "the destination itself, on link in the underlay"
+                                   : "next hop " + to_string(entry.address) + " of the underlay";
+  }
   const auto* object = intent.vtep(entry.id);
   return "VTEP " + (object != nullptr ? quoted(object->name) + " (" : std::string("(")) +
          to_string(entry.address) + ")";
@@ -223,6 +235,10 @@ std::string describe(std::string_view stage, const PacketView& p, const ObjectNa
     const auto sender = p.after.vtep != 0 ? names.vtep(p.after.vtep) : std::string("a VTEP that is no peer");
     return "out of the tunnel from " + sender + " into domain " + quoted(names.domain(p.after.domain)) +
            ": " + headers_text(p.mbuf, p.after);
+  }
+  if (p.after.translated && !p.before.translated) {
+    return "translated, in domain " + quoted(names.domain(p.after.domain)) +
+           " now: " + headers_text(p.mbuf, p.after);
   }
   if (p.after.domain != p.before.domain) return "for domain " + quoted(names.domain(p.after.domain));
   if (stage == "encap" && p.before.verdict == Verdict::kTunnel) return encapsulated_text(p, names);

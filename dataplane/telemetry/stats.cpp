@@ -36,6 +36,18 @@ Json queue_json(const QueueCounters& q) {
           {"sent_bytes", q.sent_bytes}};
 }
 
+// Connections that packets from the port began.
+Json port_flows_json(const api::Port& port, const CounterSet& counters, const FlowTable& table) {
+  const auto refused = sum(counters, [&](const WorkerCounters& w) -> const Counter& {
+    return w.ports[port.id.value()].flows_limited;
+  });
+  const bool pod = port.role == api::PortRole::kPod;
+  const auto limit = port.flow_limit != 0 ? port.flow_limit : pod ? table.default_limit() : 0;
+  return {{"entries", table.begun_by(port.id)},
+          {"limit", limit == 0 ? Json() : Json(limit)},
+          {"refused", refused}};
+}
+
 Json port_json(const api::Port& port, const Port* device, const Ledger& ledger) {
   QueueCounters total;
   Json queues = Json::array();
@@ -155,6 +167,7 @@ Json make_stats(const StatsSources& s, bool all_drops) {
   Json ports = Json::array();
   for (const auto& [id, port] : s.programmer.intent().ports()) {
     ports.push_back(port_json(port, s.programmer.device(id), s.ledgers.port(id)));
+    ports.back()["flows"] = port_flows_json(port, s.counters, s.flows);
   }
   const auto of = [&](Counter WorkerCounters::*field) {
     return sum(s.counters, [&](const WorkerCounters& w) -> const Counter& { return w.*field; });

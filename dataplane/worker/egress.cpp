@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "dataplane/pipeline/accounting.hpp"
+#include "dataplane/worker/poll_list.hpp"
 
 namespace podwire::engine {
 namespace {
@@ -13,11 +14,9 @@ namespace {
 constexpr std::uint16_t kSendPackets = 64;
 constexpr std::uint32_t kSendBytes = 64 * 1024;
 
-PacketMeta meta_of(Account account) noexcept {
-  PacketMeta meta;
-  meta.ingress = account.ingress();
-  meta.domain = account.domain();
-  return meta;
+// The worker that keeps the pace of a port with so many transmit queues, of the workers that own one.
+unsigned pace_owner(PortId port, unsigned queues) noexcept {
+  return queue_owner(port, 0, queues);
 }
 
 }  // namespace
@@ -39,12 +38,13 @@ bool HandoverRings::any_for(unsigned to) const noexcept {
 }
 
 EgressQueues::EgressQueues(unsigned worker, HandoverRings& rings, std::vector<Waker*> wakers,
-                           WorkerCounters& counters, std::size_t transmit_stage)
+                           WorkerCounters& counters, std::size_t transmit_stage, std::size_t max_paced)
     : worker_(worker),
       rings_(rings),
       wakers_(std::move(wakers)),
       counters_(counters),
-      stage_(counters.stages[transmit_stage]) {}
+      stage_(counters.stages[transmit_stage]),
+      max_paced_(max_paced) {}
 
 void EgressQueues::rebuild(const Snapshot& tables) {
   if (queues_.size() < tables.ports.size()) queues_.resize(tables.ports.size());
@@ -60,6 +60,7 @@ void EgressQueues::rebuild(const Snapshot& tables) {
     queues_[id]->port = PortId(static_cast<std::uint16_t>(id));
   }
   active_.reserve(count);
+  follow_limits(tables);
 }
 
 EgressQueue* EgressQueues::queue(PortId port) noexcept {
@@ -127,7 +128,15 @@ void EgressQueues::flush_queue(EgressQueue& queue) noexcept {
   const PortEntry* port = tables_->port(queue.port);
   if (port == nullptr || port->device == nullptr) {
     drop(queue, 0, queue.count, DropReason::port_gone);
-  } else if (const std::uint16_t device_queues = port->device->tx_queues(); worker_ < device_queues) {
+  } else if (const std::uint16_t device_queues = port->device->tx_queues(); port->to_pod != nullptr)
+      [[unlikely]] {
+    const unsigned owner = pace_owner(queue.port, std::min<unsigned>(device_queues, rings_.workers()));
+    if (owner == worker_) {
+      park(queue, rte_rdtsc());
+    } else {
+      hand_over(queue, owner);
+    }
+  } else if (worker_ < device_queues) {
     send(queue, *port->device, static_cast<std::uint16_t>(worker_));
   } else {
     hand_over(queue, worker_ % device_queues);
@@ -205,7 +214,8 @@ unsigned EgressQueues::accept_handed(unsigned limit) noexcept {
   return accepted;
 }
 
-void EgressQueues::drop_handed(DropReason reason) noexcept {
+void EgressQueues::drop_leftovers(DropReason reason) noexcept {
+  for (const auto id : paced_ports_) drop_paced(*pacers_[id.value()], reason);
   for (unsigned from = 0; from < rings_.workers(); ++from) {
     HandedPacket packet;
     while (rings_.ring(from, worker_).pop(packet)) {

@@ -2,12 +2,28 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <ctime>
 #include <utility>
+
+#include "dataplane/tables/rate_limiter.hpp"
 
 namespace podwire::engine {
 namespace {
 
 constexpr std::uint16_t kMaxErrors = 3;  // in a row, until a descriptor is given up
+
+// Before Linux 5.11, and where a filter of system calls does not know it, there is no epoll_pwait2: then
+// waits last whole milliseconds.
+int wait_for_events(int epoll, epoll_event* events, int most, std::uint64_t timeout_us) noexcept {
+  if (timeout_us % 1000 != 0) {
+    const timespec timeout{static_cast<time_t>(timeout_us / 1'000'000),
+                           static_cast<long>(timeout_us % 1'000'000 * 1000)};
+    const int count = ::epoll_pwait2(epoll, events, most, &timeout, nullptr);
+    if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
+  }
+  return ::epoll_wait(epoll, events, most, static_cast<int>((timeout_us + 999) / 1000));
+}
 
 }  // namespace
 
@@ -26,6 +42,10 @@ Result<std::unique_ptr<PollList>> PollList::create(unsigned worker, unsigned wor
 // Both the old and the new list are ordered by port and queue, so one walk over both finds the difference.
 void PollList::rebuild(const Snapshot& tables) {
   ready_count_ = 0;
+  for (auto* queue : std::exchange(held_, {})) {
+    queue->held = false;
+    watch(*queue, EPOLLIN);
+  }
   std::vector<std::unique_ptr<PolledQueue>> former = std::exchange(queues_, {});
   queues_.reserve(former.size() + 1);
   auto old = former.begin();
@@ -43,6 +63,7 @@ void PollList::rebuild(const Snapshot& tables) {
         ++old;
       }
       if (queues_.empty() || std::pair(queues_.back()->port, queues_.back()->queue) != key) add(*port, queue);
+      queues_.back()->limiter = port->from_pod.get();
       auto& meta = queues_.back()->meta;
       meta.ingress = port->id;
       meta.domain = port->domain;
@@ -50,6 +71,7 @@ void PollList::rebuild(const Snapshot& tables) {
     }
   }
   while (old != former.end()) remove_fd(**old++);
+  held_.reserve(queues_.size());
   classify();
 }
 
@@ -76,32 +98,67 @@ void PollList::remove_fd(PolledQueue& queue) noexcept {
 void PollList::classify() {
   always_.clear();
   asks_descriptors_ = false;
-  sleep_ms_ = kLongSleepMs;
+  sleep_us_ = kLongSleepUs;
   for (auto& queue : queues_) {
     if (queue->when_ready && queue->fd >= 0) {
       asks_descriptors_ = true;
     } else if (!queue->lost) {
       always_.push_back(queue.get());
-      if (queue->fd < 0) sleep_ms_ = kShortSleepMs;
+      if (queue->fd < 0) sleep_us_ = kShortSleepUs;
     }
   }
 }
 
 bool PollList::arm() noexcept {
   bool idle = true;
-  for (const PolledQueue* queue : always_) idle = queue->device->arm(queue->queue) && idle;
+  for (const PolledQueue* queue : always_) {
+    if (!queue->held) idle = queue->device->arm(queue->queue) && idle;
+  }
   return idle;
 }
 
 void PollList::disarm() noexcept {
-  for (const PolledQueue* queue : always_) queue->device->disarm(queue->queue);
+  for (const PolledQueue* queue : always_) {
+    if (!queue->held) queue->device->disarm(queue->queue);
+  }
 }
 
-void PollList::wait(int timeout_ms) noexcept {
+void PollList::watch(PolledQueue& queue, std::uint32_t events) noexcept {
+  if (queue.fd < 0) return;
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = &queue;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, queue.fd, &event);
+}
+
+void PollList::hold(PolledQueue& queue) noexcept {
+  if (queue.held) return;
+  queue.held = true;
+  watch(queue, 0);
+  held_.push_back(&queue);
+}
+
+void PollList::release_held(std::uint64_t now) noexcept {
+  const auto over = [&](PolledQueue* queue) {
+    if (!queue->limiter->may_pass(now)) return false;
+    queue->held = false;
+    watch(*queue, EPOLLIN);
+    return true;
+  };
+  held_.erase(std::remove_if(held_.begin(), held_.end(), over), held_.end());
+}
+
+std::uint64_t PollList::next_release() const noexcept {
+  std::uint64_t next = UINT64_MAX;
+  for (const PolledQueue* queue : held_) next = std::min(next, queue->limiter->due());
+  return next;
+}
+
+void PollList::wait(std::uint64_t timeout_us) noexcept {
   std::array<epoll_event, kMaxReady> events;
   ready_count_ = 0;
   woken_ = false;
-  const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
+  const int count = wait_for_events(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_us);
   bool changed = false;
   for (int i = 0; i < count; ++i) {
     const auto& event = events[static_cast<std::size_t>(i)];
@@ -114,7 +171,7 @@ void PollList::wait(int timeout_ms) noexcept {
       changed = on_error(*queue) || changed;
     else
       queue->errors = 0;
-    if ((event.events & EPOLLIN) != 0 && queue->when_ready) ready_[ready_count_++] = queue;
+    if ((event.events & EPOLLIN) != 0 && queue->when_ready && !queue->held) ready_[ready_count_++] = queue;
   }
   if (changed) classify();
 }

@@ -5,7 +5,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+
+#include "dataplane/packet/offload.hpp"
 #include "dataplane/pipeline/accounting.hpp"
+#include "dataplane/tables/rate_limiter.hpp"
 
 namespace podwire::engine {
 namespace {
@@ -64,8 +68,10 @@ Result<std::unique_ptr<Worker>> Worker::create(unsigned index, unsigned workers,
 }
 
 void Worker::connect(std::vector<Waker*> wakers) {
+  // What waits for its pace must not use up the buffers that everybody else needs.
+  const std::size_t max_paced = shared_.pools.packets->size / (8 * workers_);
   egress_ = std::make_unique<EgressQueues>(index_, shared_.handover, std::move(wakers), counters_,
-                                           shared_.pipeline.transmit_stage);
+                                           shared_.pipeline.transmit_stage, max_paced);
   ctx_.egress = egress_.get();
 }
 
@@ -82,6 +88,7 @@ void Worker::run() noexcept {
     ctx_.now_tsc = now;
     ctx_.now_s = static_cast<std::uint32_t>(now / ctx_.tsc_hz);
     follow_snapshot();
+    polled_->release_held(now);
     if (!slept) ask_descriptors(now);
     const unsigned packets = serve_all();
     publisher.quiescent(index_);
@@ -131,6 +138,7 @@ void Worker::ask_descriptors(std::uint64_t now) noexcept {
 unsigned Worker::serve_all() noexcept {
   if (ctx_.tables == nullptr) return 0;
   unsigned packets = egress_->accept_handed(kHandedPerLoop);
+  packets += egress_->pace(ctx_.now_tsc);
   packets += accept_injected();
   for (PolledQueue* queue : polled_->ready()) packets += receive(*queue);
   unsigned polled = 0;
@@ -141,8 +149,10 @@ unsigned Worker::serve_all() noexcept {
 }
 
 unsigned Worker::receive(PolledQueue& queue) noexcept {
+  if (queue.held) return 0;
   const std::uint64_t begin = rte_rdtsc();
-  const auto room = std::span(burst_.mbufs).first(shared_.idle.burst);
+  const auto room = std::span(burst_.mbufs).first(room_for(queue, begin));
+  if (room.empty()) return 0;
   const std::uint16_t count = queue.device->rx_burst(queue.queue, room);
   if (count == 0) return 0;
   std::uint64_t bytes = 0;
@@ -152,10 +162,30 @@ unsigned Worker::receive(PolledQueue& queue) noexcept {
     bytes += mbuf->pkt_len;
   }
   burst_.count = count;
+  if (queue.limiter != nullptr) charge(queue, begin);
   book_received(queue, count, bytes);
   counters_.stages[0].cycles.add(rte_rdtsc() - begin);
   shared_.pipeline.receive(ctx_, burst_, queue.meta);
   return count;
+}
+
+// How many packets may be taken from the queue at once; none: its pod has to wait.
+std::uint16_t Worker::room_for(PolledQueue& queue, std::uint64_t now) noexcept {
+  if (queue.limiter == nullptr) [[likely]]
+    return shared_.idle.burst;
+  if (!queue.limiter->may_pass(now)) {
+    polled_->hold(queue);
+    return 0;
+  }
+  // A packet may have 64 KiB, and what is received is sent: the fewer, the smaller the debt.
+  const auto packets = queue.limiter->credit_bytes(now) >> 16;
+  return static_cast<std::uint16_t>(std::clamp<std::uint64_t>(packets, 1, shared_.idle.burst));
+}
+
+void Worker::charge(const PolledQueue& queue, std::uint64_t now) noexcept {
+  std::uint64_t bytes = 0;
+  for (std::uint16_t i = 0; i < burst_.count; ++i) bytes += bytes_on_wire(burst_.mbufs[i]);
+  queue.limiter->charge(now, bytes);
 }
 
 void Worker::book_received(const PolledQueue& queue, std::uint16_t count, std::uint64_t bytes) noexcept {
@@ -186,14 +216,26 @@ bool Worker::work_waits() const noexcept {
   return !inject_.empty() || shared_.handover.any_for(index_) || stop_.load(std::memory_order_acquire);
 }
 
+// Until a port with a limit has its turn at the latest.
+std::uint64_t Worker::sleep_us() const noexcept {
+  const auto due = std::min(polled_->next_release(), egress_->next_pace());
+  if (due == UINT64_MAX) [[likely]]
+    return polled_->sleep_us();
+  const auto now = rte_rdtsc();
+  if (due <= now) return 0;
+  const auto wait_us = static_cast<unsigned __int128>(due - now) * 1'000'000 / ctx_.tsc_hz + 1;
+  return static_cast<std::uint64_t>(std::min<unsigned __int128>(wait_us, polled_->sleep_us()));
+}
+
 void Worker::sleep() noexcept {
   ctx_.tables = nullptr;
   egress_->begin(nullptr);
   waker_.announce_sleep();
   // A port may look at what it shares with its peer only while this worker is online.
   const bool idle = polled_->arm() && !work_waits();
+  const std::uint64_t timeout_us = idle ? sleep_us() : 0;
   shared_.publisher.offline(index_);
-  polled_->wait(idle ? polled_->sleep_ms() : 0);
+  polled_->wait(timeout_us);
   waker_.announce_awake();
   if (polled_->woken()) waker_.consume();
   shared_.publisher.online(index_);
@@ -223,7 +265,7 @@ void Worker::request_stop() noexcept {
 }
 
 void Worker::drop_leftovers() noexcept {
-  egress_->drop_handed(DropReason::port_gone);
+  egress_->drop_leftovers(DropReason::port_gone);
   InjectedPacket packet;
   while (inject_.pop(packet)) {
     book_drop(counters_, load_meta(packet.mbuf), DropReason::port_gone);

@@ -85,10 +85,13 @@ class Worker final : public EventSink {
   void ask_descriptors(std::uint64_t now) noexcept;
   unsigned serve_all() noexcept;
   unsigned receive(PolledQueue& queue) noexcept;
+  std::uint16_t room_for(PolledQueue& queue, std::uint64_t now) noexcept;
+  void charge(const PolledQueue& queue, std::uint64_t now) noexcept;
   void book_received(const PolledQueue& queue, std::uint16_t count, std::uint64_t bytes) noexcept;
   unsigned accept_injected() noexcept;
   bool may_sleep(std::uint64_t now) noexcept;
   void sleep() noexcept;
+  std::uint64_t sleep_us() const noexcept;
   bool work_waits() const noexcept;
   void announce_events() noexcept;
 

@@ -43,8 +43,6 @@ def test_1_incompatible_version(node, fails, version):
 
 
 @pytest.mark.parametrize("key,value", [
-    ("portMappings", [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]),
-    ("bandwidth", {"ingressRate": 1000, "ingressBurst": 1000}),
     ("deviceID", "0000:01:00.0"),
     ("dns", {"servers": ["10.0.0.1"]}),
     ("aliases", {"net": ["a"]}),
@@ -232,6 +230,6 @@ def test_the_shipped_conflist_is_taken(node, pod):
     path = pathlib.Path(__file__).parents[2] / "config" / "10-podwire.conflist"
     shipped = json.loads(path.read_text())
     plugin = shipped["plugins"][0]
-    assert plugin["capabilities"] == {"ips": True, "mac": True, "CNIDeviceInfoFile": True}
+    assert plugin["capabilities"] == {"ips": True, "mac": True, "portMappings": True, "bandwidth": True, "CNIDeviceInfoFile": True}
     p = pod(network=shipped["name"], **{k: v for k, v in plugin.items() if k != "type"})
     p.check()

@@ -78,11 +78,11 @@ def denials(switch, number=1):
     return found["denied_ingress"], found["denied_egress"]
 
 
-def connect(client, server, port, family=4):
-    """A connection that carried a byte both ways."""
+def connect(client, server, port, family=4, to=None):
+    """A connection that carried a byte both ways; `to` is where the client takes the server to be."""
     with server.listen(family, port) as listener:
         near = client.socket(family)
-        near.connect((server.address(family), port))
+        near.connect(to or (server.address(family), port))
         far, _ = listener.accept()
     far.settimeout(5)
     talk(near, far)
@@ -177,6 +177,32 @@ def test_a_change_of_identity_cuts(switch):
     with pytest.raises(socket.timeout):
         far.recv(1)
     hang_up(near, far)
+
+
+def test_behind_a_service_the_backend_counts(switch):
+    client, server = switch.client, switch.server
+    virtual = ("10.96.0.1", 8080)
+    client.ns.ip("route add 10.96.0.0/16 via 10.244.1.1")
+    switch.engine.put(services=[{
+        "id": 1, "name": "web", "domain": BLUE,
+        "frontends": [{"domain": BLUE, "address": virtual[0], "protocol": "tcp", "port": virtual[1]}],
+        "backends": [{"address": server.ip4, "port": 80}]}])
+    try:
+        apply(switch, server, ingress={"rules": [rule(10, protocol="tcp", ports=[80, 80])]})
+        near, far = connect(client, server, 80, to=virtual)
+        apply(switch, server, ingress={"rules": [rule(10, protocol="tcp", ports=[8080, 8080])]})
+        near.sendall(b"y")
+        far.settimeout(0.5)
+        with pytest.raises(socket.timeout):
+            far.recv(1)
+        apply(switch, server, ingress={"rules": [rule(10, protocol="tcp", ports=[80, 80])]})
+        far.settimeout(10)
+        assert far.recv(1) == b"y"
+        talk(near, far)
+        hang_up(near, far)
+    finally:
+        switch.engine.delete(services=[1])
+        client.ns.ip("route del 10.96.0.0/16")
 
 
 def test_iperf_is_cut(switch):

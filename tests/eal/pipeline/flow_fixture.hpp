@@ -12,9 +12,15 @@ inline constexpr std::uint8_t kSyn = TcpHeader::kSyn, kSynAck = TcpHeader::kSyn 
                               kAck = TcpHeader::kAck, kFinAck = TcpHeader::kFin | TcpHeader::kAck,
                               kRst = TcpHeader::kRst;
 
-class FlowSwitch : public SwitchTest {
+// There before the programmer is, which walks over it.
+struct FlowTableHolder {
+  FlowTable flows_;
+};
+
+class FlowSwitch : protected FlowTableHolder, public SwitchTest {
  protected:
-  explicit FlowSwitch(std::uint32_t capacity = 1024) : flows_(capacity, 42) {
+  explicit FlowSwitch(std::uint32_t capacity = 1024)
+      : FlowTableHolder{FlowTable(capacity, 42)}, SwitchTest(&flows_) {
     ctx_.flows = &flows_;
     ctx_.now_s = 1000;
     set_domain("");
@@ -62,8 +68,6 @@ class FlowSwitch : public SwitchTest {
   }
   // How many packets forward has had to decide.
   const FlowCounters& counted() const { return counters_.all.front()->flows; }
-
-  FlowTable flows_;
 };
 
 }  // namespace podwire::engine::tests

@@ -41,7 +41,7 @@ Json parsed(const char* text) {
 
 }  // namespace
 
-SwitchTest::SwitchTest() {
+SwitchTest::SwitchTest(FlowTable* flows) {
   ctx_.counters = &counters_.worker(0);
   ctx_.pool = pool_.get();
   ctx_.events = this;
@@ -55,6 +55,7 @@ SwitchTest::SwitchTest() {
   environment.injector = this;
   environment.counters = &counters_.main();
   environment.pool = pool_.get();
+  environment.flows = flows;
   environment.open_port = [](const api::Port& config,
                              std::vector<UniqueFd>) -> Result<std::unique_ptr<Port>> {
     return std::unique_ptr<Port>(std::make_unique<RecordingPort>(config, config.kind == api::PortKind::kTap));

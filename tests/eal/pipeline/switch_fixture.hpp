@@ -50,7 +50,7 @@ inline constexpr Ipv4 kRemoteIp{{10, 244, 2, 20}};
 
 class SwitchTest : public ::testing::Test, protected EgressSink, protected EventSink, protected Injector {
  protected:
-  SwitchTest();
+  explicit SwitchTest(FlowTable* flows = nullptr);
   ~SwitchTest() override;
 
   // What every test starts from; a test changes it with program() before or after.

@@ -105,7 +105,7 @@ TEST_F(HandoverTest, FullRingDropsWithTheReason) {
   first.begin(&tables);
   EXPECT_EQ(first.accept_handed(10), 10u);
   EXPECT_EQ(a.sent(), 10u);
-  first.drop_handed(DropReason::port_gone);
+  first.drop_leftovers(DropReason::port_gone);
   EXPECT_EQ(drops(DropReason::port_gone), 54u);
 }
 

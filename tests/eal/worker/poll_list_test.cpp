@@ -55,19 +55,19 @@ class PollListTest : public ::testing::Test {
 
 TEST_F(PollListTest, KindsOfQueuesAndHowLongToSleep) {
   MemoryPort tap({}), socket({.when_ready = false}), timed({.descriptor = false, .when_ready = false});
-  EXPECT_EQ(list_->sleep_ms(), 100);
+  EXPECT_EQ(list_->sleep_us(), 100'000u);
   EXPECT_FALSE(list_->asks_descriptors());
   set(1, &tap);
   EXPECT_TRUE(list_->asks_descriptors());
   EXPECT_TRUE(list_->always().empty());
   set(2, &socket);
   EXPECT_EQ(list_->always().size(), 1u);
-  EXPECT_EQ(list_->sleep_ms(), 100);
+  EXPECT_EQ(list_->sleep_us(), 100'000u);
   set(3, &timed);
   EXPECT_EQ(list_->always().size(), 2u);
-  EXPECT_EQ(list_->sleep_ms(), 1);
+  EXPECT_EQ(list_->sleep_us(), 1'000u);
   set(3, nullptr);
-  EXPECT_EQ(list_->sleep_ms(), 100);
+  EXPECT_EQ(list_->sleep_us(), 100'000u);
   set(1, nullptr);
   EXPECT_FALSE(list_->asks_descriptors());
 }
@@ -79,7 +79,7 @@ TEST_F(PollListTest, TellsWhoIsReady) {
   list_->wait(0);
   EXPECT_TRUE(list_->ready().empty());
   b.put({});
-  list_->wait(1000);
+  list_->wait(1'000'000);
   ASSERT_EQ(list_->ready().size(), 1u);
   EXPECT_EQ(list_->ready()[0]->port, PortId(2));
   list_->wait(0);
@@ -105,9 +105,9 @@ TEST_F(PollListTest, ReplacedDeviceIsPolledAnew) {
 
 TEST_F(PollListTest, WakeEndsTheWaitUntilConsumed) {
   waker_.wake();
-  list_->wait(10000);
+  list_->wait(10'000'000);
   EXPECT_TRUE(list_->woken());
-  list_->wait(10000);
+  list_->wait(10'000'000);
   EXPECT_TRUE(list_->woken());
   waker_.consume();
   list_->wait(0);
@@ -134,7 +134,7 @@ TEST_F(PollListTest, DescriptorThatOnlyFailsIsGivenUp) {
   // Nothing keeps a sleeper awake any more: the socket's queue is polled by time, the tap's no more.
   list_->wait(0);
   EXPECT_TRUE(list_->ready().empty());
-  EXPECT_EQ(list_->sleep_ms(), 1);
+  EXPECT_EQ(list_->sleep_us(), 1'000u);
   ASSERT_EQ(list_->always().size(), 1u);
   EXPECT_EQ(list_->always()[0]->port, PortId(2));
   EXPECT_FALSE(list_->asks_descriptors());

@@ -84,11 +84,13 @@ TEST(PortObject, NamesWhatIsWrongWithAPortOnASocket) {
 }
 
 TEST(PortObject, NamesWhatIsWrongWithAPhysicalPort) {
-  expect_refusals<Port>(kPhysical, "port",
-                        {{R"({"devargs":null})", "port.devargs is missing"},
-                         {R"({"vlan":4095})", "port.vlan is 4095, must be from 0 to 4094"},
-                         {R"({"descriptors":1})", "port.descriptors is for tap ports"},
-                         {R"({"domain":2})", "port.domain must be 1, the underlay"}});
+  expect_refusals<Port>(
+      kPhysical, "port",
+      {{R"({"devargs":null})", "port.devargs is missing"},
+       {R"({"vlan":4095})", "port.vlan is 4095, must be from 0 to 4094"},
+       {R"({"descriptors":1})", "port.descriptors is for tap ports"},
+       {R"({"flow_limit":16777217})", "port.flow_limit is 16777217, must be from 0 to 16777216"},
+       {R"({"domain":2})", "port.domain must be 1, the underlay"}});
 }
 
 constexpr const char* kVtep =
@@ -152,7 +154,7 @@ TEST(DomainRules, RoundTripAndNameWhatIsWrong) {
   expect_round_trip<Domain>(kRuled);
   expect_refusals<Domain>(
       kRuled, "domains[0]",
-      {{R"({"stateful": false})", "domains[0]: strict_tcp and rules are for stateful domains"},
+      {{R"({"stateful": false})", "domains[0]: strict_tcp, rules and masquerade are for stateful domains"},
        {R"({"rules": [{}]})", "domains[0].rules[0].action is missing"},
        {R"({"rules": [{"action": "reject"}]})", "domains[0].rules[0].action"},
        {R"({"rules": [{"action": "deny", "protocol": "gre"}]})", "domains[0].rules[0].protocol"},

@@ -34,6 +34,15 @@ TEST(ParseJson, RefusesDeepNestingWithoutExhaustingTheStack) {
   EXPECT_NE(json.error().message.find("64 levels"), std::string::npos) << json.error().message;
 }
 
+TEST(ParseJson, CountsOnlyBracketsThatNest) {
+  const std::string deepest = std::string(64, '[') + std::string(64, ']');
+  EXPECT_TRUE(parse_json(deepest, "reply"));
+  EXPECT_FALSE(parse_json("[" + deepest + "]", "reply"));
+  std::string wide = "[" + deepest.substr(1, 126);
+  for (int i = 0; i < 100; ++i) wide += R"(, [], {"a": "[[[[\"[[[[{{\\"})";
+  EXPECT_TRUE(parse_json(wide + "]", "reply"));
+}
+
 TEST(ReadJsonFile, NamesTheFile) {
   EXPECT_NE(message_of(read_json_file("/nonexistent/engine.json")).find("/nonexistent/engine.json"),
             std::string::npos);

@@ -85,6 +85,10 @@ TEST(Arguments, AddCollectsItsParameters) {
                                  "blue",
                                  "--ring-size",
                                  "512",
+                                 "--from-pod-rate",
+                                 "2500k",
+                                 "--to-pod-rate",
+                                 "1G",
                                  "--json"});
   EXPECT_EQ(command.socket, "/c");
   EXPECT_EQ(command.sub->method, "port_add");
@@ -93,7 +97,8 @@ TEST(Arguments, AddCollectsItsParameters) {
             Json::parse(R"({"name":"vm1","kind":"memif","socket":"/p","socket_mode":"client",
       "domain":"blue","mac":"02:00:00:00:00:01","mtu":1400,"queues":2,"addresses":["10.0.0.1","fd00::1"],
       "hostname":"vm","dhcp":false,"allowed_pairs":[{"address":"10.9.0.0/24","mac":"02:00:00:00:00:02"},
-      {"address":"10.8.0.1/32"}],"ring_size":512})"));
+      {"address":"10.8.0.1/32"}],"ring_size":512,"from_pod":{"rate_bps":2500000},
+      "to_pod":{"rate_bps":1000000000}})"));
   EXPECT_EQ(accepted({"port", "add", "vm1", "--kind", "vhost", "--socket", "/p"}, "/v").socket, "/v");
   EXPECT_EQ(accepted({"port", "del", "vm1", "--socket", "/c"}).socket, "/c") << "podwired's";
   EXPECT_EQ(accepted({"endpoint", "del", "vip"}).question, (Json{{"name", "vip"}}));
@@ -105,6 +110,12 @@ TEST(Arguments, AddSaysWhatIsMissingOrWrong) {
   EXPECT_TRUE(contains(refused({"port", "add", "vm1", "--socket", "/p"}), "needs --kind"));
   EXPECT_TRUE(contains(refused({"port", "add", "vm1", "--kind", "vhost"}), "needs --socket"));
   EXPECT_TRUE(contains(refused({"endpoint", "add", "vip"}), "needs --port"));
+  for (const char* rate : {"fast", "1T", "-1", "1.5G", "2000000G", "100m"}) {
+    EXPECT_TRUE(
+        contains(refused({"port", "add", "vm1", "--kind", "vhost", "--socket", "/p", "--to-pod-rate", rate}),
+                 std::string("--to-pod-rate ") + rate + ": must be bits a second, such as 100M"))
+        << rate;
+  }
   EXPECT_TRUE(contains(refused({"port", "add"}), "port add needs a NAME"));
   EXPECT_TRUE(contains(refused({"port", "list", "--kind", "vhost"}), "belongs to: podwirectl port add"));
   EXPECT_TRUE(contains(refused({"endpoint", "del", "vip", "--mac", "x"}), "podwirectl endpoint add"));

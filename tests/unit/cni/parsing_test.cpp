@@ -164,9 +164,24 @@ TEST(NetworkConfig, ReadsItsOwnKeysWithLimits) {
   EXPECT_NE(masquerade.message.find("ipMasq is true"), std::string::npos);
 }
 
+TEST(NetworkConfig, BandwidthOfTheNetworkAndOfThePod) {
+  const auto limits = [&](const std::string& keys) { return config_of(with(keys)).limits; };
+  EXPECT_EQ(limits(R"("mtu":1400)"), PortLimits{});
+  EXPECT_EQ(limits(R"("runtimeConfig":{"bandwidth":{"ingressRate":0,"egressBurst":0}})"), PortLimits{});
+  const PortLimits both{api::RateLimit{2'000'000, 1'000}, api::RateLimit{8'000'000, 0}};
+  EXPECT_EQ(limits(R"("runtimeConfig":{"bandwidth":{"egressRate":2000000,"egressBurst":8000,
+                      "ingressRate":8000000,"ingressBurst":2147483647}})"),
+            both);
+  const PortLimits from{api::RateLimit{1'000, 0}, {}};
+  EXPECT_EQ(limits(R"("bandwidth":{"egressRate":1000})"), from);
+  EXPECT_EQ(limits(R"("bandwidth":{"ingressRate":5000},"runtimeConfig":{"bandwidth":{"egressRate":1000}})"),
+            from)
+      << "the pod's own replaces the network's";
+  EXPECT_EQ(error_of(with(R"("bandwidth":{"egressBurst":1})")).code, CniCode::kInvalidConfig);
+}
+
 TEST(NetworkConfig, RefusesUnsupportedRuntimeConfigByNameAndValue) {
-  const char* const cases[][2] = {{"portMappings", R"([{"hostPort":80,"containerPort":8080}])"},
-                                  {"bandwidth", R"({"ingressRate":1000})"},
+  const char* const cases[][2] = {
                                   {"deviceID", R"("0000:01:00.0")"},
                                   {"dns", R"({"servers":["1.1.1.1"]})"},
                                   {"aliases", R"(["x"])"},

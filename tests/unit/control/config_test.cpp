@@ -55,6 +55,50 @@ TEST(Config, FillsInDefaults) {
   EXPECT_TRUE(domain.flood_peers);
 }
 
+TEST(Config, AMasqueradeImpliesConnections) {
+  auto document = sound();
+  EXPECT_FALSE(parsed(document).domains[0].stateful);
+  auto& domain = document["domains"][0];
+  domain["masquerade"] = true;
+  EXPECT_TRUE(parsed(document).domains[0].stateful);
+  EXPECT_EQ(parsed(document).domains[0].masquerade->ports, (api::PortRange{16384, 29999}));
+  domain["masquerade"] = {
+      {"addresses", {"192.168.100.1"}}, {"ports", {20000, 20999}}, {"except", {"10.0.0.0/8"}}};
+  const auto masquerade = *parsed(document).domains[0].masquerade;
+  EXPECT_EQ(masquerade.addresses, std::vector<IpAddr>{*parse_ip("192.168.100.1")});
+  EXPECT_EQ(masquerade.ports, (api::PortRange{20000, 20999}));
+  EXPECT_EQ(masquerade.except, std::vector<IpPrefix>{*parse_prefix("10.0.0.0/8")});
+  domain["masquerade"] = false;
+  EXPECT_FALSE(parsed(document).domains[0].masquerade);
+  domain["stateful"] = true;
+  EXPECT_TRUE(parsed(document).domains[0].stateful);
+}
+
+TEST(Config, RefusesAMasqueradeThatCannotBe) {
+  const auto with = [](const Json& masquerade) {
+    return [masquerade](Json& document) { document["domains"][0]["masquerade"] = masquerade; };
+  };
+  expect_refused(with("yes"), "masquerade must be true, false or an object");
+  expect_refused(with({{"port", 1}}), "masquerade");
+  expect_refused(with({{"ports", {80, 90}}}),
+                 "domains[0].masquerade.ports begins at 80, must be 1024 or above");
+  expect_refused(with({{"except", {"10.0.0.1/8"}}}), "domains[0].masquerade.except");
+  expect_refused(with({{"addresses", {"192.168.100.1", "192.168.100.2"}}}),
+                 "domains[0].masquerade.addresses must have one IPv4 address");
+  expect_refused(
+      [](Json& document) {
+        document["underlay"]["addresses"] = {"192.168.100.1/24"};
+        document["domains"][0]["masquerade"] = {{"addresses", {"192.168.100.9"}}};
+      },
+      "masquerade.addresses: 192.168.100.9 is none of underlay.addresses");
+  expect_refused(
+      [](Json& document) {
+        document["domains"][0]["stateful"] = false;
+        document["domains"][0]["masquerade"] = true;
+      },
+      "stateful is false, but masquerade needs connections to be tracked");
+}
+
 TEST(Config, ReadsEveryField) {
   auto document = sound();
   document["engine"] = {
@@ -72,6 +116,7 @@ TEST(Config, ReadsEveryField) {
   domain["learning"] = true;
   domain["flood_peers"] = false;
   domain["mtu"] = 1400;
+  domain["flow_limit"] = 5000;
   domain["gateways"] = {"fd00:10:244:1::fe", "10.244.1.254"};
   domain["ranges"] = Json::parse(R"([{"start": "10.244.1.10", "end": "10.244.1.20"}])");
   domain["exclude"] = {"10.244.1.15", "10.244.1.64/28"};
@@ -187,6 +232,8 @@ TEST(Config, ChecksPrefixesGatewaysAndRanges) {
                  "domains[0].exclude[0] is 10.245.0.0/24");
   expect_refused([&](Json& j) { domain(j)["exclude"] = {"x"}; }, "domains[0].exclude[0]");
   expect_refused([&](Json& j) { domain(j)["learning"] = true; }, "learning is for mode \"l2\"");
+  expect_refused([&](Json& j) { domain(j)["flow_limit"] = 16777217; },
+                 "domains[0].flow_limit is 16777217, must be from 0 to 16777216");
 }
 
 TEST(Config, ChecksPeers) {

@@ -122,6 +122,64 @@ TEST_F(DesiredTest, DomainsHaveGatewaysMtuAndFloodLists) {
   EXPECT_TRUE(l2.learning);
 }
 
+TEST_F(DesiredTest, MasqueradesWithTheNodesAddressesButNotBetweenPods) {
+  config_.domains[0].stateful = true;
+  config_.domains[0].masquerade.emplace();
+  config_.domains[0].masquerade->except = {*parse_prefix("172.16.0.0/12")};
+  const auto node = build();
+  const auto& masquerade = node.objects.domains[0].masquerade;
+  ASSERT_TRUE(masquerade);
+  EXPECT_TRUE(node.objects.domains[0].stateful);
+  EXPECT_FALSE(node.objects.domains[1].masquerade);
+  EXPECT_EQ(masquerade->addresses,
+            (std::vector<IpAddr>{*parse_ip("192.168.100.1"), *parse_ip("fd00:100::1")}));
+  std::set<std::string> except;
+  for (const auto& prefix : masquerade->except) except.insert(to_string(prefix));
+  EXPECT_EQ(except, (std::set<std::string>{"10.244.1.0/24", "fd00:1::/64", "10.9.0.0/24", "10.244.2.0/24",
+                                           "fd00:2::/64", "10.244.3.0/24", "172.16.0.0/12"}));
+  config_.domains[0].masquerade->addresses = {*parse_ip("192.168.100.9")};
+  const auto refused = node_objects(config_, underlay_, *store_);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("192.168.100.9 is none of this node's"), std::string::npos);
+}
+
+TEST_F(DesiredTest, PublishedPortsBecomeServices) {
+  config_.domains[0].stateful = true;
+  underlay_.addresses.push_back(*parse_prefix("fe80::1/64"));
+  auto node = build();
+  Attachment pod;
+  pod.key = {"podnet", "c1", "eth0"};
+  pod.domain = "default";
+  pod.addresses = {*parse_prefix("10.244.1.10/24")};
+  pod.published_ports = {{ServiceId(7), {}, api::ServiceProtocol::kUdp, 8053, 53},
+                         {ServiceId(8), *parse_ip("fd00:100::1"), api::ServiceProtocol::kTcp, 8080, 80}};
+  std::string problem;
+  auto services = services_of(pod, node, &problem);
+  ASSERT_EQ(services.size(), 1u) << "the pod has no IPv6 address to lead to";
+  EXPECT_NE(problem.find("tcp [fd00:100::1]:8080 leads nowhere"), std::string::npos) << problem;
+  const auto domain = node.domains.at("default");
+  EXPECT_EQ(services[0].id, ServiceId(7));
+  EXPECT_EQ(services[0].frontends,
+            (std::vector<api::ServiceFrontend>{
+                {kUnderlayDomain, *parse_ip("192.168.100.1"), api::ServiceProtocol::kUdp, 8053},
+                {domain, *parse_ip("192.168.100.1"), api::ServiceProtocol::kUdp, 8053}}));
+  EXPECT_EQ(services[0].backends, (std::vector<api::ServiceBackend>{{*parse_ip("10.244.1.10"), 53}}));
+  api::Service read;
+  EXPECT_TRUE(api::read_value(api::to_json(services[0]), "service", read));
+
+  pod.addresses.push_back(*parse_prefix("fd00:1::10/64"));
+  problem.clear();
+  services = services_of(pod, node, &problem);
+  ASSERT_EQ(services.size(), 2u);
+  EXPECT_EQ(problem, "");
+  EXPECT_EQ(services[0].frontends.size(), 4u) << "both families, the link-local address left out";
+  EXPECT_EQ(services[1].backends.size(), 1u) << "of the frontend's family only";
+
+  node.objects.domains[0].stateful = false;
+  EXPECT_TRUE(services_of(pod, node, &problem).empty());
+  EXPECT_NE(problem.find("domain \"default\" is not stateful any more"), std::string::npos) << problem;
+}
+
 TEST_F(DesiredTest, RoutesReachPeersUnderlayAndHosts) {
   const auto node = build();
   const auto domain = node.domains.at("default");
@@ -206,7 +264,8 @@ TEST_F(DesiredTest, AttachmentsBecomePortAndEndpoint) {
   a.addresses = {*parse_prefix("10.244.1.5/24"), *parse_prefix("fd00:1::5/64")};
   a.mtu = 1450;
   a.queues = 2;
-  const auto port = port_of(a, DomainId(2));
+  const auto port = port_of(a, DomainId(2), 5000);
+  EXPECT_EQ(port.flow_limit, 5000u);
   EXPECT_EQ(port.name, "0123456789ab.eth0.7");
   EXPECT_EQ(port.queues, 2);
   const auto endpoint = endpoint_of(a, DomainId(2));

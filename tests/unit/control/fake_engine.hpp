@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -26,6 +27,7 @@ class FakeEngine {
     queues_.clear();
     endpoints_.clear();
     policies_.clear();
+    services_.clear();
     rest_ = {};
     instance_ = std::to_string(++starts_);
     RpcServerOptions options;
@@ -70,6 +72,12 @@ class FakeEngine {
     const auto at = queues_.find(PortId(static_cast<std::uint16_t>(port)));
     return at == queues_.end() ? 0 : at->second.size();
   }
+  std::set<std::string> services() const {
+    const std::lock_guard lock(mutex_);
+    std::set<std::string> names;
+    for (const auto& [id, service] : services_) names.insert(service.name);
+    return names;
+  }
   void drop_port(unsigned port) {
     const std::lock_guard lock(mutex_);
     ports_.erase(PortId(static_cast<std::uint16_t>(port)));
@@ -81,6 +89,9 @@ class FakeEngine {
 
   std::atomic<int> patches{0}, replaces{0}, chunks{0}, patch_delay_ms{0};
   std::atomic<bool> refuse_all{false};
+  // Answers `flows` and `flows_flush`; set before start().
+  std::function<Result<Json>(const std::string& method, const Json& params)> flows;
+  std::string refused_service;  // by name; set while nothing is under way
 
  private:
   struct Staged {
@@ -103,6 +114,7 @@ class FakeEngine {
       return Json{{"version", "0"}, {"pid", 1}, {"instance", instance_}, {"generation", generation_}};
     if (request.method == "status" || request.method == "stats") return ports_page(p);
     if (request.method == "shutdown") return Json::object();
+    if (flows && request.method.starts_with("flows")) return flows(request.method, p);
     if (request.method == "replace_begin") {
       staged_ = {};
       return Json::object();
@@ -149,6 +161,7 @@ class FakeEngine {
     append(staged.objects.endpoints, set.endpoints);
     append(staged.objects.routes, set.routes);
     append(staged.objects.policies, set.policies);
+    append(staged.objects.services, set.services);
     return {};
   }
 
@@ -159,12 +172,16 @@ class FakeEngine {
       if (port.kind == api::PortKind::kTap && !known && !staged.queues.contains(port.id))
         return invalid("unknown tap " + port.name);
     }
+    for (const auto& service : staged.objects.services) {
+      if (service.name == refused_service) return invalid("service " + service.name + " is refused");
+    }
     for (const auto id : removed.ports) {
       if (ports_.erase(id) == 0) return Error{ErrorCode::kNotFound, "no port " + std::to_string(id.value())};
       queues_.erase(id);
     }
     for (const auto id : removed.endpoints) endpoints_.erase(id);
     for (const auto id : removed.policies) policies_.erase(id);
+    for (const auto id : removed.services) services_.erase(id);
     if (all) {
       auto kept = std::move(queues_);
       queues_.clear();
@@ -174,6 +191,7 @@ class FakeEngine {
       ports_.clear();
       endpoints_.clear();
       policies_.clear();
+      services_.clear();
       rest_ = staged.objects;
     }
     for (const auto& policy : staged.objects.policies) policies_[policy.id] = policy;
@@ -183,6 +201,7 @@ class FakeEngine {
     for (auto& [id, fds] : staged.queues) queues_[id] = std::move(fds);
     for (const auto& port : staged.objects.ports) ports_[port.id] = port;
     for (const auto& endpoint : staged.objects.endpoints) endpoints_[endpoint.id] = endpoint;
+    for (const auto& service : staged.objects.services) services_[service.id] = service;
     return Json{{"generation", ++generation_}};
   }
 
@@ -235,6 +254,7 @@ class FakeEngine {
     if (noun == "ports") return page(values(ports_), p);
     if (noun == "endpoints") return page(values(endpoints_), p);
     if (noun == "policies") return page(values(policies_), p);
+    if (noun == "services") return page(values(services_), p);
     if (noun == "vteps") return page(by_id(rest_.vteps), p);
     if (noun == "domains") return page(by_id(rest_.domains), p);
     return page(by_id(rest_.routes), p);
@@ -263,6 +283,7 @@ class FakeEngine {
   std::map<PortId, std::vector<UniqueFd>> queues_;
   std::map<EndpointId, api::Endpoint> endpoints_;
   std::map<PolicyId, api::Policy> policies_;
+  std::map<ServiceId, api::Service> services_;
   api::ObjectSet rest_;
   std::set<PortId> refused_;
   Staged staged_;

@@ -102,7 +102,8 @@ TEST_F(StoreFileTest, DatabaseOfTheFirstVersionIsBroughtUp) {
       "DROP INDEX attachment_by_directory; DROP TABLE extra_endpoint;"
       "ALTER TABLE attachment DROP COLUMN kind; ALTER TABLE attachment DROP COLUMN socket;"
       "ALTER TABLE attachment DROP COLUMN pod_directory; ALTER TABLE attachment DROP COLUMN options;"
-      "ALTER TABLE address DROP COLUMN endpoint; PRAGMA user_version=1",
+      "ALTER TABLE address DROP COLUMN endpoint;"
+      "DROP TABLE manifest; DROP TABLE published_port; PRAGMA user_version=1",
       nullptr, nullptr, nullptr);
   EXPECT_EQ(undone, SQLITE_OK) << sqlite3_errmsg(raw);
   sqlite3_close(raw);

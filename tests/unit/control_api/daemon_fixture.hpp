@@ -54,15 +54,20 @@ class DaemonTest : public ::testing::Test {
     NodeObjects node;
     api::Domain domain;
     domain.id = node.domains["default"] = DomainId(2);
+    domain.stateful = config.domains[0].stateful;
     domain.name = "default";
     domain.gateway_mac = kGatewayMac;
     domain.stateful = config.domains[0].stateful;
     node.objects.domains.push_back(domain);
+    services = std::make_unique<Services>(config, *store, *reconciler);
+    const auto services_loaded = services->load(node);
+    ASSERT_TRUE(services_loaded) << services_loaded.error().message;
     reconciler->set_node(std::move(node), {});
     ASSERT_TRUE(reconciler->wait_programmed(std::chrono::seconds(30)));
     underlay = std::make_unique<Underlay>(config, *store);
     cni = std::make_unique<CniService>(CniContext{config, *store, *reconciler});
-    daemon.reset(new Daemon{config, *store, *reconciler, *underlay, nullptr, *cni, *policies, [] {}});
+    daemon.reset(
+        new Daemon{config, *store, *reconciler, *underlay, nullptr, *cni, *policies, *services, [] {}});
   }
   Result<Json> call(const std::string& method, Json params = Json::object()) {
     RpcRequest request;
@@ -94,6 +99,7 @@ class DaemonTest : public ::testing::Test {
   std::unique_ptr<Underlay> underlay;
   std::unique_ptr<Policies> policies;
   std::unique_ptr<CniService> cni;
+  std::unique_ptr<Services> services;
   std::unique_ptr<Daemon> daemon;
 };
 

@@ -53,7 +53,8 @@ class PoliciesTest : public DaemonTest {
   std::string policy_of(const std::string& pod) {
     for (const auto& [id, endpoint] : engine.endpoint_objects()) {
       if (!endpoint.name.starts_with("shop/" + pod + "/")) continue;
-      return endpoint.policy ? engine.policies().at(endpoint.policy).name : "none";
+      const auto known = engine.policies();
+      return endpoint.policy ? known.at(endpoint.policy).name : "none";
     }
     return "no endpoint";
   }

@@ -51,13 +51,14 @@ TEST(Options, ReadBothSpellings) {
       parse({"--memory-mib",  "512",    "--idle=busy", "--cpus=2,3", "--hugepages", "never",
              "--file-prefix", "node-a", "--log-level", "debug",      "--socket",    "/tmp/e.sock",
              "--spin-us",     "0",      "--burst",     "16",         "--mbufs",     "4096",
-             "--jumbo-mbufs", "64"});
+             "--jumbo-mbufs", "64",     "--max-flows", "4096"});
   ASSERT_TRUE(parsed) << parsed.error().message;
   const auto& o = parsed->options;
   EXPECT_EQ(o.memory_mib, 512u);
   EXPECT_EQ(o.idle, IdleMode::kBusy);
   EXPECT_EQ(o.cpus, (std::vector<unsigned>{2, 3}));
   EXPECT_EQ(o.workers, 2u) << "one a CPU";
+  EXPECT_EQ(o.max_flows, 4096u);
   EXPECT_EQ(o.hugepages, HugepageMode::kNever);
   EXPECT_EQ(o.file_prefix, "node-a");
   EXPECT_EQ(o.log_level, "debug");
@@ -125,6 +126,8 @@ TEST(Options, NameWhatIsWrongOnTheCommandLine) {
       {{"--spin-us", "-1"}, "spin_us is -1, must be from 0 to 1000000"},
       {{"--burst", "0"}, "burst is 0, must be from 1 to 64"},
       {{"--burst", "65"}, "burst is 65, must be from 1 to 64"},
+      {{"--max-flows", "1023"}, "max_flows is 1023, must be from 1024 to 16777216"},
+      {{"--max-flows", "16777217"}, "max_flows is 16777217, must be from 1024 to 16777216"},
       {{"--idle", "lazy"}, "idle is \"lazy\", must be one of \"adaptive\", \"busy\""},
       {{"--hugepages", "maybe"}, "must be one of \"auto\", \"require\", \"never\""},
       {{"--log-level", "loud"}, "log_level is \"loud\""},

@@ -50,6 +50,8 @@ class FakeBackend final : public Backend {
   Result<Json> fdb(const Json& params) override { return Json{{"fdb", params}}; }
   Result<Json> neighbors(const Json& params) override { return Json{{"neighbors", params}}; }
   Result<Json> explain(const Json& params) override { return Json{{"explain", params}}; }
+  Result<Json> flows(const Json& params) override { return Json{{"flows", params}}; }
+  Result<Json> flows_flush(const Json& params) override { return Json{{"flushed", params}}; }
 
   std::vector<std::string> did;
   Json ports;  // of status; null: left out
@@ -331,7 +333,7 @@ TEST_F(VerbServerTest, ExplainsEveryDropReason) {
 
 TEST(VerbHelp, HasALineForEveryVerb) {
   const auto help = VerbServer::help();
-  EXPECT_EQ(std::count(help.begin(), help.end(), '\n'), 14);
+  EXPECT_EQ(std::count(help.begin(), help.end(), '\n'), 16);
   EXPECT_NE(help.find("patch"), std::string::npos);
   EXPECT_NE(help.find("[writer only]"), std::string::npos);
 }

@@ -181,7 +181,7 @@ TEST(IsReplaceable, SparesWhatIsEstablishedOrHalfClosed) {
   for (const auto state :
        {S::kEstablished, S::kFinWait, S::kCloseWait, S::kUdpReplied, S::kIcmpReplied, S::kOtherReplied})
     EXPECT_FALSE(is_replaceable(state)) << name_of(state);
-  for (const auto state : {S::kSynSent, S::kSynReceived, S::kTimeWait, S::kClose, S::kUdpNew})
+  for (const auto state : {S::kSynSent, S::kSynReceived, S::kTimeWait, S::kClose, S::kCut, S::kUdpNew})
     EXPECT_TRUE(is_replaceable(state)) << name_of(state);
 }
 

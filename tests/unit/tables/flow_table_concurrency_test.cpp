@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <thread>
 #include <vector>
 
@@ -14,6 +15,11 @@ namespace {
 FlowKey key_of(std::uint32_t n) {
   return make_flow_key(DomainId(2), ip_proto::kTcp, IpAddr(Ipv4::from_u32(0x0a000000 + n)),
                        IpAddr(Ipv4::from_u32(0x0b000000 + n)), static_cast<std::uint16_t>(n), 80);
+}
+
+constexpr std::uint32_t kOwners = 3, kLimit = 80;
+PortId owner_of(std::uint32_t n) {
+  return PortId(static_cast<std::uint16_t>(1 + n % kOwners));
 }
 
 // Everything of connection n says n.
@@ -36,7 +42,7 @@ void work(FlowTable& table, std::uint32_t seed, std::uint32_t connections, std::
     const auto key = (random >> 30) % 2 == 0 ? key_of(n) : key_of(n).reversed();
     const auto ref = table.find(key);
     if (!ref) {
-      table.insert(key, key.reversed(), {FlowState::kSynSent}, 1, random % 100);
+      table.insert(key, key.reversed(), {FlowState::kSynSent}, 1, random % 100, {owner_of(n), kLimit});
       continue;
     }
     check(table, ref, n, wrong);
@@ -64,22 +70,29 @@ TEST(FlowTableConcurrency, NothingTornNothingLost) {
   std::vector<std::thread> workers;
   for (std::uint32_t i = 0; i < 3; ++i)
     workers.emplace_back([&table, &wrong, i] { work(table, i + 1, kConnections, wrong); });
-  for (int i = 0; i < 2000; ++i) table.age(150, 64, [](const FlowKey&) { return false; });
+  for (int i = 0; i < 2000; ++i) table.age(150, 64, [](const FlowKey&, PortId) { return false; });
   for (auto& worker : workers) worker.join();
   EXPECT_EQ(wrong, 0);
 
   // Every entry can be reached from both sides, and all the entries there are can be used.
   std::uint32_t listed = 0;
-  table.for_each(0, [&](std::uint32_t, const FlowView& original, const FlowView& reply) {
+  std::map<PortId, std::uint32_t> begun;
+  table.for_each(0, [&](std::uint32_t index, const FlowView& original, const FlowView& reply) {
     ++listed;
+    ++begun[table.owner_of({index * 2, 0})];
     EXPECT_EQ(table.find(original.key).line + 1, table.find(reply.key).line);
     return true;
   });
   EXPECT_LE(listed, 200u);
-  const auto all = [](const FlowKey&) { return true; };
+  for (std::uint32_t n = 0; n < kOwners; ++n) {
+    EXPECT_EQ(table.begun_by(owner_of(n)), begun[owner_of(n)]);
+    EXPECT_LE(begun[owner_of(n)], kLimit);
+  }
+  const auto all = [](const FlowKey&, PortId) { return true; };
   std::size_t forgotten = 0;
   for (int i = 0; i < 10; ++i) forgotten += table.age(150, 1000, all);
   EXPECT_EQ(forgotten, listed);
+  for (std::uint32_t n = 0; n < kOwners; ++n) EXPECT_EQ(table.begun_by(owner_of(n)), 0u);
   std::uint32_t fit = 0;
   for (std::uint32_t n = 0; n < 200; ++n) {
     const auto outcome =

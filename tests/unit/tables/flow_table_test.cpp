@@ -3,8 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
-
 namespace podwire::engine {
 namespace {
 
@@ -85,7 +83,7 @@ TEST(FlowTableTest, TakesAReplyKeyThatIsNotTheRequestTurnedRound) {
   EXPECT_EQ(table.insert(request, reply, kHeld, 1, 1).outcome, Outcome::kNew);
   EXPECT_EQ(table.find(reply).direction(), Direction::kReply);
   EXPECT_FALSE(table.find(request.reversed()));
-  EXPECT_EQ(table.insert(key4(2), reply, kHeld, 1, 1).outcome, Outcome::kFull);  // another's
+  EXPECT_EQ(table.insert(key4(2), reply, kHeld, 1, 1).outcome, Outcome::kTaken);  // another's
   EXPECT_TRUE(table.remove(table.find(reply)));
   EXPECT_FALSE(table.find(request));
   EXPECT_FALSE(table.find(reply));
@@ -164,65 +162,10 @@ TEST(FlowTableTest, FindsABurstInOrder) {
   }
 }
 
-TEST(FlowTableTest, HoldsItsCapacityAndThenRefusesBesideEstablishedOnes) {
-  constexpr std::uint32_t kCapacity = 4096;
-  FlowTable table(kCapacity, 99);
-  std::uint32_t held = 0, refused = 0;
-  for (std::uint32_t i = 0; i < kCapacity + 500; ++i) {
-    const auto outcome = table.insert(key4(i), key4(i).reversed(), kHeld, 1, i).outcome;
-    ++(outcome == Outcome::kNew ? held : refused);
-  }
-  EXPECT_LE(held, kCapacity);
-  EXPECT_GT(held, kCapacity * 98 / 100);  // a pair of slots may be full before the table is
-  std::uint32_t found = 0;
-  for (std::uint32_t i = 0; i < kCapacity + 500; ++i) {
-    found += table.find(key4(i)) ? 1 : 0;
-    EXPECT_EQ(static_cast<bool>(table.find(key4(i))), static_cast<bool>(table.find(key4(i).reversed())));
-  }
-  EXPECT_EQ(found, held);
-}
-
-TEST(FlowTableTest, NewConnectionsReplaceHalfOpenOnesSeenLongestAgo) {
-  FlowTable table(4, 5);  // one pair's worth: four pairs, four connections
-  add(table, key4(1), {FlowState::kSynSent}, 10);
-  add(table, key4(2), kHeld, 5);
-  add(table, key4(3), {FlowState::kSynSent}, 20);
-  add(table, key4(4), kHeld, 5);
-  std::uint32_t evicted = 0;
-  for (std::uint32_t i = 100; i < 200; ++i)
-    evicted += table.insert(key4(i), key4(i).reversed(), {FlowState::kSynSent}, 1, 1000 + i).evicted;
-  EXPECT_GT(evicted, 0u);
-  EXPECT_TRUE(table.find(key4(2)));
-  EXPECT_TRUE(table.find(key4(4)));
-}
-
-TEST(FlowTableTest, EvictsTheOldestOfThePair) {
-  // One pair of lines for all: eight connections fill its sixteen slots.
-  FlowTable table(8, 5);
-  std::uint32_t n = 0;
-  std::vector<FlowKey> in;
-  while (in.size() < 8 && n < 10000) {
-    const auto key = key4(n++);
-    if (table.insert(key, key.reversed(), kUdp, 1, 50 - static_cast<std::uint32_t>(in.size())).outcome ==
-        Outcome::kNew)
-      in.push_back(key);
-  }
-  ASSERT_EQ(in.size(), 8u);
-  table.touch(table.find(in.back()), 60);  // was the oldest
-  std::set<std::size_t> gone;
-  for (std::uint32_t i = 0; i < 50 && gone.empty(); ++i) {
-    add(table, key4(20000 + i), kUdp, 70);
-    for (std::size_t k = 0; k < in.size(); ++k) {
-      if (!table.find(in[k])) gone.insert(k);
-    }
-  }
-  EXPECT_FALSE(gone.contains(7));
-}
-
 TEST(FlowTableTest, ForgetsWhatIsIdleInSlices) {
   FlowTable table(1000, 7);
   for (std::uint32_t i = 0; i < 300; ++i) add(table, key4(i), i % 2 == 0 ? kUdp : kHeld, 100);
-  const auto none = [](const FlowKey&) { return false; };
+  const auto none = [](const FlowKey&, PortId) { return false; };
   EXPECT_EQ(table.age(129, 1000, none), 0u);
   EXPECT_EQ(table.by_state()[static_cast<std::size_t>(FlowState::kUdpNew)], 150u);
   EXPECT_EQ(table.by_state()[static_cast<std::size_t>(FlowState::kEstablished)], 150u);
@@ -235,11 +178,100 @@ TEST(FlowTableTest, ForgetsWhatIsIdleInSlices) {
   EXPECT_EQ(table.age(100 + timeout_of(FlowState::kEstablished), 1000, none), 151u);
 }
 
+TEST(FlowTableTest, WhatIsCutStaysWithoutAWay) {
+  FlowTable table(100, 7);
+  const auto ref = add(table, key4(1), kHeld);
+  table.set_decision(ref, {5, 6, true});
+  EXPECT_TRUE(table.cut(ref));
+  table.set_decision(table.find(key4(1).reversed()), {5, 6, true});
+  for (const auto& key : {key4(1), key4(1).reversed()}) {
+    FlowView view;
+    ASSERT_TRUE(table.read(table.find(key), view));
+    EXPECT_EQ(view.phase.state, FlowState::kCut);
+    EXPECT_EQ(view.decision.adjacency, 0u);
+  }
+  EXPECT_TRUE(table.remove(ref));
+  EXPECT_FALSE(table.cut(ref));
+}
+
+TEST(FlowTableTest, WhatIsCutIsNoPartOfALimit) {
+  FlowTable table(100, 7);
+  const FlowOwner owner{PortId(3), 2};
+  const auto begin = [&](std::uint32_t n) {
+    return table.insert(key4(n), key4(n).reversed(), kHeld, 1, 100, owner).outcome;
+  };
+  EXPECT_EQ(begin(1), Outcome::kNew);
+  EXPECT_EQ(begin(2), Outcome::kNew);
+  EXPECT_EQ(begin(3), Outcome::kLimit);
+  const auto first = table.find(key4(1)), second = table.find(key4(2));
+  EXPECT_TRUE(table.cut(first));
+  EXPECT_TRUE(table.cut(first));
+  EXPECT_TRUE(table.cut(second));
+  EXPECT_EQ(table.begun_by(PortId(3)), 0u);
+  EXPECT_EQ(table.owner_of(first), PortId(3));
+  EXPECT_TRUE(table.restore(first));
+  EXPECT_FALSE(table.restore(first));
+  EXPECT_EQ(table.begun_by(PortId(3)), 1u);
+  EXPECT_TRUE(table.remove(first));
+  EXPECT_TRUE(table.remove(second));
+  EXPECT_EQ(table.begun_by(PortId(3)), 0u);
+}
+
+TEST(FlowTableTest, ReviewsInSlicesAndDoesWhatItIsTold) {
+  using Judgement = FlowTable::Judgement;
+  FlowTable table(1000, 7);
+  for (std::uint32_t i = 0; i < 300; ++i) add(table, key4(i), kHeld);
+  const auto other = table.insert(key6(1), key6(1).reversed(), kHeld, 1, 100, {PortId(9)});
+  EXPECT_EQ(other.outcome, Outcome::kNew);
+  std::size_t asked = 0, owned = 0;
+  const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState state, PortId owner) {
+    ++asked;
+    EXPECT_EQ(reply, original.reversed());
+    EXPECT_EQ(state, FlowState::kEstablished);
+    owned += owner == PortId(9) ? 1 : 0;
+    if (original == key4(7)) return Judgement::kCut;
+    return Judgement::kKeep;
+  };
+  auto found = table.review(1, 100, judge);
+  EXPECT_EQ(found.next, 101u);
+  EXPECT_EQ(found.cut, 1u);
+  EXPECT_EQ(found.restored, 0u);
+  EXPECT_EQ(asked, 100u);
+  found = table.review(found.next, 1000, judge);
+  EXPECT_EQ(found.next, 0u);
+  EXPECT_EQ(asked, 301u);
+  EXPECT_EQ(owned, 1u);
+  found = table.review(1, 1000, [](const FlowKey&, const FlowKey&, FlowState state, PortId) {
+    return state == FlowState::kCut ? Judgement::kRestore : Judgement::kKeep;
+  });
+  EXPECT_EQ(found.restored, 1u);
+  FlowView view;
+  ASSERT_TRUE(table.read(table.find(key4(7)), view));
+  EXPECT_EQ(view.phase.state, FlowState::kUdpReplied);
+}
+
+TEST(FlowTableTest, ReviewsConnectionsOfOneDirectionAndOfIndependentKeys) {
+  FlowTable table(100, 7);
+  auto same = key4(1);
+  same.words[1] = 0;  // both ends are one
+  same.set_ports(0);
+  add(table, same);
+  EXPECT_EQ(table.insert(key4(2), key4(3, 9), kUdp, 1, 100).outcome, Outcome::kNew);
+  table.review(1, 100, [&](const FlowKey& original, const FlowKey& reply, FlowState, PortId) {
+    if (original == same) {
+      EXPECT_EQ(reply, same);
+    } else {
+      EXPECT_EQ(reply, key4(3, 9));
+    }
+    return FlowTable::Judgement::kKeep;
+  });
+}
+
 TEST(FlowTableTest, ForgetsWhatIsUnwanted) {
   FlowTable table(100, 7);
   add(table, key4(1, 7));
   add(table, key4(1, 8));
-  EXPECT_EQ(table.age(100, 1000, [](const FlowKey& key) { return key.domain() == DomainId(8); }), 1u);
+  EXPECT_EQ(table.age(100, 1000, [](const FlowKey& key, PortId) { return key.domain() == DomainId(8); }), 1u);
   EXPECT_TRUE(table.find(key4(1, 7)));
   EXPECT_FALSE(table.find(key4(1, 8)));
 }
@@ -256,11 +288,6 @@ TEST(FlowTableTest, ListsFromAnIndexOn) {
     return seen.size() < 2;
   });
   EXPECT_EQ(seen, (std::vector<std::string>{"10.0.0.2", "10.0.0.3"}));
-}
-
-TEST(FlowTableTest, TakesNoMoreThan256BytesAConnection) {
-  EXPECT_LE(FlowTable(1 << 20, 1).bytes_reserved() / (1 << 20), 161u);
-  EXPECT_LE(FlowTable((1 << 20) + 1000, 1).bytes_reserved() / (1 << 20), 256u);
 }
 
 TEST(FragmentTableTest, RemembersPortsForAWhile) {

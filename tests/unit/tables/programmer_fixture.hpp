@@ -49,12 +49,14 @@ class NoInjector : public Injector {
 class ProgrammerTest : public testing::Test {
  protected:
   // `custom` and `pool` for tests that look at packets.
-  explicit ProgrammerTest(Injector* custom = nullptr, rte_mempool* pool = nullptr) {
+  explicit ProgrammerTest(Injector* custom = nullptr, rte_mempool* pool = nullptr,
+                          FlowTable* flows = nullptr) {
     publisher.set_waker([this] { publisher.report_ports_seen(0, tables().ports_generation); });
     ProgrammerEnvironment environment;
     environment.publisher = &publisher;
     environment.injector = custom == nullptr ? &no_injector : custom;
     environment.pool = pool;
+    environment.flows = flows;
     environment.counters = &counters;
     environment.open_port = [this](const api::Port& config,
                                    std::vector<UniqueFd> fds) -> Result<std::unique_ptr<Port>> {

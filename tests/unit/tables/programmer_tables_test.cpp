@@ -168,8 +168,11 @@ TEST_F(ProgrammerTables, MoreSpecificOwnersWinOneAddress) {
   EXPECT_EQ(to("10.244.1.99")->kind, Kind::kOnLink);
 }
 
-TEST_F(ProgrammerTables, UnderlayRoutesAreNotForWorkers) {
-  patch({.ports = {uplink(1)}, .routes = {route(1, "172.30.0.0/16", {via_port(1)}, 1)}});
+TEST_F(ProgrammerTables, UnderlayRoutesLeadToTheirNextHops) {
+  patch({.ports = {uplink(1)}, .routes = {route(1, "172.30.0.0/16", {via_port(1, "192.168.1.9")}, 1)}});
+  ASSERT_NE(to("172.30.0.1", 1), nullptr);
+  EXPECT_EQ(to("172.30.0.1", 1)->kind, Kind::kUnderlay);
+  patch({}, {.routes = {RouteId(1)}});
   EXPECT_EQ(to("172.30.0.1", 1), nullptr);
 }
 

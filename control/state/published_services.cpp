@@ -1,0 +1,71 @@
+// What an attachment's published ports are to the engine: a service each.
+#include <algorithm>
+
+#include "control/state/desired.hpp"
+#include "control/state/published_ports.hpp"
+
+namespace podwire::control {
+namespace {
+
+bool is_stateful(const NodeObjects& node, DomainId id) {
+  const auto& all = node.objects.domains;
+  return std::any_of(all.begin(), all.end(),
+                     [id](const api::Domain& domain) { return domain.id == id && domain.stateful; });
+}
+
+bool is_published_on(const PublishedPort& port, const IpAddr& address) {
+  return share_an_address(port.host_ip, address);
+}
+
+api::Service service_of(const Attachment& attachment, const PublishedPort& port, DomainId domain,
+                        const std::vector<IpAddr>& node_addresses) {
+  api::Service service;
+  service.id = port.service;
+  service.name = endpoint_name(attachment) + " " + describe(port);
+  service.name.resize(std::min<std::size_t>(service.name.size(), 255));
+  service.domain = domain;
+  for (const auto& address : node_addresses) {
+    if (!is_published_on(port, address)) continue;
+    const auto same_family = [&](const IpPrefix& own) { return own.address.is_v4() == address.is_v4(); };
+    if (std::none_of(attachment.addresses.begin(), attachment.addresses.end(), same_family)) continue;
+    // The world outside, and the domain's own pods, which know the node by the same address.
+    service.frontends.push_back({kUnderlayDomain, address, port.protocol, port.host_port});
+    service.frontends.push_back({domain, address, port.protocol, port.host_port});
+  }
+  for (const auto& own : attachment.addresses) {
+    const bool wanted =
+        std::any_of(service.frontends.begin(), service.frontends.end(),
+                    [&](const api::ServiceFrontend& f) { return f.address->is_v4() == own.address.is_v4(); });
+    if (wanted) service.backends.push_back({own.address, port.container_port});
+  }
+  return service;
+}
+
+}  // namespace
+
+std::vector<api::Service> services_of(const Attachment& attachment, const NodeObjects& node,
+                                      std::string* problem) {
+  std::vector<api::Service> all;
+  const auto domain = node.domains.find(attachment.domain);
+  if (attachment.published_ports.empty() || domain == node.domains.end()) return all;
+  const auto who = "the published ports of " + endpoint_name(attachment);
+  if (!is_stateful(node, domain->second)) {
+    if (problem != nullptr) {
+      *problem = who + " do not work: domain \"" + attachment.domain +
+                 "\" is not stateful any more; set \"stateful\": true for it in podwired.json";
+    }
+    return all;
+  }
+  for (const auto& port : attachment.published_ports) {
+    auto service = service_of(attachment, port, domain->second, node.addresses);
+    if (!service.frontends.empty()) {
+      all.push_back(std::move(service));
+    } else if (problem != nullptr) {
+      *problem = who + ": " + describe(port) +
+                 " leads nowhere: the node has no such address, or the pod none of that family";
+    }
+  }
+  return all;
+}
+
+}  // namespace podwire::control

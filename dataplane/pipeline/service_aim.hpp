@@ -1,0 +1,77 @@
+// Services in the pipeline: the first packet of a connection that asks for a service is aimed at one of its
+// backends, or refused at once where there is none. Part of the flow stage, before its rules are asked; the
+// packet itself is changed when they have allowed it (pipeline/nat.hpp). Called by workers.
+#pragma once
+
+#include "dataplane/packet/tcp_reset.hpp"
+#include "dataplane/pipeline/arrival.hpp"
+#include "dataplane/pipeline/flow_packet.hpp"
+#include "dataplane/pipeline/routing.hpp"
+#include "dataplane/tables/service_table.hpp"
+
+namespace podwire::engine {
+
+struct ServiceAim {
+  enum class Outcome : std::uint8_t {
+    kNone,   // asks for no service
+    kAimed,  // `key` and `domain` are those of the backend now, and the packet has its Arrival
+    kGone,   // refused: dropped, or an answer in its place
+  };
+
+  static Outcome aim(Context& ctx, Burst& burst, std::uint16_t i, const FlowPacket& packet, FlowKey& key,
+                     const DomainEntry*& domain) noexcept {
+    const auto& tables = *ctx.tables;
+    if (packet.kind != FlowPacket::Kind::kTracked) return Outcome::kNone;
+    const auto* service = find(*tables.services, key);
+    if (service == nullptr) return Outcome::kNone;
+    const auto* to = tables.domain(service->domain);
+    if (to == nullptr || !to->stateful) return Outcome::kNone;
+    const auto start = begin_flow(packet, key.protocol(), to->strict_tcp);
+    if (start.outcome != FlowStep::Outcome::kPass) return Outcome::kNone;
+    // To other domains a pod is what it is to the world outside.
+    const bool foreign = key.domain() != kUnderlayDomain && key.domain() != to->id;
+    if (foreign && (!domain->masquerade || domain->masquerade->address(key.is_v4()).is_zero()))
+      return Outcome::kNone;
+    const auto choice = ServiceTable::choose(*service, key, ctx.now_s);
+    if (choice.kind == ServiceTable::Choice::Kind::kReject) {
+      refuse(ctx, burst, i);
+      return Outcome::kGone;
+    }
+    Arrival arrival{key, 0, start.phase, false, Arrival::Source::kOwn};
+    const bool hidden = service->hide_clients && key.domain() == kUnderlayDomain;
+    if (foreign) {
+      arrival.source = Arrival::Source::kMasquerade;
+    } else if (hidden || choice.address == key.source()) {
+      arrival.source = Arrival::Source::kGateway;
+    }
+    save_arrival(burst.mbufs[i], arrival);
+    key.set_domain(to->id);
+    key.set_destination(choice.address);
+    key.set_ports((key.ports() & 0xffff) | std::uint32_t{byte_swap(choice.port)} << 16);
+    domain = to;
+    return Outcome::kAimed;
+  }
+
+ private:
+  // Pods meet the node's own ports as the world outside does.
+  static const ServiceEntry* find(const ServiceTable& services, const FlowKey& key) noexcept {
+    if (const auto* own = services.find(key)) return own;
+    if (key.domain() == kUnderlayDomain || !services.is_node_address(key.destination())) return nullptr;
+    FlowKey outside = key;
+    outside.set_domain(kUnderlayDomain);
+    return services.find(outside);
+  }
+
+  [[gnu::cold, gnu::noinline]] static void refuse(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
+    if (burst.meta[i].ip_proto != ip_proto::kTcp) {
+      reject(ctx, burst, i, DropReason::service_no_backend, IcmpErrorKind::kPortUnreachable);
+      return;
+    }
+    drop_with_answer(ctx, burst, i, DropReason::service_no_backend,
+                     [](rte_mbuf* mbuf, PacketMeta& back, const DomainEntry& domain) {
+                       return make_tcp_reset(mbuf, back, domain.gateway_mac);
+                     });
+  }
+};
+
+}  // namespace podwire::engine

@@ -1,0 +1,157 @@
+// EngineReconciler: the cluster's services and pods' published ports.
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+
+#include "control/state/engine_reconciler.hpp"
+#include "tests/unit/control/fake_engine.hpp"
+#include "tests/unit/control/temporary_directory.hpp"
+
+namespace podwire::control {
+namespace {
+
+constexpr auto kSoon = std::chrono::milliseconds(5000);
+using Names = std::set<std::string>;
+
+class ReconcilerServices : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    engine_.start();
+    reconciler_ = std::make_unique<EngineReconciler>(EngineReconciler::Options{socket_, 1, {}, {}, {}},
+                                                     std::vector<Attachment>());
+  }
+  void TearDown() override { reconciler_.reset(); }
+
+  static NodeObjects node() {
+    NodeObjects out;
+    api::Domain domain;
+    domain.id = DomainId(2);
+    domain.name = "default";
+    domain.gateway_mac = kGatewayMac;
+    domain.stateful = true;
+    out.objects.domains.push_back(domain);
+    out.domains["default"] = domain.id;
+    out.addresses = {*parse_ip("192.168.100.1")};
+    return out;
+  }
+  void program() {
+    reconciler_->set_node(node(), {});
+    const auto programmed = reconciler_->wait_programmed(kSoon);
+    ASSERT_TRUE(programmed) << programmed.error().message;
+  }
+  static api::Service service(std::uint32_t id, const std::string& name, std::uint16_t port = 80) {
+    api::Service made;
+    made.id = ServiceId(id);
+    made.name = name;
+    made.domain = DomainId(2);
+    api::ServiceFrontend frontend;
+    frontend.domain = made.domain;
+    frontend.address = IpAddr(Ipv4::from_u32(0x0a600000 + id));
+    frontend.port = port;
+    made.frontends = {frontend};
+    return made;
+  }
+  static Attachment pod() {
+    Attachment a;
+    a.key = {"net", "c1", "eth0"};
+    a.state = AttachmentState::kReady;
+    a.domain = "default";
+    a.port = PortId(10);
+    a.endpoint = EndpointId(10);
+    a.mac = MacAddr::from_u64(0x020000000010);
+    a.addresses = {*parse_prefix("10.244.1.10/24")};
+    a.mtu = 1450;
+    a.published_ports = {{ServiceId(1), {}, api::ServiceProtocol::kTcp, 8080, 80}};
+    return a;
+  }
+  static std::vector<UniqueFd> queue() {
+    std::vector<UniqueFd> fds;
+    fds.emplace_back(::eventfd(0, EFD_CLOEXEC));
+    return fds;
+  }
+  std::vector<std::string> differences() {
+    auto found = reconciler_->differences();
+    EXPECT_TRUE(found) << found.error().message;
+    return found ? *found : std::vector<std::string>{};
+  }
+
+  TemporaryDirectory directory_;
+  std::string socket_ = directory_.path() + "/engine.sock";
+  FakeEngine engine_{socket_};
+  std::unique_ptr<EngineReconciler> reconciler_;
+};
+
+TEST_F(ReconcilerServices, OnlyWhatChangedIsSent) {
+  ASSERT_TRUE(reconciler_->set_services({service(101, "a"), service(102, "b")}));
+  program();
+  EXPECT_EQ(engine_.services(), (Names{"a", "b"}));
+  const int before = engine_.patches;
+  ASSERT_TRUE(reconciler_->set_services({service(101, "a"), service(102, "b")}));
+  EXPECT_EQ(engine_.patches, before);
+  ASSERT_TRUE(reconciler_->set_services({service(101, "a"), service(103, "c")}));
+  EXPECT_EQ(engine_.patches, before + 1);
+  EXPECT_EQ(engine_.services(), (Names{"a", "c"}));
+  EXPECT_TRUE(differences().empty());
+}
+
+TEST_F(ReconcilerServices, ManyAreSentInPatchesThatFitALine) {
+  program();
+  std::vector<api::Service> all;
+  for (std::uint32_t i = 0; i < 5000; ++i) all.push_back(service(1000 + i, "s" + std::to_string(i)));
+  ASSERT_TRUE(reconciler_->set_services(all));
+  EXPECT_EQ(engine_.services().size(), 5000u);
+  EXPECT_GE(engine_.patches, 5);
+}
+
+TEST_F(ReconcilerServices, RefusedOnesLeaveThoseBefore) {
+  program();
+  ASSERT_TRUE(reconciler_->set_services({service(101, "a")}));
+  engine_.refused_service = "bad";
+  std::vector<api::Service> all;
+  for (std::uint32_t i = 0; i < 2500; ++i) all.push_back(service(1000 + i, "s" + std::to_string(i)));
+  all.push_back(service(9999, "bad"));
+  const auto refused = reconciler_->set_services(all);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("service bad is refused"), std::string::npos);
+  EXPECT_EQ(engine_.services(), Names{"a"});
+  EXPECT_TRUE(differences().empty());
+}
+
+TEST_F(ReconcilerServices, ARestartedEngineGetsThemAgain) {
+  program();
+  ASSERT_TRUE(reconciler_->set_services({service(101, "a")}));
+  ASSERT_TRUE(reconciler_->attach(pod(), queue()));
+  EXPECT_EQ(engine_.services(), (Names{"a", "c1/eth0 tcp *:8080"}));
+  engine_.stop();
+  ASSERT_TRUE(reconciler_->set_services({service(102, "b")})) << "kept for the next engine";
+  engine_.start();
+  const auto deadline = std::chrono::steady_clock::now() + kSoon;
+  while (engine_.services() != Names{"b", "c1/eth0 tcp *:8080"}) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+TEST_F(ReconcilerServices, PublishedPortsComeAndGoWithTheirPod) {
+  program();
+  ASSERT_TRUE(reconciler_->attach(pod(), queue()));
+  EXPECT_EQ(engine_.services(), Names{"c1/eth0 tcp *:8080"});
+  EXPECT_TRUE(differences().empty());
+  ASSERT_TRUE(reconciler_->detach(pod()));
+  EXPECT_TRUE(engine_.services().empty());
+}
+
+TEST_F(ReconcilerServices, ADomainThatIsStatefulNoMoreKeepsItsPods) {
+  program();
+  ASSERT_TRUE(reconciler_->attach(pod(), queue()));
+  auto changed = node();
+  changed.objects.domains[0].stateful = false;
+  reconciler_->set_node(changed, {});
+  EXPECT_EQ(engine_.ports(), std::set<unsigned>{10});
+  EXPECT_TRUE(engine_.services().empty());
+  const auto found = differences();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_NE(found[0].find("the published ports of c1/eth0 do not work"), std::string::npos) << found[0];
+}
+
+}  // namespace
+}  // namespace podwire::control
