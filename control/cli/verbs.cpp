@@ -1,11 +1,11 @@
 #include "control/cli/verbs.hpp"
 
+#include "control/cli/verbs_connections.hpp"
+
 #include <algorithm>
 
 namespace podwire::control::cli {
 namespace {
-
-const OptionSpec kNames{"names", "", "print only the names, one a line, for scripts and completion"};
 
 Verb status_verb() {
   return {
@@ -45,7 +45,7 @@ std::vector<OptionSpec> endpoint_options() {
 std::vector<OptionSpec> port_options() {
   const std::vector<std::string> add{"add"};
   std::vector<OptionSpec> options{
-      kNames,
+      names_option(),
       {"kind", "KIND", "add: vhost (vhost-user: QEMU, virtio-user) or memif", add},
       {"socket", "PATH", "podwired's control socket, as everywhere; after add: the port's own socket"},
       {"socket-mode", "MODE",
@@ -110,7 +110,7 @@ Verb domain_verb() {
       .method = "domains",
       .list_key = "domains",
       .subs = {{"list", "", "every domain"}, {"show", "NAME", "one domain in full, by name, id or VNI"}},
-      .options = {kNames},
+      .options = {names_option()},
       .columns = {{"VNI", "the VXLAN network identifier on the wire"},
                   {"MODE", "l3: routed, nothing is flooded; l2: one broadcast segment"},
                   {"GATEWAYS", "the pods' default gateway, the same on every node"},
@@ -120,7 +120,8 @@ Verb domain_verb() {
 }
 
 std::vector<OptionSpec> further_endpoint_options() {
-  std::vector<OptionSpec> options{kNames, {"port", "PORT", "add: the port that it is behind", {"add"}}};
+  std::vector<OptionSpec> options{names_option(),
+                                  {"port", "PORT", "add: the port that it is behind", {"add"}}};
   const auto more = endpoint_options();
   options.insert(options.end(), more.begin(), more.end());
   return options;
@@ -164,7 +165,7 @@ Verb route_verb() {
       .list_key = "routes",
       .subs = {{"list", "", "every route"},
                {"show", "PREFIX", "the routes of this prefix in full; an address shows what it would match"}},
-      .options = {{"domain", "NAME", "only routes of this domain"}, kNames},
+      .options = {{"domain", "NAME", "only routes of this domain"}, names_option()},
       .columns =
           {{"NEXT HOPS",
             "peer NAME: by VXLAN to that node; port NAME: out of that port; xN: its weight among several"},
@@ -184,7 +185,7 @@ Verb peer_verb() {
       .method = "peers",
       .list_key = "peers",
       .subs = {{"list", "", "every peer"}, {"show", "NAME", "one peer in full, by name or address"}},
-      .options = {kNames},
+      .options = {names_option()},
       .columns = {{"ADDRESS", "its tunnel endpoint (VTEP) on the underlay"},
                   {"UDP PORT", "where its VXLAN is sent to"},
                   {"NEIGHBOR",
@@ -195,84 +196,6 @@ Verb peer_verb() {
 }
 
 // Of verbs that take manifests.
-OptionSpec file_option() {
-  return {"file",
-          "FILE",
-          "apply, delete: the manifests, YAML or JSON, several documents; - is standard input",
-          {"apply", "delete"},
-          false,
-          'f'};
-}
-
-Verb policy_verb() {
-  const std::vector<std::string> explain{"explain"};
-  return {
-      .name = "policy",
-      .summary =
-          "Kubernetes network policies: apply, list, which pods they select, what they say of two pods",
-      .about =
-          "Lists the network policies that were applied, or shows one in full. Applies manifests of "
-          "NetworkPolicies\n"
-          "(networking.k8s.io/v1), Namespaces and Pods: a file as a whole or not at all, in force when the "
-          "command returns.\n"
-          "Pods here are known by the namespace and name that the runtime gave; a pod without a manifest, in "
-          "a "
-          "namespace\n"
-          "with policies, is cut off. Policies need a domain with \"stateful\": true.",
-      .method = "policies",
-      .list_key = "policies",
-      .subs = {{"list", "", "every policy"},
-               {"show", "NAME", "one policy in full, by NAMESPACE/NAME"},
-               {"apply", "", "add or change what the manifests say", "policy_apply"},
-               {"delete", "[NAME]", "remove one policy, or with -f all objects of a file", "policy_del"},
-               {"explain", "POD",
-                "may this pod (NAMESPACE/NAME) connect to the one after --to, and who decides",
-                "policy_explain"}},
-      .options = {kNames,
-                  file_option(),
-                  {"to", "POD", "explain: the pod that is connected to", explain},
-                  {"proto", "PROTOCOL", "explain: tcp (default), udp, sctp or any", explain},
-                  {"port", "N", "explain: the port that is connected to (default 0)", explain}},
-      .columns = {{"PODS", "the pods that it selects; list: how many of them are here"},
-                  {"DIRECTIONS", "ingress: connections to the pods; egress: connections from them"}},
-      .examples = {{"podwirectl policy apply -f policies.yaml", "apply a file"},
-                   {"podwirectl policy show shop/web", "what it allows, and whom it selects here"},
-                   {"podwirectl policy explain shop/web-0 --to shop/db-0 --port 5432", "who decides"},
-                   {"podwirectl policy delete shop/web", "remove it"}},
-  };
-}
-
-Verb service_verb() {
-  return {
-      .name = "service",
-      .summary = "Kubernetes services: apply, list, which endpoints they lead to",
-      .about =
-          "Lists the services that were applied, or shows one in full. Applies manifests of Services (v1) "
-          "and\n"
-          "EndpointSlices (discovery.k8s.io/v1): a file as a whole or not at all, in force when the command "
-          "returns.\n"
-          "A service's pods and endpoints are in the node's default domain, or in that of its annotation\n"
-          "podwire.io/domain; the domain needs \"stateful\": true.",
-      .method = "services",
-      .list_key = "services",
-      .subs = {{"list", "", "every service"},
-               {"show", "NAME", "one service in full, by NAMESPACE/NAME"},
-               {"apply", "", "add or change what the manifests say", "service_apply"},
-               {"delete", "[NAME]",
-                "remove one service with its endpoint slices, or with -f all objects of a file",
-                "service_del"}},
-      .options = {kNames, file_option()},
-      .columns = {{"CLUSTER IPS", "the service's own addresses, for pods of its domain"},
-                  {"PORTS", "its ports; node port: on every address of the node"},
-                  {"READY", "endpoints that get new connections, of those that are known"}},
-      .examples = {{"podwirectl service apply -f services.yaml", "apply a file"},
-                   {"podwirectl service apply -f -",
-                    "what is piped in: kubectl get services,endpointslices -A -o yaml"},
-                   {"podwirectl service show shop/web", "one service in full"},
-                   {"podwirectl service delete shop/web", "remove it"}},
-  };
-}
-
 Verb stats_verb() {
   return {
       .name = "stats",
@@ -330,38 +253,6 @@ Verb explain_verb() {
           {{"podwirectl explain --from web-0 --to 10.244.2.11", "would a ping arrive?"},
            {"podwirectl explain --from 10.244.1.10 --to 10.244.2.11 --proto tcp --dport 443 --size 9000",
             "what becomes of a large TCP packet?"}},
-  };
-}
-
-Verb flows_verb() {
-  const std::vector<std::string> list{"list"}, flush{"flush"};
-  return {
-      .name = "flows",
-      .summary = "tracked connections of stateful domains, and forgetting them",
-      .about =
-          "Lists the connections that the engine tracks, or forgets them (flush). A forgotten connection is "
-          "a "
-          "new one with\n"
-          "its next packet, and is asked about as one. How many there are: podwirectl status.",
-      .method = "flows",
-      .subs = {{"list", "", "connections, the first 1000 that fit"},
-               {"flush", "", "forget those that fit; needs an option that says which, or --all"}},
-      .options = {{"pod", "NAME", "from or to this pod, endpoint, port or container of this node"},
-                  {"address", "ADDRESS", "from or to this address or prefix"},
-                  {"port", "PORT", "from or to this TCP, UDP or SCTP port"},
-                  {"protocol", "PROTOCOL", "icmp, icmp6, tcp, udp, sctp or a number"},
-                  {"domain", "NAME", "of this domain"},
-                  {"state", "STATE", "in this state, such as established or syn_sent"},
-                  {"limit", "N", "list: this many at most, 1 to 1000000 (default 1000)", list},
-                  {"all", "", "flush: every connection", flush}},
-      .columns = {{"SOURCE, DESTINATION",
-                   "of the connection's first packet; with its ports, or the identifier of an echo"},
-                  {"REPLY", "from where and to where the answers go, when addresses or ports are translated"},
-                  {"STATE", "of TCP as it passes by; others: new until somebody answered, then replied"},
-                  {"IDLE, LEFT", "seconds since the last packet, and until it is forgotten without another"},
-                  {"PODS", "whose the two addresses are, of pods on this node"}},
-      .examples = {{"podwirectl flows --pod shop/web-0 --state established", "who talks with a pod"},
-                   {"podwirectl flows flush --address 10.244.1.10 --port 53", "forget some"}},
   };
 }
 

@@ -128,10 +128,11 @@ CniResult<void> apply_runtime_config(const Json& value, NetworkConfig& out) {
     } else if (key == "bandwidth") {
       PODWIRE_TRY(out.limits, read_bandwidth(entry, "runtimeConfig.bandwidth"));
     } else {
-      return unsupported("runtimeConfig." + key.substr(0, 64) + " is " + short_dump(entry) +
-                         ", which podwire does not support; supported are ips, mac, bandwidth, portMappings and "
-                         "CNIDeviceInfoFile. Take \"" +
-                         key.substr(0, 64) + "\" out of the plugin's \"capabilities\"");
+      return unsupported(
+          "runtimeConfig." + key.substr(0, 64) + " is " + short_dump(entry) +
+          ", which podwire does not support; supported are ips, mac, bandwidth, portMappings and "
+          "CNIDeviceInfoFile. Take \"" +
+          key.substr(0, 64) + "\" out of the plugin's \"capabilities\"");
     }
   }
   return {};

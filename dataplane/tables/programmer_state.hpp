@@ -15,8 +15,8 @@
 #include "dataplane/tables/policy_tables.hpp"
 #include "dataplane/tables/programmer.hpp"
 #include "dataplane/tables/rule_set.hpp"
-#include "dataplane/tables/shaping.hpp"
 #include "dataplane/tables/services.hpp"
+#include "dataplane/tables/shaping.hpp"
 #include "dataplane/tables/underlay.hpp"
 
 namespace podwire::engine {

@@ -181,8 +181,7 @@ TEST(NetworkConfig, BandwidthOfTheNetworkAndOfThePod) {
 }
 
 TEST(NetworkConfig, RefusesUnsupportedRuntimeConfigByNameAndValue) {
-  const char* const cases[][2] = {
-                                  {"deviceID", R"("0000:01:00.0")"},
+  const char* const cases[][2] = {{"deviceID", R"("0000:01:00.0")"},
                                   {"dns", R"({"servers":["1.1.1.1"]})"},
                                   {"aliases", R"(["x"])"},
                                   {"infinibandGUID", R"("c2:11")"}};

@@ -1,0 +1,16 @@
+// The verbs about what pods may connect to and what they are connected with: policies, services, connections.
+// Private to control/cli/verbs*.
+#pragma once
+
+#include "control/cli/verbs.hpp"
+
+namespace podwire::control::cli {
+
+Verb policy_verb();
+Verb service_verb();
+Verb flows_verb();
+
+// --names, which every verb with a list has.
+OptionSpec names_option();
+
+}  // namespace podwire::control::cli
