@@ -6,14 +6,6 @@
 #include "dataplane/telemetry/counters.hpp"
 
 namespace podwire::engine {
-namespace {
-
-constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr auto kAcquire = std::memory_order_acquire;
-constexpr auto kRelease = std::memory_order_release;
-
-}  // namespace
-
 // The pairs of two hashes, locked in the order of their locks, so that nobody waits in a circle.
 class FlowTable::PairLocks {
  public:

@@ -11,10 +11,6 @@
 namespace podwire::engine {
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr auto kAcquire = std::memory_order_acquire;
-constexpr auto kRelease = std::memory_order_release;
-
 constexpr std::uint64_t kRoutedBit = std::uint64_t{1} << 31, kTranslatedBit = std::uint64_t{1} << 30;
 
 void* reserve(std::size_t bytes) {

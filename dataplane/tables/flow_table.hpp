@@ -202,6 +202,9 @@ class FlowTable {
   FragmentTable& fragments() noexcept { return fragments_; }
 
  private:
+  static constexpr auto kRelaxed = std::memory_order_relaxed;
+  static constexpr auto kAcquire = std::memory_order_acquire;
+  static constexpr auto kRelease = std::memory_order_release;
   static constexpr std::size_t kSlots = 8;
   static constexpr std::size_t kMaxOwners = 4096;
   static constexpr std::uint32_t kLocks = 4096;
