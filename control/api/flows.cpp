@@ -8,11 +8,9 @@
 namespace podwire::control {
 namespace {
 
-// Half a line, as lists have it (paging.cpp).
-constexpr std::size_t kMaxPageBytes = 512u << 10;
 constexpr std::size_t kMaxEnginePage = 1000;
 
-bool is_named(const Attachment& a, const std::string& name) {
+bool has_name(const Attachment& a, const std::string& name) {
   if (name == endpoint_name(a) || name == port_name(a) || name == a.key.container_id || name == pod_of(a) ||
       name == a.pod_name)
     return true;
@@ -42,7 +40,7 @@ Result<void> put_pod(Daemon& daemon, const NodeObjects& node, const std::string&
   Json addresses = Json::array();
   std::string domain;
   for (const auto& a : attachments) {
-    if (!is_named(a, pod)) continue;
+    if (!has_name(a, pod)) continue;
     if (!domain.empty() && domain != a.domain)
       return conflict("pod: \"" + pod.substr(0, 128) + "\" is in domains " + domain + " and " + a.domain +
                       "; name one of its ports, see podwirectl port");

@@ -5,8 +5,6 @@
 namespace podwire::control {
 namespace {
 
-// Half a line: what a page is embedded in has the other.
-constexpr std::size_t kMaxPageBytes = 512u << 10;
 constexpr std::int64_t kMaxLimit = 100'000;
 
 std::uint32_t id_of(const Json& object, std::size_t position) {

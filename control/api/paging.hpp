@@ -8,6 +8,9 @@
 
 namespace podwire::control {
 
+// Of a page. Half a line: what it is embedded in has the other.
+inline constexpr std::size_t kMaxPageBytes = 512u << 10;
+
 // {after, limit} of a list verb. `after` is what the page before gave as next_after; 0: from the start.
 struct Page {
   std::uint32_t after = 0;

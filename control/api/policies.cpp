@@ -11,7 +11,7 @@ namespace podwire::control {
 namespace {
 
 // Policies last: their selectors are looked up once, when all that they may select is there.
-constexpr const char* kKinds[] = {"Namespace", "Pod", "NetworkPolicy"};
+constexpr const char* kManifestKinds[] = {"Namespace", "Pod", "NetworkPolicy"};
 
 StoredManifest stored(const PolicyManifest& manifest) {
   return {manifest.kind, manifest.key.first, manifest.key.second, manifest.body.dump()};
@@ -21,7 +21,7 @@ std::tuple<std::string, std::string, std::string> key_of(const PolicyManifest& m
   return {manifest.kind, manifest.key.first, manifest.key.second};
 }
 
-Result<std::vector<PolicyManifest>> read_objects(const std::string& text, const std::string& what) {
+Result<std::vector<PolicyManifest>> read_policy_manifests(const std::string& text, const std::string& what) {
   PODWIRE_TRY(const auto manifests, read_manifests(text, what));
   std::vector<PolicyManifest> objects;
   std::set<std::tuple<std::string, std::string, std::string>> seen;
@@ -41,7 +41,7 @@ Result<std::vector<PolicyManifest>> read_objects(const std::string& text, const 
 Result<void> Policies::load() {
   const std::lock_guard lock(mutex_);
   model_.expect(SIZE_MAX);
-  for (const char* const kind : kKinds) {
+  for (const char* const kind : kManifestKinds) {
     PODWIRE_TRY(const auto rows, store_.manifests(kind));
     for (const auto& row : rows) {
       PODWIRE_TRY(auto body, parse_json(row.body, std::string("stored ") + kind + " " + row.name));
@@ -89,7 +89,7 @@ Result<void> Policies::take_into(const Change& change, PolicyModel& model) const
       model.erase_policy(manifest.key);
     }
   }
-  for (const char* const kind : kKinds) {
+  for (const char* const kind : kManifestKinds) {
     for (const auto& manifest : change.put) {
       if (manifest.kind == kind) PODWIRE_CHECK(put_into(manifest, model));
     }
@@ -145,7 +145,7 @@ Result<Policies::Change> Policies::read_change(const Json& params, bool erases, 
     change.erased.push_back({"NetworkPolicy", key, Json::object()});
     return change;
   }
-  PODWIRE_TRY(auto objects, read_objects(*text, what));
+  PODWIRE_TRY(auto objects, read_policy_manifests(*text, what));
   (erases ? change.erased : change.put) = std::move(objects);
   return change;
 }

@@ -33,7 +33,8 @@ Result<void> check(const ServiceManifest& manifest) {
   return {};
 }
 
-Result<std::vector<ServiceManifest>> read_objects(const std::string& text, const std::string& what) {
+Result<std::vector<ServiceManifest>> read_service_manifests(const std::string& text,
+                                                            const std::string& what) {
   PODWIRE_TRY(const auto manifests, read_manifests(text, what));
   std::vector<ServiceManifest> objects;
   std::set<std::tuple<std::string, std::string, std::string>> seen;
@@ -143,7 +144,7 @@ Result<Json> Services::apply(const Json& params) {
   r.required("manifests", text);
   r.optional("what", what);
   PODWIRE_CHECK(r.finish());
-  PODWIRE_TRY(const auto objects, read_objects(text, what));
+  PODWIRE_TRY(const auto objects, read_service_manifests(text, what));
   const std::lock_guard lock(mutex_);
   auto next = manifests_;
   Json applied = Json::array();
@@ -172,7 +173,7 @@ Result<std::vector<ServiceManifest>> Services::erased_by(const Json& params) con
     return invalid("params must have exactly one of name (NAMESPACE/NAME of a service) and manifests");
   std::vector<ServiceManifest> out;
   if (text) {
-    PODWIRE_TRY(auto objects, read_objects(*text, what));
+    PODWIRE_TRY(auto objects, read_service_manifests(*text, what));
     for (auto& object : objects) {
       if (manifests_.contains(key_of(object))) out.push_back(std::move(object));
     }

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::size_t kMaxEntries = 256;  // of each list; a pod has a handful
 
-bool is_unset(const Json& value) {
+bool is_absent(const Json& value) {
   return value.is_null() || (value.is_structured() && value.empty());
 }
 
@@ -121,7 +121,7 @@ Result<ResultRoute> read_route(const Json& value, const std::string& path) {
   r.optional("scope", route.scope);
   r.optional("advmss", advmss);
   PODWIRE_CHECK(r.finish());
-  if (!is_unset(advmss) && advmss != 0) {
+  if (!is_absent(advmss) && advmss != 0) {
     return Error{ErrorCode::kUnsupported,
                  path + ".advmss is " + advmss.dump() + ", which is not supported; leave it out"};
   }
@@ -136,7 +136,7 @@ Result<ResultRoute> read_route(const Json& value, const std::string& path) {
 }
 
 Result<Json> read_dns(const Json& value, const std::string& path) {
-  if (is_unset(value)) return Json();
+  if (is_absent(value)) return Json();
   std::vector<std::string> nameservers, search, options;
   std::string domain;
   ObjectReader r(value, path);
@@ -214,10 +214,10 @@ Json make_add_result(const std::string& version, const Json& previous, const Add
   }
   auto& routes = list_in(result, "routes");
   for (const auto& route : added.routes) routes.push_back(route_json(version, route));
-  const bool has_dns = result.contains("dns") && !is_unset(result["dns"]);
+  const bool has_dns = result.contains("dns") && !is_absent(result["dns"]);
   if (!has_dns) {
     result.erase("dns");
-    if (!is_unset(added.dns)) result["dns"] = added.dns;
+    if (!is_absent(added.dns)) result["dns"] = added.dns;
   }
   return result;
 }

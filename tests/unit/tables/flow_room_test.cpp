@@ -11,7 +11,8 @@ namespace podwire::engine {
 namespace {
 
 using Outcome = FlowTable::Insertion::Outcome;
-constexpr FlowPhase kUdp{FlowState::kUdpNew}, kHeld{FlowState::kEstablished}, kHalfOpen{FlowState::kSynSent};
+constexpr FlowPhase kUdpNew{FlowState::kUdpNew}, kEstablished{FlowState::kEstablished},
+    kHalfOpen{FlowState::kSynSent};
 constexpr PortId kPodA{11}, kPodB{12};
 
 // As a client has them: one address, port after port.
@@ -36,7 +37,8 @@ TEST(FlowRoom, HoldsItsCapacityOfClientsPortsWhateverTheSeed) {
   for (std::uint64_t seed = 1; seed <= 8; ++seed) {
     FlowTable table(kCapacity, seed);
     std::uint32_t refused = 0;
-    for (std::uint32_t n = 0; n < kCapacity; ++n) refused += put(table, n, kHeld) == Outcome::kNew ? 0 : 1;
+    for (std::uint32_t n = 0; n < kCapacity; ++n)
+      refused += put(table, n, kEstablished) == Outcome::kNew ? 0 : 1;
     EXPECT_LE(refused, 2u) << "seed " << seed;
     EXPECT_EQ(count_found(table, 0, kCapacity), kCapacity - refused);
   }
@@ -44,19 +46,19 @@ TEST(FlowRoom, HoldsItsCapacityOfClientsPortsWhateverTheSeed) {
 
 TEST(FlowRoom, RefusesBesideEstablishedOnesOnly) {
   FlowTable table(4096, 99);
-  for (std::uint32_t n = 0; n < 4096; ++n) EXPECT_EQ(put(table, n, kHeld), Outcome::kNew);
-  for (std::uint32_t n = 5000; n < 5100; ++n) EXPECT_EQ(put(table, n, kHeld), Outcome::kFull);
+  for (std::uint32_t n = 0; n < 4096; ++n) EXPECT_EQ(put(table, n, kEstablished), Outcome::kNew);
+  for (std::uint32_t n = 5000; n < 5100; ++n) EXPECT_EQ(put(table, n, kEstablished), Outcome::kFull);
   EXPECT_EQ(count_found(table, 0, 4096), 4096u);
   EXPECT_TRUE(table.remove(table.find(key(17))));
-  EXPECT_EQ(put(table, 5200, kHeld), Outcome::kNew);
+  EXPECT_EQ(put(table, 5200, kEstablished), Outcome::kNew);
 }
 
 TEST(FlowRoom, OneReplaceableOneAmongEstablishedOnesIsFound) {
   FlowTable table(4096, 3);
-  for (std::uint32_t n = 0; n < 4096; ++n) put(table, n, n == 3000 ? kHalfOpen : kHeld);
+  for (std::uint32_t n = 0; n < 4096; ++n) put(table, n, n == 3000 ? kHalfOpen : kEstablished);
   // The hand looks at a part of the table each time.
   int tries = 0;
-  while (put(table, 5000, kHeld) != Outcome::kNew && tries < 8) ++tries;
+  while (put(table, 5000, kEstablished) != Outcome::kNew && tries < 8) ++tries;
   EXPECT_FALSE(table.find(key(3000)));
   EXPECT_TRUE(table.find(key(5000)));
   EXPECT_EQ(count_found(table, 0, 4096), 4095u);
@@ -65,7 +67,7 @@ TEST(FlowRoom, OneReplaceableOneAmongEstablishedOnesIsFound) {
 TEST(FlowRoom, AFloodReplacesItselfInTurn) {
   constexpr std::uint32_t kCapacity = 1024;
   FlowTable table(kCapacity, 5);
-  for (std::uint32_t n = 0; n < 512; ++n) put(table, n, kHeld);
+  for (std::uint32_t n = 0; n < 512; ++n) put(table, n, kEstablished);
   for (std::uint32_t n = 512; n < kCapacity; ++n) put(table, n, kHalfOpen);
   for (std::uint32_t n = 2000; n < 22000; ++n) {
     const auto one = table.insert(key(n), key(n).reversed(), kHalfOpen, 1, 100);
@@ -97,33 +99,33 @@ TEST(FlowRoom, WhatIsAnsweredInTimeStays) {
 
 TEST(FlowRoom, WhatClosesMakesRoomAgain) {
   FlowTable table(256, 5);
-  for (std::uint32_t n = 0; n < 256; ++n) put(table, n, kHeld);
-  EXPECT_EQ(put(table, 1000, kHeld), Outcome::kFull);
+  for (std::uint32_t n = 0; n < 256; ++n) put(table, n, kEstablished);
+  EXPECT_EQ(put(table, 1000, kEstablished), Outcome::kFull);
   table.update(table.find(key(9)), [](FlowPhase) {
     return FlowStep{FlowStep::Outcome::kPass, {FlowState::kTimeWait}};
   });
-  EXPECT_EQ(put(table, 1000, kHeld), Outcome::kNew);
+  EXPECT_EQ(put(table, 1000, kEstablished), Outcome::kNew);
   EXPECT_FALSE(table.find(key(9)));
 }
 
 // A stream that is never answered (syslog, sFlow) is replaceable, but in use.
 TEST(FlowRoom, SparesWhatWasSeenSince) {
   FlowTable table(64, 5);
-  for (std::uint32_t n = 0; n < 64; ++n) put(table, n, kUdp, 100);
+  for (std::uint32_t n = 0; n < 64; ++n) put(table, n, kUdpNew, 100);
   table.touch(table.find(key(0)), 107);
-  EXPECT_EQ(put(table, 1000, kUdp, 107), Outcome::kNew);
+  EXPECT_EQ(put(table, 1000, kUdpNew, 107), Outcome::kNew);
   EXPECT_TRUE(table.find(key(0)));
   EXPECT_FALSE(table.find(key(1)));
   // Marked anew, it goes when the hand comes again.
-  for (std::uint32_t n = 1001; n < 1064; ++n) put(table, n, kUdp, 107);
+  for (std::uint32_t n = 1001; n < 1064; ++n) put(table, n, kUdpNew, 107);
   EXPECT_FALSE(table.find(key(0)));
 }
 
 TEST(FlowRoom, SparesAFewAndThenTakesOneAllTheSame) {
   FlowTable table(64, 5);
-  for (std::uint32_t n = 0; n < 64; ++n) put(table, n, kUdp, 100);
+  for (std::uint32_t n = 0; n < 64; ++n) put(table, n, kUdpNew, 100);
   for (std::uint32_t n = 0; n < 64; ++n) table.touch(table.find(key(n)), 109);
-  EXPECT_EQ(put(table, 1000, kUdp, 109), Outcome::kNew);
+  EXPECT_EQ(put(table, 1000, kUdpNew, 109), Outcome::kNew);
   EXPECT_EQ(count_found(table, 0, 64), 63u);
 }
 
@@ -147,9 +149,9 @@ TEST(FlowRoom, TakesNoMoreThan256BytesAConnection) {
 
 TEST(FlowLimit, CountsWhatAPortBeganUntilItIsGone) {
   FlowTable table(64, 1);
-  for (std::uint32_t n = 0; n < 5; ++n) put(table, n, kHeld, 100, {kPodA});
-  for (std::uint32_t n = 5; n < 8; ++n) put(table, n, kHeld, 100, {kPodB});
-  put(table, 8, kHeld, 100);
+  for (std::uint32_t n = 0; n < 5; ++n) put(table, n, kEstablished, 100, {kPodA});
+  for (std::uint32_t n = 5; n < 8; ++n) put(table, n, kEstablished, 100, {kPodB});
+  put(table, 8, kEstablished, 100);
   EXPECT_EQ(table.begun_by(kPodA), 5u);
   EXPECT_EQ(table.begun_by(kPodB), 3u);
   EXPECT_EQ(table.owner_of(table.find(key(0).reversed())), kPodA);
@@ -179,15 +181,15 @@ TEST(FlowLimit, RefusesPastItAndEvictsNobodyForIt) {
 TEST(FlowLimit, WhatIsEvictedIsNoLongerItsOwners) {
   FlowTable table(64, 1);
   for (std::uint32_t n = 0; n < 64; ++n) put(table, n, kHalfOpen, 100, {kPodA});
-  for (std::uint32_t n = 100; n < 120; ++n) put(table, n, kHeld, 100, {kPodB});
+  for (std::uint32_t n = 100; n < 120; ++n) put(table, n, kEstablished, 100, {kPodB});
   EXPECT_EQ(table.begun_by(kPodA), 44u);
   EXPECT_EQ(table.begun_by(kPodB), 20u);
 }
 
 TEST(FlowLimit, RefusedInsertionsAreNotCounted) {
   FlowTable table(16, 1);
-  for (std::uint32_t n = 0; n < 16; ++n) put(table, n, kHeld, 100, {kPodB});
-  EXPECT_EQ(put(table, 100, kHeld, 100, {kPodA}), Outcome::kFull);
+  for (std::uint32_t n = 0; n < 16; ++n) put(table, n, kEstablished, 100, {kPodB});
+  EXPECT_EQ(put(table, 100, kEstablished, 100, {kPodA}), Outcome::kFull);
   EXPECT_EQ(table.begun_by(kPodA), 0u);
 }
 
@@ -199,8 +201,8 @@ TEST(FlowLimit, DefaultsToAQuarterOfTheTableAndAtMostAClientsPorts) {
 
 TEST(FlowLimit, WhatAGonePortBeganIsForgotten) {
   FlowTable table(64, 1);
-  put(table, 1, kHeld, 100, {kPodA});
-  put(table, 2, kHeld, 100, {kPodB});
+  put(table, 1, kEstablished, 100, {kPodA});
+  put(table, 2, kEstablished, 100, {kPodB});
   EXPECT_EQ(table.age(100, 1000, [](const FlowKey&, PortId owner) { return owner == kPodA; }), 1u);
   EXPECT_TRUE(table.find(key(2)));
 }

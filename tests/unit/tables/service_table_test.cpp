@@ -11,7 +11,7 @@ namespace podwire::engine {
 namespace {
 
 using namespace testing_objects;
-using Kind = ServiceTable::Choice::Kind;
+using ChoiceKind = ServiceTable::Choice::Kind;
 
 constexpr DomainId kPods{2};
 
@@ -70,7 +70,7 @@ ServiceTable table_of(const std::vector<const api::Service*>& services,
 
 IpAddr chosen(const ServiceEntry& entry, const FlowKey& key, std::uint32_t now_s = 0) {
   const auto choice = ServiceTable::choose(entry, key, now_s);
-  EXPECT_EQ(choice.kind, Kind::kBackend);
+  EXPECT_EQ(choice.kind, ChoiceKind::kBackend);
   EXPECT_EQ(choice.port, 8080);
   return choice.address;
 }
@@ -118,10 +118,10 @@ TEST(ServiceTable, FrontendWithoutAddressIsEveryAddressOfTheNode) {
 
 TEST(ServiceTable, RejectsWithoutBackendOfTheFamily) {
   const auto none = make_service_entry(service(1, {frontend("10.96.0.1", 80)}), nullptr);
-  EXPECT_EQ(ServiceTable::choose(*none, connection(1), 0).kind, Kind::kReject);
+  EXPECT_EQ(ServiceTable::choose(*none, connection(1), 0).kind, ChoiceKind::kReject);
   const auto v4 = make_service_entry(
       service(1, {frontend("10.96.0.1", 80), frontend("fd00:96::1", 80)}, backends(1)), nullptr);
-  EXPECT_EQ(ServiceTable::choose(*v4, connection(1, "fd00:96::1"), 0).kind, Kind::kReject);
+  EXPECT_EQ(ServiceTable::choose(*v4, connection(1, "fd00:96::1"), 0).kind, ChoiceKind::kReject);
   EXPECT_EQ(chosen(*v4, connection(1)), ip("10.244.1.10"));
 }
 
@@ -205,7 +205,7 @@ TEST(ServiceTable, DrainingBackendsGetNoNewConnectionsAndKeepTheirOld) {
   EXPECT_FALSE(entry->serves(ip("10.244.1.99"), 8080));
   for (auto& one : all) one.draining = true;
   const auto drained = make_service_entry(service(1, {frontend("10.96.0.1", 80)}, all), nullptr);
-  EXPECT_EQ(ServiceTable::choose(*drained, connection(1), 0).kind, Kind::kReject);
+  EXPECT_EQ(ServiceTable::choose(*drained, connection(1), 0).kind, ChoiceKind::kReject);
 }
 
 TEST(ServiceTable, AffinityGoesByTheClientsAddressAlone) {
