@@ -22,7 +22,7 @@ Json question(const std::vector<std::string>& args) {
   EXPECT_TRUE(command) << command.error().message;
   return command ? command->question : Json();
 }
-std::string refused(const std::vector<std::string>& args) {
+std::string flows_refused(const std::vector<std::string>& args) {
   const auto command = parse_arguments(args, "");
   return command ? "accepted" : command.error().message;
 }
@@ -39,13 +39,13 @@ TEST(Flows, OptionsBecomeTheDaemonsFilters) {
 }
 
 TEST(Flows, WhatMakesNoSenseIsRefused) {
-  EXPECT_TRUE(contains(refused({"flows", "flush"}), "--all for every one"));
-  EXPECT_TRUE(contains(refused({"flows", "flush", "--all", "--port", "80"}), "exclude each other"));
-  EXPECT_TRUE(contains(refused({"flows", "--all"}), "flows flush"));
-  EXPECT_TRUE(contains(refused({"flows", "flush", "--limit", "3"}), "flows list"));
-  EXPECT_TRUE(contains(refused({"flows", "--port", "70000"}), "from 0 to 65535"));
-  EXPECT_TRUE(contains(refused({"flows", "--address", "nobody"}), "an address or a prefix"));
-  EXPECT_TRUE(contains(refused({"flows", "--pod", "a", "--address", "10.0.0.1"}), "choose one"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "flush"}), "--all for every one"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "flush", "--all", "--port", "80"}), "exclude each other"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "--all"}), "flows flush"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "flush", "--limit", "3"}), "flows list"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "--port", "70000"}), "from 0 to 65535"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "--address", "nobody"}), "an address or a prefix"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "--pod", "a", "--address", "10.0.0.1"}), "choose one"));
 }
 
 constexpr const char* kReply = R"({"flows": [
@@ -81,11 +81,11 @@ TEST(Flows, AreCountedInStatus) {
   EXPECT_TRUE(contains(*page, "1,234 of 1,048,576 tracked")) << *page;
 }
 
-struct Outcome {
+struct FlowsOutcome {
   int status;
   std::string out, err;
 };
-Outcome typed(const std::vector<std::string>& args, const FakeDaemon& daemon) {
+FlowsOutcome typed(const std::vector<std::string>& args, const FakeDaemon& daemon) {
   std::ostringstream out, err;
   Terminal terminal{out, err};
   const int status = run(args, daemon.socket(), terminal);

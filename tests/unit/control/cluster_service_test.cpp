@@ -36,7 +36,7 @@ Json slice(const std::vector<Json>& endpoints, const std::string& name = "web-1"
           {"endpoints", endpoints}};
 }
 
-std::string refusal(const Json& manifest) {
+std::string manifest_refusal(const Json& manifest) {
   const auto read = read_service_manifest(manifest);
   if (!read) return read.error().message;
   if (read->kind == "Service") {
@@ -48,7 +48,7 @@ std::string refusal(const Json& manifest) {
 }
 
 void expect_refused(const Json& manifest, const std::string& text) {
-  const auto message = refusal(manifest);
+  const auto message = manifest_refusal(manifest);
   EXPECT_NE(message.find(text), std::string::npos) << "got: " << message << "\nwanted: " << text;
 }
 
@@ -219,8 +219,8 @@ TEST_F(ClusterServiceTest, AStatelessOrUnknownDomainIsAProblem) {
 }
 
 TEST(ClusterServiceManifest, RefusesWhatItDoesNotKnow) {
-  EXPECT_EQ(refusal(service()), "accepted");
-  EXPECT_EQ(refusal(slice({})), "accepted");
+  EXPECT_EQ(manifest_refusal(service()), "accepted");
+  EXPECT_EQ(manifest_refusal(slice({})), "accepted");
   auto wrong = service();
   wrong["kind"] = "Ingress";
   expect_refused(wrong, "kind is \"Ingress\", must be Service or EndpointSlice");

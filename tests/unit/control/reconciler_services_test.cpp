@@ -9,7 +9,7 @@
 namespace podwire::control {
 namespace {
 
-constexpr auto kSoon = std::chrono::milliseconds(5000);
+constexpr auto kServicesSoon = std::chrono::milliseconds(5000);
 using Names = std::set<std::string>;
 
 class ReconcilerServices : public ::testing::Test {
@@ -35,7 +35,7 @@ class ReconcilerServices : public ::testing::Test {
   }
   void program() {
     reconciler_->set_node(node(), {});
-    const auto programmed = reconciler_->wait_programmed(kSoon);
+    const auto programmed = reconciler_->wait_programmed(kServicesSoon);
     ASSERT_TRUE(programmed) << programmed.error().message;
   }
   static api::Service service(std::uint32_t id, const std::string& name, std::uint16_t port = 80) {
@@ -124,7 +124,7 @@ TEST_F(ReconcilerServices, ARestartedEngineGetsThemAgain) {
   engine_.stop();
   ASSERT_TRUE(reconciler_->set_services({service(102, "b")})) << "kept for the next engine";
   engine_.start();
-  const auto deadline = std::chrono::steady_clock::now() + kSoon;
+  const auto deadline = std::chrono::steady_clock::now() + kServicesSoon;
   while (engine_.services() != Names{"b", "c1/eth0 tcp *:8080"}) {
     ASSERT_LT(std::chrono::steady_clock::now(), deadline);
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
