@@ -22,7 +22,7 @@ struct ServiceAim {
                      const DomainEntry*& domain) noexcept {
     const auto& tables = *ctx.tables;
     if (packet.kind != FlowPacket::Kind::kTracked) return Outcome::kNone;
-    const auto* service = find(*tables.services, key);
+    const auto* service = tables.services->find_for(key);
     if (service == nullptr) return Outcome::kNone;
     const auto* to = tables.domain(service->domain);
     if (to == nullptr || !to->stateful) return Outcome::kNone;
@@ -53,15 +53,6 @@ struct ServiceAim {
   }
 
  private:
-  // Pods meet the node's own ports as the world outside does.
-  static const ServiceEntry* find(const ServiceTable& services, const FlowKey& key) noexcept {
-    if (const auto* own = services.find(key)) return own;
-    if (key.domain() == kUnderlayDomain || !services.is_node_address(key.destination())) return nullptr;
-    FlowKey outside = key;
-    outside.set_domain(kUnderlayDomain);
-    return services.find(outside);
-  }
-
   [[gnu::cold, gnu::noinline]] static void refuse(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
     if (burst.meta[i].ip_proto != ip_proto::kTcp) {
       reject(ctx, burst, i, DropReason::service_no_backend, IcmpErrorKind::kPortUnreachable);

@@ -176,10 +176,10 @@ class FlowTable {
   // Main thread. Asks about the connections in the next `budget` entries from `first` (1: all of them) on,
   // and does what judge(original, reply, state, owner) says. Workers are not held up. A connection that
   // one of them is just noting may be left out.
-  enum class Judgement : std::uint8_t { kKeep, kCut, kRestore };
+  enum class Judgement : std::uint8_t { kKeep, kCut, kRestore, kRemove };
   struct Review {
     std::uint32_t next = 0;  // where to go on; 0: that was the last
-    std::size_t cut = 0, restored = 0;
+    std::size_t cut = 0, restored = 0, removed = 0;
   };
   template <class Judge>
   Review review(std::uint32_t first, std::uint32_t budget, Judge judge);
@@ -384,6 +384,7 @@ FlowTable::Review FlowTable::review(std::uint32_t first, std::uint32_t budget, J
     const auto judgement = judge(original, reply, state, owner);
     if (judgement == Judgement::kCut && cut(ref)) ++found.cut;
     if (judgement == Judgement::kRestore && restore(ref)) ++found.restored;
+    if (judgement == Judgement::kRemove && remove(ref)) ++found.removed;
   }
   return found;
 }

@@ -130,6 +130,7 @@ void Programmer::State::commit(const Changes& changes, Devices devices, std::uin
   close_devices(2000);
   environment_.publisher->synchronize();
   sweep(changes);
+  sweep_services(changes);
   underlay_.tick(now_ms);
   release_settled();
   for (const auto id : std::exchange(lease_news_, {})) {

@@ -74,6 +74,7 @@ class Programmer::State final : private Topology {
   // programmer_policies.cpp
   std::vector<DomainPrefix> addresses_concerned(const Changes& changes) const;
   void sweep(const Changes& changes);
+  void sweep_services(const Changes& changes);  // programmer_services.cpp
 
   MacAddr mac_of(PortId port) const override;
   std::uint32_t slot_of(VtepId vtep) const override { return underlay_.slot_of(vtep); }

@@ -115,6 +115,14 @@ class ServiceTable {
   // domain. Loopback and link-local addresses are not among them: they come to no uplink.
   const ServiceEntry* find(const FlowKey& key) const noexcept;
   bool is_node_address(const IpAddr& address) const noexcept;
+  // The same for pods' packets too, which meet the node's own ports as the world outside does.
+  const ServiceEntry* find_for(const FlowKey& key) const noexcept {
+    if (const auto* own = find(key)) return own;
+    if (key.domain() == kUnderlayDomain || !is_node_address(key.destination())) return nullptr;
+    FlowKey outside = key;
+    outside.set_domain(kUnderlayDomain);
+    return find(outside);
+  }
 
   // The backend for a connection that begins with `key`, which find() led here with. Without affinity by
   // addresses, ports and protocol; with affinity by the client's address alone, and as before as long as

@@ -220,7 +220,7 @@ def test_iperf_is_cut(switch):
             apply(switch, server, ingress=NOBODY)
             after = received()
             time.sleep(1)
-            assert received() - after < 1 << 16  # what was on its way
+            assert received() - after < 4 << 20  # a burst of large packets may have been on its way; a second is a hundred times that
         finally:
             run.kill()
             run.wait()

@@ -67,6 +67,29 @@ TEST_F(Service, KnownConnectionsTakeTheExpressLaneBothWays) {
   EXPECT_EQ(taken(), 4u);
 }
 
+TEST_F(Service, UdpGoesToTheNewBackendAtOnceAndTcpStays) {
+  set_service(kOnPod2);
+  receive(kUplink, world().udp(5000, 8080).payload(9));
+  expect(kPod2, to_pod2(kWorldIp).udp(5000, 8000).payload(9));
+  receive(kUplink, world().tcp(5000, 8080, {.flags = kSyn}));
+  expect(kPod2, to_pod2(kWorldIp).tcp(5000, 8000, {.flags = kSyn}));
+  receive(kPod1, pod1_to(kPod2Ip).udp(7, 8).payload(9));
+  expect(kPod2, to_pod2(kPod1Ip).udp(7, 8).payload(9));
+  const auto before = counted().inserted.get();
+  set_service(std::string(R"({"address": "10.244.1.12", "port": 8000, "draining": true}, )") + kOnPod1);
+  receive(kUplink, world().udp(5000, 8080).payload(9));
+  expect(kPod2, to_pod2(kWorldIp).udp(5000, 8000).payload(9));  // still a backend
+  set_service(kOnPod1);
+  receive(kUplink, world().udp(5000, 8080).payload(9));
+  expect(kPod1,
+         Packet().eth(kPod1Mac, kGatewayMac).ipv4(kWorldIp, kPod1Ip, {.ttl = 63}).udp(5000, 8000).payload(9));
+  receive(kUplink, world().tcp(5000, 8080, {.flags = kSyn}));
+  expect(kPod2, to_pod2(kWorldIp).tcp(5000, 8000, {.flags = kSyn}));
+  receive(kPod1, pod1_to(kPod2Ip).udp(7, 8).payload(9));
+  expect(kPod2, to_pod2(kPod1Ip).udp(7, 8).payload(9));
+  EXPECT_EQ(counted().inserted.get(), before + 1);
+}
+
 TEST_F(Service, AConnectionToTheBackendItselfMayHaveTheSamePort) {
   set_service(kOnPod2);
   receive(kPod1, pod1_to(kVip).udp(5000, 80).payload(9));
