@@ -39,8 +39,14 @@ Result<void> put_pod(Daemon& daemon, const NodeObjects& node, const std::string&
   PODWIRE_TRY(const auto attachments, daemon.store.list());
   Json addresses = Json::array();
   std::string domain;
+  const Attachment* first = nullptr;
   for (const auto& a : attachments) {
     if (!has_name(a, pod)) continue;
+    if (first != nullptr && first->key.container_id != a.key.container_id) {
+      return conflict("pod: \"" + pod.substr(0, 128) + "\" is " + endpoint_name(*first) + " and " +
+                      endpoint_name(a) + "; say which, as NAMESPACE/NAME or by its port");
+    }
+    first = &a;
     if (!domain.empty() && domain != a.domain)
       return conflict("pod: \"" + pod.substr(0, 128) + "\" is in domains " + domain + " and " + a.domain +
                       "; name one of its ports, see podwirectl port");

@@ -63,10 +63,12 @@ Result<void> Policies::put_into(const PolicyManifest& manifest, PolicyModel& mod
     model.put(std::move(facts));
   } else if (manifest.kind == "Pod") {
     PODWIRE_TRY(auto pod, read_pod(manifest));
-    // Who has an address of this node's prefixes is known better here, and at once when it changes.
+    // Who has an address of this node's prefixes is known better here, and at once when it changes. Nodes
+    // share those of mode l2.
     std::erase_if(pod.addresses, [this](const IpAddr& address) {
       return std::any_of(config_.domains.begin(), config_.domains.end(), [&](const DomainConfig& domain) {
-        return std::any_of(domain.prefixes.begin(), domain.prefixes.end(),
+        return domain.mode == api::DomainMode::kL3 &&
+               std::any_of(domain.prefixes.begin(), domain.prefixes.end(),
                            [&](const IpPrefix& prefix) { return prefix.contains(address); });
       });
     });

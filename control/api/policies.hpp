@@ -34,6 +34,11 @@ class Policies {
   // {from, to, protocol, port}: two pods as NAMESPACE/NAME. Replies {allowed, egress, ingress} with the
   // policies that decide. protocol: tcp (default), udp, sctp or any.
   Result<Json> explain(const Json& params);
+  // Pods that a policy selects where nothing tracks connections, so that it does not apply to them: texts.
+  Result<Json> unenforced() {
+    const std::lock_guard lock(mutex_);
+    return not_enforced();
+  }
 
  private:
   using ManifestKey = std::tuple<std::string, std::string, std::string>;  // kind, namespace, name

@@ -104,8 +104,10 @@ Result<void> Services::load(const NodeObjects& node) {
     }
   }
   PODWIRE_TRY(auto plan, planned(manifests_, node));
-  for (const auto& [key, problem] : plan.problems)
+  for (const auto& [key, problem] : plan.problems) {
     spdlog::warn("service {} is left out: {}", to_text(key), problem);
+    problems_.insert(key);
+  }
   std::vector<std::string> names;
   for (const auto& service : plan.services) names.push_back(service.name);
   PODWIRE_CHECK(store_.keep_ids(kNoun, names));
@@ -121,8 +123,11 @@ Result<void> Services::commit(Manifests next, const std::vector<ServiceManifest>
     const bool ours = std::any_of(put.begin(), put.end(), [&](const ServiceManifest& m) {
       return m.kind == "Service" && m.key == key;
     });
-    if (ours) return invalid("Service " + to_text(key) + ": " + problem);
+    // What was sound before is refused with whatever spoils it.
+    if (ours || !problems_.contains(key)) return invalid("Service " + to_text(key) + ": " + problem);
   }
+  std::set<ObjectKey> problems;
+  for (const auto& [key, problem] : plan.problems) problems.insert(key);
   PODWIRE_CHECK(reconciler_.set_services(std::move(plan.services)));
   std::vector<StoredManifest> kept, gone;
   for (const auto& manifest : put) kept.push_back(stored(manifest));
@@ -130,6 +135,7 @@ Result<void> Services::commit(Manifests next, const std::vector<ServiceManifest>
   auto changed = store_.change_manifests(kept, gone);
   if (changed) {
     manifests_ = std::move(next);
+    problems_ = std::move(problems);
     return {};
   }
   auto before = planned(manifests_, node);

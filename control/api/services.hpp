@@ -5,6 +5,7 @@
 
 #include <map>
 #include <mutex>
+#include <set>
 #include <tuple>
 
 #include "control/config.hpp"
@@ -47,6 +48,7 @@ class Services {
   EngineReconciler& reconciler_;
   std::mutex mutex_;
   Manifests manifests_;
+  std::set<ObjectKey> problems_;  // services that are not programmed
 };
 
 }  // namespace podwire::control

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "control/api/daemon.hpp"
+#include "control/api/policies.hpp"
 
 namespace podwire::control {
 namespace {
@@ -72,6 +73,9 @@ Result<Json> differences_part(Daemon& daemon) {
   PODWIRE_TRY(auto all, daemon.reconciler.differences());
   PODWIRE_TRY(const auto node, daemon.underlay.differences());
   all.insert(all.end(), node.begin(), node.end());
+  PODWIRE_TRY(const auto unenforced, daemon.policies.unenforced());
+  for (const auto& text : unenforced)
+    all.push_back("a network policy does not apply to " + text.get<std::string>());
   for (const auto& key : daemon.leftovers) {
     PODWIRE_TRY(const auto attachment, daemon.store.find(key));
     if (!attachment || attachment->state == AttachmentState::kReady) continue;

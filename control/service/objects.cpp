@@ -125,6 +125,11 @@ Result<void> check_ports(const ClusterService& service, const std::string& where
   std::set<std::string> names;
   std::set<std::pair<api::ServiceProtocol, std::uint16_t>> numbers;
   for (const auto& port : service.ports) {
+    if (service.ports.size() > 1 && port.name.empty()) {
+      return invalid(where + ".ports: port " + std::to_string(port.port) +
+                     " has no name; with several ports each must have one");
+    }
+    if (!port.name.empty()) PODWIRE_CHECK(check_dns_name(where + ".ports: name", port.name, true));
     if (!names.insert(port.name).second)
       return invalid(where + ".ports: the name \"" + port.name +
                      "\" is there twice; give every port its own");

@@ -106,6 +106,8 @@ class EngineReconciler final : public Reconciler {
   Result<void> gather_queues(EngineSession& session, const std::map<PortId, api::Port>& known);
   void gather_pod_queues(EngineSession& session, Held& held, const std::map<PortId, api::Port>& known,
                          std::chrono::steady_clock::time_point deadline);
+  // The cluster's services, each for itself: what the engine refuses is left out.
+  Result<void> program_services(EngineSession& session);
   Result<void> program_one_by_one(EngineSession& session, const api::ObjectSet& node, PortQueues queues);
   api::ObjectSet desired_objects(const std::map<PortId, api::Port>& known, PortQueues& queues) const;
   Result<void> change_policies(EngineSession& session, std::shared_ptr<const PolicySnapshot> next);

@@ -70,7 +70,10 @@ void EngineReconciler::process(EngineSession* session) {
       } else if (session->ok()) {
         batch.front().done.set_value(patched.error());
       } else {
-        finish_without_engine(std::move(batch.front()));
+        // Whether the engine survives them is not known: they must not come back with the next one.
+        batch.front().done.set_value(
+            unavailable("the connection to the engine broke while it was given the "
+                        "services; nothing was kept, try again"));
       }
     } else {
       apply(*session, std::move(batch));

@@ -165,6 +165,21 @@ Result<void> EngineReconciler::program(EngineSession& session) {
   PortQueues queues;
   const auto set = desired_objects(known, queues);
   auto replaced = session.replace(set, queues);
+  if (!replaced && session.ok() && !services_.empty()) {
+    // A service is what may have become wrong without anybody looking; the pods must not pay for it.
+    spdlog::warn("engine refused the full replace: {}; programming the cluster's services one by one",
+                 replaced.error().message);
+    auto fewer = set;
+    std::erase_if(fewer.services, [this](const api::Service& service) {
+      return std::any_of(services_.begin(), services_.end(),
+                         [&](const api::Service& one) { return one.id == service.id; });
+    });
+    replaced = session.replace(fewer, queues);
+    if (replaced) {
+      set_generation(*replaced);
+      return program_services(session);
+    }
+  }
   if (!replaced && session.ok()) {
     spdlog::warn("engine refused the full replace: {}; programming attachments one by one",
                  replaced.error().message);
@@ -207,6 +222,10 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
                    renewal(held.attachment);
     spdlog::warn("{}", held.problem);
   }
+  return program_services(session);
+}
+
+Result<void> EngineReconciler::program_services(EngineSession& session) {
   for (const auto& service : services_) {
     api::ObjectSet put;
     put.services.push_back(service);

@@ -178,18 +178,21 @@ struct FlowStage {
   [[gnu::cold, gnu::noinline]] static bool refuse_cut(Context& ctx, Burst& burst, std::uint16_t i,
                                                       const FlowPacket& packet, FlowRef ref) noexcept {
     const bool tracked_tcp = packet.kind == FlowPacket::Kind::kTracked && packet.has_event;
-    if (tracked_tcp && packet.event == TcpEvent::kSyn) {
+    const bool syn = tracked_tcp && packet.event == TcpEvent::kSyn;
+    // A SYN asks for itself, in its own direction, which need not be that of the connection that was cut.
+    const auto from = syn ? ref.direction() : Direction::kOriginal;
+    const auto back = from == Direction::kOriginal ? Direction::kReply : Direction::kOriginal;
+    FlowKey original, reply;
+    if (!ctx.flows->read_key(ref, from, original) || !ctx.flows->read_key(ref, back, reply)) return false;
+    if (reply == FlowKey{}) reply = original.reversed();
+    if (original == FlowKey{}) original = reply.reversed();
+    if (syn && policies_allow(ctx, burst.meta[i], original, reply)) {
       if (ctx.flows->remove(ref)) ctx.counters->flows.removed.add(1);
       return false;
     }
-    FlowKey original, reply;
-    if (!ctx.flows->read_key(ref, Direction::kOriginal, original) ||
-        !ctx.flows->read_key(ref, Direction::kReply, reply))
-      return false;
-    if (reply == FlowKey{}) reply = original.reversed();
     // Its ends may try for as long as they like; a new one would begin with a SYN.
     if (tracked_tcp) ctx.flows->touch(ref, ctx.now_s);
-    policies_allow(ctx, burst.meta[i], original, reply);  // counts
+    if (!syn) policies_allow(ctx, burst.meta[i], original, reply);  // counts
     burst.drop(i, DropReason::policy_denied);
     return true;
   }

@@ -140,17 +140,18 @@ inline bool begin(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry
   return give_ends(ctx, burst, i, arrival, leaving);
 }
 
-// Gives a translated packet other ends outside than it has by now.
-inline void change_ends(Burst& burst, std::uint16_t i, Arrival& arrival, FlowKey& leaving,
+// Gives a translated packet other ends outside than it has by now. False: it is dropped.
+inline bool change_ends(Burst& burst, std::uint16_t i, Arrival& arrival, FlowKey& leaving,
                         const FlowKey& instead) noexcept {
-  if (leaving == instead) return;
+  if (leaving == instead) return true;
   if (!translate(burst.mbufs[i], burst.meta[i], ends_of(leaving), ends_of(instead))) {
     burst.drop(i, DropReason::flow_invalid);
-    return;
+    return false;
   }
   leaving = instead;
   arrival.ports = leaving.ports();
   save_arrival(burst.mbufs[i], arrival);
+  return true;
 }
 
 // Notes the connection of a translated first packet. Another worker, or another packet of this burst, may
@@ -163,13 +164,14 @@ inline FlowTable::Insertion insert(Context& ctx, Burst& burst, std::uint16_t i) 
   const auto generation = ruling != nullptr ? ruling->rules_generation : 0;
   PortPicker picker(arrival.key, ports_of(*ctx.tables, arrival));
   FlowTable::Insertion result;
+  std::uint32_t evicted = 0;
   for (;;) {
     result = ctx.flows->insert(arrival.key, leaving.reversed(), arrival.begins, generation, ctx.now_s,
                                flow_owner(ctx, burst.meta[i].ingress));
+    result.evicted = evicted += result.evicted;
     if (result.outcome != FlowTable::Insertion::Outcome::kTaken) break;
     FlowKey next = leaving;
-    if (!pick_port(ctx, picker, next)) break;
-    change_ends(burst, i, arrival, leaving, next);
+    if (!pick_port(ctx, picker, next) || !change_ends(burst, i, arrival, leaving, next)) return result;
   }
   FlowKey other;
   if (result.outcome == FlowTable::Insertion::Outcome::kThere && ctx.flows->read_other_key(result.ref, other))

@@ -131,6 +131,7 @@ void Programmer::State::commit(const Changes& changes, Devices devices, std::uin
   environment_.publisher->synchronize();
   sweep(changes);
   sweep_services(changes);
+  forget_connections(changes);
   underlay_.tick(now_ms);
   release_settled();
   for (const auto id : std::exchange(lease_news_, {})) {

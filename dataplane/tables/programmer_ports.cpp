@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
 
+#include "dataplane/tables/flow_table.hpp"
 #include "dataplane/tables/programmer_state.hpp"
 
 namespace podwire::engine {
@@ -107,6 +108,22 @@ void Programmer::State::remove_devices(const Changes& changes) {
     discard(garbage_, std::exchange(port_entries_[change.before->id.value()], nullptr));
     publish_needed_ = true;
   }
+}
+
+// An id that is given out again soon must not answer for what the port before it has begun.
+void Programmer::State::forget_connections(const Changes& changes) {
+  if (environment_.flows == nullptr) return;
+  std::set<PortId> gone;
+  for (const auto& change : changes.ports) {
+    if (!change.after && environment_.flows->begun_by(change.before->id) != 0) gone.insert(change.before->id);
+  }
+  if (gone.empty()) return;
+  using Judgement = FlowTable::Judgement;
+  const auto judge = [&](const FlowKey&, const FlowKey&, FlowState, PortId owner) {
+    return gone.contains(owner) ? Judgement::kRemove : Judgement::kKeep;
+  };
+  const auto found = environment_.flows->review(1, environment_.flows->capacity(), judge);
+  environment_.counters->flows.removed.add(found.removed);
 }
 
 void Programmer::State::close_devices(int timeout_ms) {

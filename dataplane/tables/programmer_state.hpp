@@ -98,6 +98,7 @@ class Programmer::State final : private Topology {
   void install_devices(Devices devices);
   void remove_devices(const Changes& changes);
   void close_devices(int timeout_ms);
+  void forget_connections(const Changes& changes);
 
   void commit(const Changes& changes, Devices devices, std::uint64_t now_ms);
   void add_structure(const Changes& changes, std::uint64_t now_ms);

@@ -40,7 +40,7 @@ class HandoverRings {
 class EgressQueues final : public EgressSink {
  public:
   // `wakers` has one element a worker; `transmit_stage` is the index in WorkerCounters::stages. Of all ports
-  // together, at most `max_paced` packets wait for their pace here.
+  // together, about `max_paced` packets at most wait for their pace here.
   EgressQueues(unsigned worker, HandoverRings& rings, std::vector<Waker*> wakers, WorkerCounters& counters,
                std::size_t transmit_stage, std::size_t max_paced = 4096);
 

@@ -38,9 +38,12 @@ void EgressQueues::follow_limits(const Snapshot& tables) {
 }
 
 void EgressQueues::park(EgressQueue& queue, std::uint64_t now) noexcept {
+  constexpr std::size_t kAlways = 8;
   auto& pacer = *pacers_[queue.port.value()];
   for (std::uint16_t i = 0; i < queue.count; ++i) {
-    if (paced_ < max_paced_ && pacer.push(queue.mbufs[i], queue.accounts[i])) {
+    // Whoever keeps to its limit needs a few places, however many the others have taken.
+    const bool room = paced_ < max_paced_ || pacer.size() < kAlways;
+    if (room && pacer.push(queue.mbufs[i], queue.accounts[i])) {
       ++paced_;
       book(counters_, meta_of(queue.accounts[i]), &LedgerCounters::parked_in);
     } else {

@@ -229,9 +229,11 @@ TEST_F(PolicyTest, WhatWasCutIsNotPickedUpFromTheOtherSide) {
   is_denied(kPod2, tcp_back(kAck));  // pod 2 may connect to pod 1
   is_denied(kPod1, tcp_out(kAck));
   is_denied(kPod1, tcp_out(kSyn));
+  EXPECT_EQ(tcp_state(), FlowState::kCut) << "a SYN that is denied opens no way for the other side's ACK";
+  is_denied(kPod2, tcp_back(kAck));
   apply(R"({"identities": [10]})");
   passes(kPod1, tcp_out(kSyn), kPod2);
-  EXPECT_EQ(tcp_state(), FlowState::kSynSent);
+  EXPECT_EQ(tcp_state(), FlowState::kSynReceived);
 }
 
 TEST_F(PolicyTest, WhatIsAllowedAgainGoesOn) {

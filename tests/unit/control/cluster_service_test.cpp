@@ -235,7 +235,8 @@ TEST(ClusterServiceManifest, RefusesWhatItDoesNotKnow) {
   expect_refused(service({{"clusterIP", "10.96.0.256"}}), "clusterIPs");
   expect_refused(service({{"clusterIP", nullptr}}), "spec.clusterIP is missing; give an address");
   expect_refused(service({{"type", "NodePort"}}), "port 80 has no nodePort; give one");
-  expect_refused(service({{"ports", {{{"port", 80}}, {{"port", 81}}}}}), "the name \"\" is there twice");
+  expect_refused(service({{"ports", {{{"port", 80}}, {{"port", 81}}}}}),
+                 "port 80 has no name; with several ports each must have one");
   expect_refused(service({{"ports", {{{"port", 80}, {"protocol", "ICMP"}}}}}), "protocol");
   expect_refused(service({{"loadBalancerSourceRanges", {"10.0.0.0/8"}}}), "is not supported");
   expect_refused(service({{"externalTrafficPolicy", "Near"}}), "externalTrafficPolicy");

@@ -131,6 +131,22 @@ TEST_F(ReconcilerServices, ARestartedEngineGetsThemAgain) {
   }
 }
 
+TEST_F(ReconcilerServices, OneThatTheEngineRefusesKeepsNobodyElseOut) {
+  program();
+  ASSERT_TRUE(reconciler_->set_services({service(101, "a"), service(102, "bad")}));
+  ASSERT_TRUE(reconciler_->attach(pod(), queue()));
+  engine_.stop();
+  engine_.refused_service = "bad";
+  const int before = engine_.replaces;
+  engine_.start();
+  const auto deadline = std::chrono::steady_clock::now() + kServicesSoon;
+  while (engine_.services() != Names{"a", "c1/eth0 tcp *:8080"} || engine_.replaces == before) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(engine_.replaces, before + 2) << "one was refused; with the other the pods came, not one by one";
+}
+
 TEST_F(ReconcilerServices, PublishedPortsComeAndGoWithTheirPod) {
   program();
   ASSERT_TRUE(reconciler_->attach(pod(), queue()));

@@ -35,9 +35,9 @@ class PoliciesTest : public DaemonTest {
     return reply ? "" : reply.error().message;
   }
   Json apply(const std::string& text) { return done("policy_apply", {{"manifests", text}}); }
-  void attach(const std::string& space, const std::string& name) {
+  void attach(const std::string& space, const std::string& name, const std::string& container = "") {
     AttachmentRequest request;
-    request.key = {"net", "container-" + name, "eth0"};
+    request.key = {"net", container.empty() ? "container-" + name : container, "eth0"};
     request.domain = "default";
     request.pod_namespace = space;
     request.pod_name = name;
@@ -177,6 +177,16 @@ TEST_F(PoliciesTest, StatelessDomainsAreTold) {
   ASSERT_EQ(told.size(), 1u);
   EXPECT_NE(told[0].get<std::string>().find("\"default\" is stateless"), std::string::npos) << told;
   EXPECT_EQ(policy_of("web"), "none");
+  const auto differences = done("status", Json::object())["differences"];
+  EXPECT_TRUE(std::any_of(differences.begin(), differences.end(), [](const Json& text) {
+    return text.get<std::string>().starts_with("a network policy does not apply to pod shop/web");
+  })) << differences;
+}
+
+TEST_F(PoliciesTest, ConnectionsOfABareNameThatSeveralPodsHaveAreNotGuessed) {
+  attach("shop", "web");
+  attach("dev", "web", "container-other");
+  EXPECT_NE(refused("flows_flush", {{"pod", "web"}}).find("say which, as NAMESPACE/NAME"), std::string::npos);
 }
 
 }  // namespace

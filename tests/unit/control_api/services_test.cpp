@@ -98,6 +98,17 @@ TEST_F(ServicesTest, WhatIsRefusedChangesNothing) {
       "{apiVersion: v1, kind: Service, metadata: {name: b, annotations: {podwire.io/domain: blue}}, "
       "spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}}",
       "Service default/b: there is no domain \"blue\"");
+  // A frontend has one owner, whichever name comes first.
+  for (const char* name : {"a", "z"})
+    refused(named(name, "10.96.0.10"), "10.96.0.10 port 80 is that of service ");
+  refused(
+      "{apiVersion: v1, kind: Service, metadata: {name: b}, spec: {clusterIP: 10.96.0.30, "
+      "ports: [{port: 80}, {name: \"80\", port: 81}]}}",
+      "port 80 has no name; with several ports each must have one");
+  refused(
+      "{apiVersion: v1, kind: Service, metadata: {name: b}, spec: {clusterIP: 10.96.0.30, "
+      "ports: [{name: \"a local\", port: 81}]}}",
+      "a local");
   engine.refused_service = "default/bad:80";
   refused(named("good") + "---\n" + named("bad", "10.96.0.21"), "service default/bad:80 is refused");
   EXPECT_EQ(listed().size(), 1u);
