@@ -120,12 +120,19 @@ Result<void> Policies::commit(PolicyModel next, const Change& change) {
   return {};
 }
 
-// Done when the change is: an id that stays for now does no harm.
+// The change is in force and kept by now, so a failure here is not its failure: what could not be forgotten is
+// tried again with the next change, and when podwired starts.
 void Policies::forget_ids() {
-  Result<void> kept;
-  if (model_.lost_identities()) kept = store_.keep_ids("identity", model_.identity_names());
-  if (kept && model_.lost_policies()) kept = store_.keep_ids("policy", model_.policy_names());
-  if (!kept) spdlog::warn("policy: {}", kept.error().message);
+  stale_identities_ |= model_.lost_identities();
+  stale_policies_ |= model_.lost_policies();
+  const auto forget = [this](bool& stale, const std::string& noun, const std::vector<std::string>& kept) {
+    if (!stale) return;
+    const auto done = store_.keep_ids(noun, kept);
+    stale = !done;
+    if (!done) spdlog::warn("policy: ids of {} objects that are gone: {}", noun, done.error().message);
+  };
+  forget(stale_identities_, "identity", model_.identity_names());
+  forget(stale_policies_, "policy", model_.policy_names());
 }
 
 Result<Policies::Change> Policies::read_change(const Json& params, bool erases, std::string& name) const {

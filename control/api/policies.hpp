@@ -63,6 +63,7 @@ class Policies {
   PolicyModel model_;
   std::shared_ptr<const PolicySnapshot> snapshot_ = std::make_shared<PolicySnapshot>();
   std::map<ManifestKey, std::string> bodies_;  // of what is applied
+  bool stale_identities_ = false, stale_policies_ = false;  // the store may hold ids of some that are gone
 };
 
 // One policy as the verb `policies` replies it, without the pods.

@@ -35,22 +35,6 @@ class NatSwitch : public FlowSwitch {
         std::to_string(first) + ", " + std::to_string(last) + "]}");
   }
 
-  // The neighbour answers.
-  void resolve(const IpAddr& address, const MacAddr& mac) {
-    now_ms_ += 200;
-    programmer_->tick(now_ms_);
-    Event event;
-    event.kind = Event::Kind::kNeighbor;
-    event.solicited = true;
-    event.port = kUplink;
-    event.domain = kUnderlayDomain;
-    event.mac = mac;
-    event.address = address;
-    programmer_->on_event(event, now_ms_);
-    programmer_->flush(now_ms_);
-    run_injected();
-  }
-
   // From pod 1 to the world, and as it arrives there; from the world to the node, and as it arrives at pod 1.
   static Packet pod1() { return Packet().eth(kGatewayMac, kPod1Mac).ipv4(kPod1Ip, kWorldIp); }
   static Packet pod2() { return Packet().eth(kGatewayMac, kPod2Mac).ipv4(kPod2Ip, kWorldIp); }

@@ -100,7 +100,7 @@ void SwitchTest::program(const char* put, const char* remove) {
   ASSERT_TRUE(applied) << applied.error().message;
 }
 
-void SwitchTest::resolve_peer() {
+void SwitchTest::resolve(const IpAddr& address, const MacAddr& mac) {
   now_ms_ += 200;
   programmer_->tick(now_ms_);
   Event event;
@@ -108,11 +108,15 @@ void SwitchTest::resolve_peer() {
   event.solicited = true;
   event.port = kUplink;
   event.domain = kUnderlayDomain;
-  event.mac = kPeerNodeMac;
-  event.address = IpAddr(kPeerIp);
+  event.mac = mac;
+  event.address = address;
   programmer_->on_event(event, now_ms_);
   programmer_->flush(now_ms_);
   run_injected();
+}
+
+void SwitchTest::resolve_peer() {
+  resolve(IpAddr(kPeerIp), kPeerNodeMac);
   sent_.clear();
 }
 

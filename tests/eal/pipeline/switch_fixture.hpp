@@ -56,7 +56,9 @@ class SwitchTest : public ::testing::Test, protected EgressSink, protected Event
   // What every test starts from; a test changes it with program() before or after.
   static api::ObjectSet node();
   void program(const char* put, const char* remove = "{}");  // JSON
-  // The peer answers ARP, so that its VTEP is resolved.
+  // A neighbour on the uplink answers; what waited for it is sent.
+  void resolve(const IpAddr& address, const MacAddr& mac);
+  // The peer answers ARP, so that its VTEP is resolved; nothing is kept in sent_.
   void resolve_peer();
 
   // Runs one frame (or several as one burst) in from `port`; what left is in sent_.

@@ -1,10 +1,5 @@
 // EngineReconciler: the cluster's services and pods' published ports.
-#include <gtest/gtest.h>
-#include <sys/eventfd.h>
-
-#include "control/state/engine_reconciler.hpp"
-#include "tests/unit/control/fake_engine.hpp"
-#include "tests/unit/control/temporary_directory.hpp"
+#include "tests/unit/control/reconciler_fixture.hpp"
 
 namespace podwire::control {
 namespace {
@@ -12,24 +7,16 @@ namespace {
 constexpr auto kServicesSoon = std::chrono::milliseconds(5000);
 using Names = std::set<std::string>;
 
-class ReconcilerServices : public ::testing::Test {
+class ReconcilerServices : public ReconcilerFixture {
  protected:
   void SetUp() override {
     engine_.start();
     reconciler_ = std::make_unique<EngineReconciler>(EngineReconciler::Options{socket_, 1, {}, {}, {}},
                                                      std::vector<Attachment>());
   }
-  void TearDown() override { reconciler_.reset(); }
 
   static NodeObjects node() {
-    NodeObjects out;
-    api::Domain domain;
-    domain.id = DomainId(2);
-    domain.name = "default";
-    domain.gateway_mac = kGatewayMac;
-    domain.stateful = true;
-    out.objects.domains.push_back(domain);
-    out.domains["default"] = domain.id;
+    auto out = one_domain(true);
     out.addresses = {*parse_ip("192.168.100.1")};
     return out;
   }
@@ -51,33 +38,10 @@ class ReconcilerServices : public ::testing::Test {
     return made;
   }
   static Attachment pod() {
-    Attachment a;
-    a.key = {"net", "c1", "eth0"};
-    a.state = AttachmentState::kReady;
-    a.domain = "default";
-    a.port = PortId(10);
-    a.endpoint = EndpointId(10);
-    a.mac = MacAddr::from_u64(0x020000000010);
-    a.addresses = {*parse_prefix("10.244.1.10/24")};
-    a.mtu = 1450;
+    auto a = attachment(10);
     a.published_ports = {{ServiceId(1), {}, api::ServiceProtocol::kTcp, 8080, 80}};
     return a;
   }
-  static std::vector<UniqueFd> queue() {
-    std::vector<UniqueFd> fds;
-    fds.emplace_back(::eventfd(0, EFD_CLOEXEC));
-    return fds;
-  }
-  std::vector<std::string> differences() {
-    auto found = reconciler_->differences();
-    EXPECT_TRUE(found) << found.error().message;
-    return found ? *found : std::vector<std::string>{};
-  }
-
-  TemporaryDirectory directory_;
-  std::string socket_ = directory_.path() + "/engine.sock";
-  FakeEngine engine_{socket_};
-  std::unique_ptr<EngineReconciler> reconciler_;
 };
 
 TEST_F(ReconcilerServices, OnlyWhatChangedIsSent) {
@@ -119,13 +83,13 @@ TEST_F(ReconcilerServices, RefusedOnesLeaveThoseBefore) {
 TEST_F(ReconcilerServices, ARestartedEngineGetsThemAgain) {
   program();
   ASSERT_TRUE(reconciler_->set_services({service(101, "a")}));
-  ASSERT_TRUE(reconciler_->attach(pod(), queue()));
-  EXPECT_EQ(engine_.services(), (Names{"a", "c1/eth0 tcp *:8080"}));
+  ASSERT_TRUE(reconciler_->attach(pod(), make_queues()));
+  EXPECT_EQ(engine_.services(), (Names{"a", "container10/eth0 tcp *:8080"}));
   engine_.stop();
   ASSERT_TRUE(reconciler_->set_services({service(102, "b")})) << "kept for the next engine";
   engine_.start();
   const auto deadline = std::chrono::steady_clock::now() + kServicesSoon;
-  while (engine_.services() != Names{"b", "c1/eth0 tcp *:8080"}) {
+  while (engine_.services() != Names{"b", "container10/eth0 tcp *:8080"}) {
     ASSERT_LT(std::chrono::steady_clock::now(), deadline);
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
@@ -134,13 +98,13 @@ TEST_F(ReconcilerServices, ARestartedEngineGetsThemAgain) {
 TEST_F(ReconcilerServices, OneThatTheEngineRefusesKeepsNobodyElseOut) {
   program();
   ASSERT_TRUE(reconciler_->set_services({service(101, "a"), service(102, "bad")}));
-  ASSERT_TRUE(reconciler_->attach(pod(), queue()));
+  ASSERT_TRUE(reconciler_->attach(pod(), make_queues()));
   engine_.stop();
   engine_.refused_service = "bad";
   const int before = engine_.replaces;
   engine_.start();
   const auto deadline = std::chrono::steady_clock::now() + kServicesSoon;
-  while (engine_.services() != Names{"a", "c1/eth0 tcp *:8080"} || engine_.replaces == before) {
+  while (engine_.services() != Names{"a", "container10/eth0 tcp *:8080"} || engine_.replaces == before) {
     ASSERT_LT(std::chrono::steady_clock::now(), deadline);
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
@@ -149,8 +113,8 @@ TEST_F(ReconcilerServices, OneThatTheEngineRefusesKeepsNobodyElseOut) {
 
 TEST_F(ReconcilerServices, PublishedPortsComeAndGoWithTheirPod) {
   program();
-  ASSERT_TRUE(reconciler_->attach(pod(), queue()));
-  EXPECT_EQ(engine_.services(), Names{"c1/eth0 tcp *:8080"});
+  ASSERT_TRUE(reconciler_->attach(pod(), make_queues()));
+  EXPECT_EQ(engine_.services(), Names{"container10/eth0 tcp *:8080"});
   EXPECT_TRUE(differences().empty());
   ASSERT_TRUE(reconciler_->detach(pod()));
   EXPECT_TRUE(engine_.services().empty());
@@ -158,7 +122,7 @@ TEST_F(ReconcilerServices, PublishedPortsComeAndGoWithTheirPod) {
 
 TEST_F(ReconcilerServices, ADomainThatIsStatefulNoMoreKeepsItsPods) {
   program();
-  ASSERT_TRUE(reconciler_->attach(pod(), queue()));
+  ASSERT_TRUE(reconciler_->attach(pod(), make_queues()));
   auto changed = node();
   changed.objects.domains[0].stateful = false;
   reconciler_->set_node(changed, {});
@@ -166,7 +130,8 @@ TEST_F(ReconcilerServices, ADomainThatIsStatefulNoMoreKeepsItsPods) {
   EXPECT_TRUE(engine_.services().empty());
   const auto found = differences();
   ASSERT_EQ(found.size(), 1u);
-  EXPECT_NE(found[0].find("the published ports of c1/eth0 do not work"), std::string::npos) << found[0];
+  EXPECT_NE(found[0].find("the published ports of container10/eth0 do not work"), std::string::npos)
+      << found[0];
 }
 
 }  // namespace

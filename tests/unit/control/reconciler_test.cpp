@@ -1,34 +1,10 @@
-#include <gtest/gtest.h>
-#include <sys/eventfd.h>
-
-#include "control/state/engine_reconciler.hpp"
-#include "tests/unit/control/fake_engine.hpp"
-#include "tests/unit/control/temporary_directory.hpp"
+#include "tests/unit/control/reconciler_fixture.hpp"
 
 namespace podwire::control {
 namespace {
 
 using std::chrono::milliseconds;
 constexpr auto kSoon = milliseconds(5000);
-
-std::vector<UniqueFd> make_queues(int count = 1) {
-  std::vector<UniqueFd> fds;
-  for (int i = 0; i < count; ++i) fds.emplace_back(::eventfd(0, EFD_CLOEXEC));
-  return fds;
-}
-
-Attachment attachment(unsigned port) {
-  Attachment a;
-  a.key = {"net", "container" + std::to_string(port), "eth0"};
-  a.state = AttachmentState::kReady;
-  a.domain = "default";
-  a.port = PortId(static_cast<std::uint16_t>(port));
-  a.endpoint = EndpointId(port);
-  a.mac = MacAddr::from_u64(0x020000000000 + port);
-  a.addresses = {{IpAddr(Ipv4::from_u32(0x0af40000 + port)), 16}};
-  a.mtu = 1450;
-  return a;
-}
 
 // Until `condition` holds; false after a while.
 bool eventually(const std::function<bool()>& condition) {
@@ -40,13 +16,12 @@ bool eventually(const std::function<bool()>& condition) {
   return true;
 }
 
-class ReconcilerTest : public ::testing::Test {
+class ReconcilerTest : public ReconcilerFixture {
  protected:
   void SetUp() override {
     engine_.start();
     restart();
   }
-  void TearDown() override { reconciler_.reset(); }
 
   // As a new daemon with these attachments in its store.
   void restart(std::vector<Attachment> ready = {}, bool wait = true) {
@@ -70,17 +45,12 @@ class ReconcilerTest : public ::testing::Test {
   }
 
   static NodeObjects node() {
-    NodeObjects out;
-    api::Domain domain;
-    domain.id = DomainId(2);
-    domain.name = "default";
-    domain.gateway_mac = kGatewayMac;
-    out.objects.domains.push_back(domain);
-    out.domains["default"] = domain.id;
+    auto out = one_domain(false);
+    const auto domain = out.domains.at("default");
     for (std::uint32_t i = 1; i <= 5; ++i) {
       api::Route route;
       route.id = RouteId(i);
-      route.domain = domain.id;
+      route.domain = domain;
       route.prefix = {IpAddr(Ipv4::from_u32(0x0a000000 + (i << 16))), 16};
       route.blackhole = true;
       out.objects.routes.push_back(route);
@@ -93,20 +63,11 @@ class ReconcilerTest : public ::testing::Test {
     auto done = reconciler_->attach(a, make_queues(queues));
     ASSERT_TRUE(done) << done.error().message;
   }
-  std::vector<std::string> differences() {
-    auto found = reconciler_->differences();
-    EXPECT_TRUE(found) << found.error().message;
-    return found ? *found : std::vector<std::string>{};
-  }
 
-  TemporaryDirectory directory_;
-  std::string socket_ = directory_.path() + "/engine.sock";
-  FakeEngine engine_{socket_};
   std::uint64_t epoch_ = 0;
   std::atomic<int> reopened_{0};
   PortId lost_;
   PortId dead_;
-  std::unique_ptr<EngineReconciler> reconciler_;
 };
 
 TEST_F(ReconcilerTest, ProgramsAndAgrees) {

@@ -75,6 +75,23 @@ class DaemonTest : public ::testing::Test {
     request.params = std::move(params);
     return answer(*daemon, std::move(request));
   }
+  // The reply of a call that succeeds, and the message of one that does not.
+  Json done(const std::string& method, const Json& params) {
+    auto reply = call(method, params);
+    EXPECT_TRUE(reply) << reply.error().message;
+    return reply ? *reply : Json();
+  }
+  std::string refused(const std::string& method, const Json& params) {
+    const auto reply = call(method, params);
+    EXPECT_FALSE(reply) << reply->dump();
+    return reply ? "" : reply.error().message;
+  }
+  // The engine holds what the daemon wants it to.
+  void expect_agreement() {
+    const auto differences = reconciler->differences();
+    ASSERT_TRUE(differences) << differences.error().message;
+    EXPECT_TRUE(differences->empty()) << differences->front();
+  }
   // Every page's objects, and how many pages there were.
   Json whole(const std::string& method, const char* key, int& pages, Json params = Json::object()) {
     Json all = Json::array();

@@ -21,16 +21,6 @@ class NamedPortsTest : public DaemonTest {
     params.update(more);
     return params;
   }
-  Json done(const std::string& method, const Json& params) {
-    auto reply = call(method, params);
-    EXPECT_TRUE(reply) << reply.error().message;
-    return reply ? *reply : Json();
-  }
-  std::string refused(const std::string& method, const Json& params) {
-    const auto reply = call(method, params);
-    EXPECT_FALSE(reply) << reply->dump();
-    return reply ? "" : reply.error().message;
-  }
   Json object(const char* noun, const Json& id) {
     const auto page = reconciler->query("dump", {{"noun", noun}, {"limit", 100}});
     for (const auto& found : (*page)["objects"]) {
@@ -40,11 +30,6 @@ class NamedPortsTest : public DaemonTest {
   }
   static bool contains(const std::string& text, const std::string& part) {
     return text.find(part) != text.npos;
-  }
-  void expect_agreement() {
-    const auto differences = reconciler->differences();
-    ASSERT_TRUE(differences);
-    EXPECT_TRUE(differences->empty()) << differences->front();
   }
 };
 

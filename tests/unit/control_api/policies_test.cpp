@@ -1,6 +1,8 @@
 // Network policies through the daemon's verbs, to an engine that only remembers.
 #include "control/api/policies.hpp"
 
+#include <sqlite3.h>
+
 #include "tests/unit/control_api/daemon_fixture.hpp"
 
 namespace podwire::control {
@@ -24,16 +26,6 @@ class PoliciesTest : public DaemonTest {
     engine.start();
     start();
   }
-  Json done(const std::string& method, const Json& params) {
-    auto reply = call(method, params);
-    EXPECT_TRUE(reply) << reply.error().message;
-    return reply ? *reply : Json();
-  }
-  std::string refused(const std::string& method, const Json& params) {
-    const auto reply = call(method, params);
-    EXPECT_FALSE(reply) << reply->dump();
-    return reply ? "" : reply.error().message;
-  }
   Json apply(const std::string& text) { return done("policy_apply", {{"manifests", text}}); }
   void attach(const std::string& space, const std::string& name, const std::string& container = "") {
     AttachmentRequest request;
@@ -56,11 +48,6 @@ class PoliciesTest : public DaemonTest {
       return endpoint.policy ? engine.policies().at(endpoint.policy).name : "none";
     }
     return "no endpoint";
-  }
-  void expect_agreement() {
-    const auto differences = reconciler->differences();
-    ASSERT_TRUE(differences) << differences.error().message;
-    EXPECT_TRUE(differences->empty()) << differences->front();
   }
 };
 
@@ -150,6 +137,31 @@ TEST_F(PoliciesTest, OnlyWhatChangedIsSent) {
       apply(policy("a", "{podSelector: {matchLabels: {app: web}}, ingress: [{}]}"))["applied"][0]["change"],
       "unchanged");
   EXPECT_EQ(engine.patches, before + 1) << "nothing to send";
+}
+
+TEST_F(PoliciesTest, IdsThatCouldNotBeForgottenAreForgottenByTheNextChange) {
+  // Beside the daemon's own connection; the first column of its row.
+  const auto sql = [this](const std::string& text) {
+    std::string first;
+    sqlite3* raw = nullptr;
+    EXPECT_EQ(sqlite3_open((directory.path() + "/state/podwire.db").c_str(), &raw), SQLITE_OK);
+    sqlite3_busy_timeout(raw, 5000);
+    const auto take = [](void* out, int, char** values, char**) {
+      *static_cast<std::string*>(out) = values[0];
+      return 0;
+    };
+    EXPECT_EQ(sqlite3_exec(raw, text.c_str(), take, &first, nullptr), SQLITE_OK) << sqlite3_errmsg(raw);
+    sqlite3_close(raw);
+    return first;
+  };
+  apply(kPods + policy("p", "{podSelector: {matchLabels: {app: web}}}") + policy("q", "{}"));
+  sql("CREATE TRIGGER full BEFORE DELETE ON ids BEGIN SELECT RAISE(ABORT, 'disk full'); END");
+  EXPECT_EQ(done("policy_del", {{"name", "shop/p"}})["deleted"].size(), 1u) << "the change itself is done";
+  const auto* const count = "SELECT count(*) FROM ids WHERE noun = 'policy' AND name LIKE '%p%'";
+  const auto stale = sql(count);
+  sql("DROP TRIGGER full");
+  apply("{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: new, labels: {app: new}}}");
+  EXPECT_LT(std::stoi(sql(count)), std::stoi(stale));
 }
 
 TEST_F(PoliciesTest, ExplainsWhoDecides) {
