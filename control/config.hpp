@@ -66,6 +66,12 @@ struct DomainConfig {
   bool learning = false;
   bool flood_peers = true;
   bool host_access = false;
+  bool global = false;  // every other domain reaches it, and it reaches them
+  DomainTransport transport = DomainTransport::kTunnel;
+  // Etcd and Flannel: the node's prefixes are leased from `prefixes`, so long each.
+  std::optional<std::uint8_t> lease_v4, lease_v6;
+  std::optional<std::uint8_t> dscp;  // as api::Domain has it
+  bool trust_dscp = true;
   std::uint32_t flow_limit = 0;  // of every pod's port, as api::Port has it
   // Connections are tracked: policy, services and published ports need it. A masquerade implies it.
   bool stateful = false;
@@ -80,6 +86,30 @@ struct PodSocketsConfig {
   std::string directory = "/run/podwire/pods";  // a directory a pod in there
   std::uint32_t group = 0;                      // of directories and sockets
   std::uint16_t mode = 0660;                    // of the sockets that the engine makes
+};
+
+// How packets to the pods of other nodes travel.
+enum class DomainTransport {
+  kTunnel,  // VXLAN
+  kRouted,  // plain, by the routes that the node's kernel has (a BGP daemon's); l3 and no overlapping
+            // addresses
+  kSubnet,  // plain to nodes of the node's own subnet, VXLAN to others
+};
+
+enum class ClusterMode { kLocal, kEtcd, kFlannel };
+
+// A TLS client's files, PEM. Without `ca`: the system's.
+struct TlsConfig {
+  std::string ca, certificate, key;
+};
+
+// Where the cluster's state is; not with kLocal.
+struct ClusterConfig {
+  ClusterMode mode = ClusterMode::kLocal;
+  std::vector<std::string> endpoints;  // http://HOST:PORT or https://HOST:PORT, tried in turn
+  TlsConfig tls;
+  std::string user, password_file;  // of etcd's own authentication; empty: none
+  std::string prefix;  // of every key; empty: the mode's default ("/podwire", "/coreos.com/network")
 };
 
 struct PeerConfig {
@@ -101,6 +131,7 @@ struct Config {
   PodSocketsConfig pod_sockets;
   std::vector<DomainConfig> domains;
   std::vector<PeerConfig> peers;
+  ClusterConfig cluster;
 
   const DomainConfig* find_domain(const std::string& name) const;
 };

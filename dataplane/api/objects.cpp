@@ -123,6 +123,9 @@ Result<void> read_value(const Json& value, const std::string& path, Domain& out)
   r.optional("dns_servers", out.dns_servers);
   r.optional("search_domains", out.search_domains);
   r.optional("stateful", out.stateful);
+  std::uint8_t dscp = 0;
+  if (r.optional_in("dscp", dscp, 0, 63)) out.dscp = dscp;
+  r.optional("trust_dscp", out.trust_dscp);
   r.optional("strict_tcp", out.strict_tcp);
   r.optional("rules", out.rules);
   r.optional("masquerade", out.masquerade);
@@ -161,6 +164,8 @@ Json to_json(const Domain& d) {
   for (const auto& server : d.dns_servers) j["dns_servers"].push_back(to_string(server));
   for (const auto& name : d.search_domains) j["search_domains"].push_back(name);
   if (d.stateful) j["stateful"] = true;
+  if (d.dscp) j["dscp"] = *d.dscp;
+  if (!d.trust_dscp) j["trust_dscp"] = false;
   if (d.strict_tcp) j["strict_tcp"] = true;
   put_if_any(j, "rules", d.rules);
   if (d.masquerade) j["masquerade"] = to_json(*d.masquerade);
@@ -174,6 +179,23 @@ Result<void> read_value(const Json& value, const std::string& path, AddressPair&
   PODWIRE_CHECK(r.finish());
   return check_host_mac(path, "mac", out.mac, true);
 }
+
+namespace {
+
+Result<void> check_own_addresses(const std::string& path, const std::vector<IpAddr>& addresses,
+                                 bool on_vtep) {
+  if (on_vtep && !addresses.empty()) return invalid(path + " is for endpoints on a port");
+  int families[2] = {};
+  for (const auto& address : addresses) {
+    if (address.is_zero() || address.is_multicast())
+      return invalid(path + ": " + to_string(address) + " is no unicast address");
+    if (++families[address.is_v4() ? 0 : 1] > 1)
+      return invalid(path + ": " + to_string(address) + " is the second of its family; one is possible");
+  }
+  return {};
+}
+
+}  // namespace
 
 Result<void> read_value(const Json& value, const std::string& path, Endpoint& out) {
   ObjectReader r(value, path);
@@ -189,6 +211,8 @@ Result<void> read_value(const Json& value, const std::string& path, Endpoint& ou
   r.optional("hostname", out.hostname);
   r.optional("policy", out.policy);
   r.optional("identity", out.identity);
+  r.optional("egress", out.egress);
+  r.optional("floating", out.floating);
   PODWIRE_CHECK(r.finish());
   if (out.name.empty() || out.name.size() > 255) return invalid(path + ".name must have 1 to 255 characters");
   PODWIRE_CHECK(check_host_mac(path, "mac", out.mac, false));
@@ -199,6 +223,8 @@ Result<void> read_value(const Json& value, const std::string& path, Endpoint& ou
     return invalid(path + ": dhcp and hostname are for endpoints on a port");
   if (on_vtep && out.policy)
     return invalid(path + ".policy is for endpoints on a port; another node applies its own");
+  for (const auto& [name, addresses] : {std::pair{"egress", &out.egress}, {"floating", &out.floating}})
+    PODWIRE_CHECK(check_own_addresses(path + "." + name, *addresses, on_vtep));
   if (!out.hostname.empty() && !is_host_name(out.hostname, 63))
     return invalid(path + ".hostname is \"" + out.hostname.substr(0, 80) + "\", which is no host name");
   if (out.addresses.size() > 64) return invalid(path + ".addresses has more than 64 entries");
@@ -230,6 +256,8 @@ Json to_json(const Endpoint& e) {
   if (!e.hostname.empty()) j["hostname"] = e.hostname;
   if (e.policy) j["policy"] = e.policy.value();
   if (e.identity) j["identity"] = e.identity.value();
+  for (const auto& address : e.egress) j["egress"].push_back(to_string(address));
+  for (const auto& address : e.floating) j["floating"].push_back(to_string(address));
   return j;
 }
 
@@ -237,13 +265,15 @@ Result<void> read_value(const Json& value, const std::string& path, NextHop& out
   ObjectReader r(value, path);
   const bool by_vtep = r.optional("vtep", out.vtep);
   const bool by_port = r.optional("port", out.port);
+  const bool by_domain = r.optional("into", out.into);
   r.optional("mac", out.mac);
   const bool has_address = r.optional("address", out.address);
   r.optional_in("weight", out.weight, 1, 256);
   PODWIRE_CHECK(r.finish());
-  if (by_vtep == by_port) return invalid(path + " must have exactly one of vtep and port");
-  if (by_vtep && has_address) return invalid(path + ".address is for a next hop on a port");
-  if (by_port && !out.mac.is_zero()) return invalid(path + ".mac is for a next hop on a vtep");
+  if (by_vtep + by_port + by_domain != 1)
+    return invalid(path + " must have exactly one of vtep, port and into");
+  if (!by_port && has_address) return invalid(path + ".address is for a next hop on a port");
+  if (!by_vtep && !out.mac.is_zero()) return invalid(path + ".mac is for a next hop on a vtep");
   return check_host_mac(path, "mac", out.mac, true);
 }
 
@@ -251,6 +281,7 @@ Json to_json(const NextHop& n) {
   Json j;
   if (n.vtep) j["vtep"] = n.vtep.value();
   if (n.port) j["port"] = n.port.value();
+  if (n.into) j["into"] = n.into.value();
   if (!n.mac.is_zero()) j["mac"] = to_string(n.mac);
   if (!n.address.is_zero()) j["address"] = to_string(n.address);
   if (n.weight != 1) j["weight"] = n.weight;

@@ -119,6 +119,10 @@ struct Domain {
   std::vector<IpAddr> dns_servers;          // at most 8
   std::vector<std::string> search_domains;  // at most 8, of 1..253 characters
   bool stateful = false;                    // connections are tracked
+  // Of IPv4 and IPv6 packets from its endpoints here (RFC 2474): `dscp` is what they leave with; without it
+  // they keep theirs when it is trusted, else they leave with 0. The tunnel's header has the same.
+  std::optional<std::uint8_t> dscp;  // 0..63
+  bool trust_dscp = true;
   bool strict_tcp = false;  // stateful only: a TCP connection begins with a SYN; otherwise one is picked up
   std::optional<Masquerade> masquerade;  // stateful only
   // Stateful only: the first that matches a connection's first packet decides on the connection. None that
@@ -150,13 +154,18 @@ struct Endpoint {
   // In stateful domains; without them it is in no policy's selection and nobody's named peer.
   PolicyId policy;  // what applies to its connections; local only
   IdentityId identity;
+  // Local only, in domains with a masquerade; of the node, at most one a family each. `egress`: connections
+  // to the world outside appear to come from there, not from the masquerade's addresses. `floating`: the same
+  // with the port that they have, and what arrives for that address and nobody else is the endpoint's (1:1).
+  std::vector<IpAddr> egress, floating;
 
   bool operator==(const Endpoint&) const = default;
 };
 
 struct NextHop {
-  VtepId vtep;  // exactly one of vtep and port
+  VtepId vtep;  // exactly one of vtep, port and into
   PortId port;
+  DomainId into;   // go on with what this domain has for the destination, which is no other such next hop
   MacAddr mac;     // vtep: inner destination MAC; zero = the VTEP's own
   IpAddr address;  // port: the gateway's address; zero of either family = the destination is on link
   std::uint16_t weight = 1;  // 1..256

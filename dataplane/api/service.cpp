@@ -23,7 +23,10 @@ Result<void> read_value(const Json& value, const std::string& path, ServiceFront
   r.optional("address", out.address);
   r.choice("protocol", out.protocol, kServiceProtocolNames);
   r.keep(read_port(r, out.port));
+  r.optional("from_host", out.from_host);
   PODWIRE_CHECK(r.finish());
+  if (out.from_host && (out.domain != kUnderlayDomain || !out.address))
+    return invalid(path + ".from_host goes with domain 1 and an address");
   if (out.address) return check_unicast(path + ".address", *out.address);
   if (out.domain == kUnderlayDomain) return {};
   return invalid(path + ".address is missing; only in the underlay (domain 1) it stands for the node's own");
@@ -34,6 +37,7 @@ Json to_json(const ServiceFrontend& frontend) {
   if (frontend.address) j["address"] = to_string(*frontend.address);
   j["protocol"] = kServiceProtocolNames[static_cast<std::size_t>(frontend.protocol)];
   j["port"] = frontend.port;
+  if (frontend.from_host) j["from_host"] = true;
   return j;
 }
 

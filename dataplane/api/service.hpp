@@ -23,6 +23,9 @@ struct ServiceFrontend {
   std::optional<IpAddr> address;  // none: every address of the node; underlay only
   ServiceProtocol protocol = ServiceProtocol::kTcp;
   std::uint16_t port = 0;  // 1..65535
+  // Underlay only, with an address: for the node's own programs, so what arrives by the uplink never finds
+  // it.
+  bool from_host = false;
   bool operator==(const ServiceFrontend&) const = default;
 };
 
