@@ -17,8 +17,8 @@ _CROSS_CHECK = 0.05
 _RESOLVED_FOR = 20
 
 
-def memory_mib(packets):
-    return (packets + SPARE_MBUFS) * _MBUF_BYTES // 2**20 + 96
+def memory_mib(packets, spare=SPARE_MBUFS):
+    return (packets + spare) * _MBUF_BYTES // 2**20 + 96
 
 
 def _domain(mode, **more):
@@ -152,13 +152,16 @@ class Podwire(System):
     """`name`: which build."""
 
     programs = PROGRAMS
+    engine_options = {}
+    spare_mbufs = SPARE_MBUFS
 
     def __init__(self, name, ns, directory, cell, march):
         self.name, self.march = name, march
         self.directory = directory
         packets = traffic.packets_of(cell.size, cell.flows)
-        self.engine = build.engine(name, ns, directory, mbufs=packets + SPARE_MBUFS, jumbo_mbufs=64,
-                                   memory_mib=memory_mib(packets), **({"burst": cell.burst} if cell.burst else {}),
+        self.engine = build.engine(name, ns, directory, mbufs=packets + self.spare_mbufs, jumbo_mbufs=64,
+                                   memory_mib=memory_mib(packets, self.spare_mbufs), **self.engine_options,
+                                   **({"burst": cell.burst} if cell.burst else {}),
                                    hugepages="require" if cell.hugepages else "never")
         try:
             program, self.peers = self.programs[cell.scenario]

@@ -20,7 +20,7 @@ class Cell:
     burst: int = None
 
 
-def _answered(objects, cell, kind):
+def answered(objects, cell, kind):
     """The peer's answers come in by an uplink of their own, so that every connection is established."""
     played = traffic.pcap(kind, cell.size, cell.flows)
     return objects | {"answers": podwire.port(podwire.ANSWERS, "answers", f"net_pcap2,rx_pcap={played}", "uplink")}
@@ -35,7 +35,7 @@ def policy(rules):
         allowed = {"blocks": [{"prefix": "10.244.2.0/24"}], "protocol": "udp", "ports": [5201, 5201]}
         objects["policies"] = [{"id": _POLICY, "name": "bench/egress", "egress": {"rules": [*others, allowed]}}]
         objects["endpoints"][0]["policy"] = _POLICY
-        return _answered(objects, cell, "vxlan")
+        return answered(objects, cell, "vxlan")
     return program
 
 
@@ -46,7 +46,7 @@ def masquerade(cell, directory):
     # The peer's MAC is known to the underlay by its VTEP; the world is behind it.
     objects["routes"][-1] = {"id": 2, "domain": 1, "prefix": "10.244.2.0/24",
                              "next_hops": [{"port": podwire.UPLINK, "address": traffic.PEER_IP}]}
-    return _answered(objects, cell, "world")
+    return answered(objects, cell, "world")
 
 
 def service(cell, directory):
@@ -57,7 +57,7 @@ def service(cell, directory):
         {"id": 1 + i, "name": f"bench/s{i}", "domain": podwire.DOMAIN,
          "frontends": [{"domain": podwire.DOMAIN, "address": traffic.remote_pod(i), "protocol": "udp", "port": 5201}],
          "backends": [{"address": f"10.244.3.{2 + i}", "port": 5201}]} for i in range(traffic.REMOTE_PODS)]
-    return _answered(objects, cell, "backends")
+    return answered(objects, cell, "backends")
 
 
 PROGRAMS = {"plain": (podwire.encap_stateful(1), 1), "policy-1": (policy(1), 1), "policy-10000": (policy(10_000), 1),

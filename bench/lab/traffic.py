@@ -81,15 +81,15 @@ def _checksum(total):
     return ~total & 0xFFFF
 
 
-class _Template:
+class Template:
     """The inner frame of one size; make(address, port) fills in the remote pod and the pod's port."""
 
-    def __init__(self, size, answers, world=False):
+    def __init__(self, size, answers=False, world=False, pod=(POD_IP, POD_MAC)):
         if answers:
             ends = (PEER_MAC, VTEP_MAC, VTEP_IP) if world else (GATEWAY_MAC, POD_MAC, POD_IP)
             frame = Ether(src=ends[0], dst=ends[1]) / IP(src="0.0.0.0", dst=ends[2], ttl=63, id=0, flags="DF")
         else:
-            frame = Ether(src=POD_MAC, dst=GATEWAY_MAC) / IP(src=POD_IP, dst="0.0.0.0", ttl=64, id=0, flags="DF")
+            frame = Ether(src=pod[1], dst=GATEWAY_MAC) / IP(src=pod[0], dst="0.0.0.0", ttl=64, id=0, flags="DF")
         frame /= UDP(sport=5201 if answers else 0, dport=0 if answers else 5201)
         self.frame = bytearray(bytes(frame / bytes((i * 7 + 3) & 0xFF for i in range(size - 42))))
         self.address, self.port = (26, 36) if answers else (30, 34)
@@ -117,7 +117,7 @@ def _outer(size):
 def _frames(kind, size, flows):
     sizes = IMIX if size == "imix" else (int(size),)
     tunnelled = kind in ("vxlan", "backends")
-    templates = {s: _Template(s, tunnelled or kind in ("answers", "world"), kind == "world") for s in set(sizes)}
+    templates = {s: Template(s, tunnelled or kind in ("answers", "world"), kind == "world") for s in set(sizes)}
     outers = {s: _outer(s) for s in set(sizes)} if tunnelled else None
     first = (10, 244, 3 if kind == "backends" else 2, 2)
     base = _WIDE_BASE if kind == "wide" else int.from_bytes(bytes(first), "big")
