@@ -180,6 +180,8 @@ Result<void> Builder::add_domains() {
     domain.search_domains = config.search_domains;
     domain.host_access = config.host_access && out_.host;
     domain.stateful = config.stateful;
+    domain.dscp = config.dscp;
+    domain.trust_dscp = config.trust_dscp;
     if (config.masquerade) {
       PODWIRE_TRY(domain.masquerade, masquerade_of(config));
     }
@@ -243,7 +245,7 @@ Result<void> Builder::add_underlay_routes() {
   for (const auto& address : underlay_.addresses) {
     if (address.length == address.address.bits()) continue;  // no neighbours
     PODWIRE_CHECK(add_route("", address.network(),
-                            {.vtep = {}, .port = out_.uplink, .mac = {}, .address = {}}, source));
+                            {.vtep = {}, .port = out_.uplink, .into = {}, .mac = {}, .address = {}}, source));
   }
   for (const auto& route : underlay_.routes) {
     api::NextHop hop;
