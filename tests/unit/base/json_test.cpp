@@ -66,9 +66,9 @@ TEST(ParseJson, ReadsWhatTheLibraryReads) {
   }
 }
 
-// With time that grows with the square of the keys this takes minutes.
+// With time that grows with the square of the keys nobody would wait for it.
 TEST(ParseJson, TakesAnObjectWithManyKeys) {
-  constexpr int kKeys = 300'000;
+  constexpr int kKeys = 200'000;
   std::string text = "{";
   for (int i = 0; i < kKeys; ++i) text += "\"" + std::to_string(i) + "\":0,";
   const auto json = parse_json(text + "\"0\":1}", "request");
