@@ -27,8 +27,11 @@ class ExpressLane {
   // Passes one and two. False when nothing in the burst is for the lane.
   bool recognise(const Burst& burst) noexcept {
     // One pass where the tables are in the cache; else every look-up's memory is asked for first.
-    return tables_.fdb->bytes() + tables_.fib4->bytes() <= kCached ? recognise<true>(burst)
-                                                                   : recognise<false>(burst);
+    const bool any = tables_.fdb->bytes() + tables_.fib4->bytes() <= kCached ? recognise<true>(burst)
+                                                                             : recognise<false>(burst);
+    if (marks_ && any) [[unlikely]]
+      mark(burst);
+    return any;
   }
 
   bool knows(std::uint16_t i) const noexcept { return plans_[i].slot != 0; }
@@ -76,6 +79,7 @@ class ExpressLane {
         port->sources4.size() > kPatterns)
       return;
     if (port->role == api::PortRole::kUplink) return prepare_answers();
+    marks_ = domain_->marks();
     for (const auto& source : port->sources4) {
       auto& pattern = patterns_[pattern_count_++];
       pattern = plain_pattern();
@@ -163,6 +167,13 @@ class ExpressLane {
     return is_owned(frame + kOuter) && rest_is_plain(frame + kOuter, length - kOuter);
   }
 
+  // What the guard stage does with packets that pass. The stages may mark one again: it stays as it is.
+  [[gnu::cold, gnu::noinline]] void mark(const Burst& burst) const noexcept {
+    for (std::uint16_t i = 0; i < burst.count; ++i) {
+      if (knows(i)) mark_plain(rte_pktmbuf_mtod(burst.mbufs[i], std::uint8_t*), *domain_);
+    }
+  }
+
   bool is_owned(const std::uint8_t* frame) const noexcept {
     if (patterns_[0].matches(frame)) [[likely]]
       return true;
@@ -172,11 +183,14 @@ class ExpressLane {
     return false;
   }
 
-  // VXLAN over IPv4 to our VTEP that ends where the frame ends, and met no congestion.
+  // VXLAN over IPv4 to our VTEP that ends where the frame ends, and met no congestion: its ECN is that of the
+  // packet in it, or as harmless as none.
   bool is_ours(const std::uint8_t* outer, std::uint32_t length) const noexcept {
     return outer_.matches(outer) && outer_rest_.matches(outer + sizeof outer_.value) &&
            load_be16(outer + plain::kTotal) + plain::kIp == length &&
-           load_be16(outer + kUdpLength) + plain::kL4 == length && (outer[plain::kTos] & 3) != 3 &&
+           load_be16(outer + kUdpLength) + plain::kL4 == length &&
+           ((outer[plain::kTos] & 1) == 0 ||
+            ((outer[plain::kTos] ^ outer[kOuter + plain::kTos]) & kEcnMask) == 0) &&
            plain_checksum_is_right(outer + plain::kIp);
   }
 
@@ -289,15 +303,6 @@ class ExpressLane {
     return slot;
   }
 
-  // The longest length did not match. `key` has the address as far as that length goes.
-  [[gnu::noinline]] static std::uint32_t shorter_match(const Snapshot& tables, const DomainEntry& domain,
-                                                       std::uint64_t key) noexcept {
-    const std::uint32_t word = __builtin_bswap32(static_cast<std::uint32_t>(key));
-    Ipv4 address;
-    std::memcpy(address.bytes.data(), &word, sizeof word);
-    return find_route(tables, domain, address);
-  }
-
   // The same for a packet whose connection has other ends, `leaving`; from a pod, or an answer.
   [[gnu::noinline]] bool serve_translated(rte_mbuf* mbuf, const Plan& plan,
                                           const PlainLeaving& leaving) noexcept {
@@ -314,7 +319,8 @@ class ExpressLane {
     auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
     translate_plain(frame, leaving);
     route_plain(frame, adjacency.mac, leaving.domain->gateway_mac);
-    if (tunnel) vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, plain_hash(frame));
+    if (tunnel)
+      vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, plain_hash(frame), frame[plain::kTos]);
     if (outside) std::memcpy(frame, way_.vtep->header.data(), 2 * sizeof(MacAddr));
     if (leaving.domain != domain_) count_moved(*leaving.domain);
     way_.append(mbuf);
@@ -340,7 +346,8 @@ class ExpressLane {
     }
     if (plan.routed) route_plain(frame, adjacency.mac, plan.domain->gateway_mac);
     if constexpr (kTunnel) strip(mbuf, *plan.domain);
-    if (way_.vtep != nullptr) vxlan::put_before(mbuf, *way_.vtep, plan.domain->vni, plain_hash(frame));
+    if (way_.vtep != nullptr)
+      vxlan::put_before(mbuf, *way_.vtep, plan.domain->vni, plain_hash(frame), frame[plain::kTos]);
     way_.append(mbuf);
     return true;
   }
@@ -378,6 +385,7 @@ class ExpressLane {
   bool answers_ = false;     // the port is the uplink, and no tunnel is looked for
   bool tracks_ = false;      // connections decide
   bool translates_ = false;  // some of the burst's have other ends
+  bool marks_ = false;       // the port's domain does
   const LocalVtep* local_ = nullptr;
   const DomainEntry* domain_ = nullptr;  // the port's, or the last VNI's
   std::uint64_t domain_bits_ = 0;        // of its FDB keys
