@@ -270,6 +270,7 @@ Result<void> run(const Config& config, const StopSignal& stop) {
   EngineReconciler reconciler(std::move(options), ready_ones(std::move(attachments)));
   Policies policies(config, *store, reconciler);
   PODWIRE_CHECK(policies.load());
+  PODWIRE_CHECK(Addresses::load(*store, reconciler));
   Services services(config, *store, reconciler);
   PODWIRE_TRY(const bool up, bring_up(config, *store, underlay, reconciler, services, stop));
   if (!up) return {};
@@ -281,6 +282,8 @@ Result<void> run(const Config& config, const StopSignal& stop) {
         server.request_exit();
       }};
   PODWIRE_TRY(daemon.leftovers, half_done(*store));
+  if (auto settled = daemon.addresses.settle(); !settled)
+    spdlog::warn("addresses outside: {}", settled.error().message);
   spdlog::info("podwired {} serves node {} at {}", PODWIRE_VERSION, config.node, config.control_socket);
   server.serve(daemon);
   return {};

@@ -42,6 +42,11 @@ Result<Json> service(Daemon& daemon, RpcRequest& request) {
   return (daemon.services.*Answer)(request.params);
 }
 
+template <Result<Json> (Addresses::*Answer)(const Json&)>
+Result<Json> address(Daemon& daemon, RpcRequest& request) {
+  return (daemon.addresses.*Answer)(request.params);
+}
+
 Result<Json> reconcile(Daemon& daemon) {
   PODWIRE_TRY(const auto changed, daemon.reconciler.reconcile());
   return Json{{"generation", daemon.reconciler.state().generation}, {"changed", changed}};
@@ -78,6 +83,10 @@ constexpr std::array kVerbs{
     Verb{"services", service<&Services::list>},
     Verb{"service_apply", service<&Services::apply>},
     Verb{"service_del", service<&Services::remove>},
+    Verb{"addresses", address<&Addresses::list>},
+    Verb{"address_egress", address<&Addresses::set_egress>},
+    Verb{"address_floating", address<&Addresses::set_floating>},
+    Verb{"address_del", address<&Addresses::remove>},
     Verb{"reconcile", plain<reconcile>},
     Verb{"leave", plain<leave>},
     Verb{"cni", cni},

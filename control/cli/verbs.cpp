@@ -300,10 +300,10 @@ Verb version_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all{status_verb(), port_verb(),    domain_verb(), endpoint_verb(),
-                                     route_verb(),  peer_verb(),    policy_verb(), service_verb(),
-                                     stats_verb(),  explain_verb(), flows_verb(),  reconcile_verb(),
-                                     leave_verb(),  version_verb()};
+  static const std::vector<Verb> all{status_verb(),    port_verb(),  domain_verb(),  endpoint_verb(),
+                                     route_verb(),     peer_verb(),  policy_verb(),  service_verb(),
+                                     address_verb(),   stats_verb(), explain_verb(), flows_verb(),
+                                     reconcile_verb(), leave_verb(), version_verb()};
   return all;
 }
 

@@ -16,6 +16,7 @@
 #include "control/policy/snapshot.hpp"
 #include "control/state/desired.hpp"
 #include "control/state/engine_session.hpp"
+#include "control/state/outside.hpp"
 #include "control/state/reconciler.hpp"
 #include "control/state/service_change.hpp"
 
@@ -58,6 +59,8 @@ class EngineReconciler final : public Reconciler {
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable
   // without an engine; then, and when the engine refuses, all stays as it was.
   Result<void> set_policies(std::shared_ptr<const PolicySnapshot> policies);
+  // The same for the addresses outside of pods' endpoints, in domains with a masquerade.
+  Result<void> set_outside(std::shared_ptr<const OutsideAssignments> outside);
   // Whether this domain of the node tracks connections.
   bool is_stateful(const std::string& domain) const;
 
@@ -113,8 +116,18 @@ class EngineReconciler final : public Reconciler {
   Result<void> program_one_by_one(EngineSession& session, const api::ObjectSet& node, PortQueues queues);
   api::ObjectSet desired_objects(const std::map<PortId, api::Port>& known, PortQueues& queues) const;
   Result<void> change_policies(EngineSession& session, std::shared_ptr<const PolicySnapshot> next);
-  std::vector<api::Endpoint> endpoints_with_policy(const Attachment& attachment, DomainId domain,
-                                                   const PolicySnapshot& policies) const;
+  // The endpoints of an attachment with all that others say of them: policies, addresses outside.
+  std::vector<api::Endpoint> completed_endpoints(const Attachment& attachment, DomainId domain,
+                                                 const PolicySnapshot& policies,
+                                                 const Attachment* leaves = nullptr) const;
+  std::vector<api::Endpoint> held_endpoints() const;  // of all that the engine has
+  // outside_patching.cpp
+  Result<void> change_outside(EngineSession& session, std::shared_ptr<const OutsideAssignments> next);
+  const Attachment* floating_holder(const std::string& name, const Attachment* joins,
+                                    const Attachment* leaves) const;
+  void add_outside(const Attachment& attachment, DomainId domain, const Attachment* leaves,
+                   std::vector<api::Endpoint>& endpoints) const;
+  std::vector<api::Endpoint> reassigned(const Attachment& changed, bool leaves) const;
   Result<void> patch_services(EngineSession& session, const ServiceChange& change);
   void take_services(ServiceChange change);  // under the mutex
   void process(EngineSession* session);
@@ -143,6 +156,7 @@ class EngineReconciler final : public Reconciler {
   NodeObjects node_;
   std::uint64_t node_version_ = 0;
   std::shared_ptr<const PolicySnapshot> policies_ = std::make_shared<PolicySnapshot>();
+  std::shared_ptr<const OutsideAssignments> outside_ = std::make_shared<OutsideAssignments>();
   std::vector<UniqueFd> host_queues_;
   std::string host_problem_;
   std::map<PortId, Held> held_;

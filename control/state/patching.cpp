@@ -37,7 +37,9 @@ EngineReconciler::Batch EngineReconciler::take_batch(std::deque<Change>& changes
   while (!changes.empty() && batch.size() < kBatchMembers) {
     auto& next = changes.front();
     // A patch deletes before it puts, so two changes of one port cannot share one.
-    const bool alone = next.action == Action::kCall || next.action == Action::kServices;
+    // And who gets a floating address depends on the one before.
+    const bool alone = next.action == Action::kCall || next.action == Action::kServices ||
+                       outside_->floating.contains(floating_name(next.attachment));
     const bool fits =
         !alone && !ports.contains(next.attachment.port) && fds + next.queues.size() <= kMaxLineFds;
     if (!fits && !batch.empty()) break;
@@ -133,14 +135,18 @@ bool EngineReconciler::add_to_patch(const Change& change, api::ObjectSet& put, a
       remove.ports.push_back(before.port);
       remove.endpoints.push_back(before.endpoint);
       for (const auto& port : before.published_ports) remove.services.push_back(port.service);
+      const auto heirs = reassigned(before, true);
+      put.endpoints.insert(put.endpoints.end(), heirs.begin(), heirs.end());
       return true;
     }
   }
   const auto domain = node_.domains.find(a.domain);
   if (domain == node_.domains.end()) return false;
-  const auto endpoints = endpoints_with_policy(a, domain->second, *policies_);
+  const auto endpoints = completed_endpoints(a, domain->second, *policies_);
   put.endpoints.insert(put.endpoints.end(), endpoints.begin(), endpoints.end());
   if (change.action == Action::kUpdate) return true;
+  const auto displaced = reassigned(a, false);
+  put.endpoints.insert(put.endpoints.end(), displaced.begin(), displaced.end());
   put.ports.push_back(port_of(a, domain->second, node_.flow_limit(domain->second)));
   const auto services = services_of(a, node_);
   put.services.insert(put.services.end(), services.begin(), services.end());

@@ -139,7 +139,7 @@ api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Por
     if (!held.problem.empty()) continue;
     const auto domain = node_.domains.at(held.attachment.domain);
     set.ports.push_back(port_of(held.attachment, domain, node_.flow_limit(domain)));
-    const auto endpoints = endpoints_with_policy(held.attachment, domain, *policies_);
+    const auto endpoints = completed_endpoints(held.attachment, domain, *policies_);
     set.endpoints.insert(set.endpoints.end(), endpoints.begin(), endpoints.end());
     const auto services = services_of(held.attachment, node_);
     set.services.insert(set.services.end(), services.begin(), services.end());
@@ -207,7 +207,7 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
     api::ObjectSet put;
     const auto domain = node_.domains.at(held.attachment.domain);
     put.ports.push_back(port_of(held.attachment, domain, node_.flow_limit(domain)));
-    put.endpoints = endpoints_with_policy(held.attachment, domain, *policies_);
+    put.endpoints = completed_endpoints(held.attachment, domain, *policies_);
     put.services = services_of(held.attachment, node_);
     auto patched = session.patch(put, {}, {{id, queues[id]}});
     if (!session.ok()) return unavailable("the connection to the engine broke");

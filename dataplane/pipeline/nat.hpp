@@ -10,6 +10,7 @@
 #include "dataplane/pipeline/flow_owner.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
 #include "dataplane/pipeline/routing.hpp"
+#include "dataplane/tables/outside_table.hpp"
 #include "dataplane/tables/port_picker.hpp"
 
 namespace podwire::engine::nat {
@@ -62,15 +63,15 @@ inline bool serve_known(Context& ctx, Burst& burst, std::uint16_t i, const FlowK
   return follow(tables, *domain, decision.adjacency, meta, true);
 }
 
-// Whether a pod's first packet leaves its domain under the node's address: it is for the gateway to route,
-// and no route of the domain covers the destination.
+// Whether a pod's first packet leaves its domain under an address outside: it is for the gateway to route,
+// and no route of the domain covers the destination. (That the node itself would get as its own is not sent.)
 inline bool is_masqueraded(const Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta,
                            const DomainEntry& domain, const FlowKey& key) noexcept {
   if (!domain.masquerade || meta.from_tunnel) return false;
   const auto& masquerade = *domain.masquerade;
-  const auto& outside = masquerade.address(key.is_v4());
+  const auto outside = outside_ends(*ctx.tables, key).address;
   const auto destination = key.destination();
-  if (outside.is_zero() || destination == outside ||
+  if (outside.is_zero() || destination == outside || destination == masquerade.address(key.is_v4()) ||
       header_unchecked<EtherHeader>(mbuf, 0)->destination != domain.gateway_mac)
     return false;
   if (find_route_for(*ctx.tables, domain, destination) != 0) return false;
@@ -94,19 +95,15 @@ inline bool hide_source(const Context& ctx, const DomainEntry& domain, const Arr
   if (arrival.source == Arrival::Source::kGateway) {
     if (!error_source(domain, leaving.is_v4(), address)) return false;
   } else {
-    const auto* from = ctx.tables->domain(arrival.key.domain());
-    if (from == nullptr || !from->masquerade) return false;
-    address = from->masquerade->address(leaving.is_v4());
+    address = outside_ends(*ctx.tables, arrival.key).address;
+    if (address.is_zero()) return false;
   }
   leaving.set_source(address);
   return true;
 }
 
-inline const api::PortRange& ports_of(const Snapshot& tables, const Arrival& arrival) noexcept {
-  const auto* from = tables.domain(arrival.key.domain());
-  const bool ranged =
-      arrival.source == Arrival::Source::kMasquerade && from != nullptr && from->masquerade.has_value();
-  return ranged ? from->masquerade->ports : kOwnPorts;
+inline api::PortRange ports_of(const Snapshot& tables, const Arrival& arrival) noexcept {
+  return arrival.source == Arrival::Source::kMasquerade ? outside_ends(tables, arrival.key).ports : kOwnPorts;
 }
 
 // A connection's first packet, which the rules of `domain` allow. `aimed`: `key` is that of a service's

@@ -224,6 +224,7 @@ void Intent::insert(const api::Endpoint& endpoint) {
   if (endpoint.port) join(endpoints_on_port_, endpoint.port, endpoint.id);
   if (endpoint.vtep) join(endpoints_on_vtep_, endpoint.vtep, endpoint.id);
   if (endpoint.policy) join(endpoints_with_policy_, endpoint.policy, endpoint.id);
+  insert_outside(endpoint);
 }
 
 void Intent::erase(const api::Endpoint& endpoint) {
@@ -233,6 +234,7 @@ void Intent::erase(const api::Endpoint& endpoint) {
   if (endpoint.port) part(endpoints_on_port_, endpoint.port, endpoint.id);
   if (endpoint.vtep) part(endpoints_on_vtep_, endpoint.vtep, endpoint.id);
   if (endpoint.policy) part(endpoints_with_policy_, endpoint.policy, endpoint.id);
+  erase_outside(endpoint);
   endpoints_.erase(endpoint.id);
 }
 

@@ -115,6 +115,8 @@ class Intent {
   const std::set<EndpointId>& endpoints_with(PolicyId policy) const {
     return members(endpoints_with_policy_, policy);
   }
+  // Those with egress or floating addresses.
+  const std::set<EndpointId>& endpoints_outside() const { return endpoints_outside_; }
   const std::set<RouteId>& routes_through(PortId port) const { return members(routes_on_port_, port); }
   const std::set<RouteId>& routes_through(VtepId vtep) const { return members(routes_on_vtep_, vtep); }
   // Routes with a next hop on a port that has this address.
@@ -179,6 +181,12 @@ class Intent {
   Result<void> check_references(const api::Service& service) const;
   Result<void> check_references(const api::Policy&) const { return {}; }
   Result<void> check_policy_of(const api::Endpoint& endpoint) const;
+  // Egress and floating addresses (intent_outside.cpp).
+  void insert_outside(const api::Endpoint& endpoint);
+  void erase_outside(const api::Endpoint& endpoint);
+  Result<void> check_unique_outside(const api::Endpoint& endpoint) const;
+  Result<void> check_outside(const api::Endpoint& endpoint) const;
+  Result<void> check_not_floating(const std::string& who, const IpAddr& address) const;
   Result<void> check_next_hop(const api::Route& route, const api::NextHop& next_hop) const;
   // Rules about what refers to an object that changed or went.
   Result<void> check_referrers(const Change<api::Port>& change) const;
@@ -218,6 +226,9 @@ class Intent {
   std::map<Claim, ServiceId> frontends_;
   std::size_t service_backends_ = 0;
   std::size_t policy_entries_ = 0;
+  std::set<EndpointId> endpoints_outside_;
+  std::map<IpAddr, EndpointId> floating_;
+  std::map<IpAddr, std::set<EndpointId>> egress_;
 
   Groups<DomainId, PortId> pod_ports_;
   Groups<DomainId, EndpointId> endpoints_in_domain_;

@@ -121,6 +121,7 @@ class RuleSet;       // tables/rule_set.hpp
 class ServiceTable;  // tables/service_table.hpp
 class RuleSet;       // tables/rule_set.hpp
 struct PolicyView;   // tables/policy_view.hpp
+class OutsideTable;  // tables/outside_table.hpp
 
 // What connections from a domain to the world outside appear to come from.
 struct MasqueradeEntry {
@@ -202,7 +203,7 @@ struct Snapshot {
   std::vector<const DomainEntry*> domains;  // by DomainId
   std::vector<VtepEntry> vteps;             // by slot; slot 0 unused
   std::vector<LocalVtep> local_vteps;
-  std::vector<IpAddr> outside_addresses;  // that domains masquerade with
+  std::vector<IpAddr> outside_addresses;  // that domains masquerade with, and those of single endpoints
   PortId host_port;                       // 0: none
   DomainId host_domain;                   // the domain with host_access, 0: none
   std::vector<PortId> uplinks;
@@ -217,6 +218,7 @@ struct Snapshot {
   const Adjacency* adjacencies = nullptr;  // stable base address; index < capacity
   const ServiceTable* services = nullptr;  // null: there are none
   const PolicyView* policies = nullptr;    // null: there are none, everything is allowed
+  const OutsideTable* outside = nullptr;   // null: no endpoint has an address of its own outside
 
   const PortEntry* port(PortId id) const noexcept {
     return id.value() < ports.size() ? ports[id.value()] : nullptr;

@@ -259,6 +259,21 @@ TEST(Help, EveryExampleIsACommandThatParses) {
   }
 }
 
+TEST(Arguments, AddressesOutside) {
+  const auto egress =
+      accepted({"address", "egress", "shop", "--address", "192.0.2.1", "--address", "2001:db8::1"});
+  EXPECT_EQ(egress.sub->method, "address_egress");
+  EXPECT_EQ(egress.question, Json::parse(R"({"name": "shop", "addresses": ["192.0.2.1", "2001:db8::1"]})"));
+  EXPECT_EQ(accepted({"address", "floating", "shop/web", "--address", "192.0.2.1"}).sub->method,
+            "address_floating");
+  EXPECT_EQ(accepted({"address", "delete", "shop"}).question, (Json{{"name", "shop"}}));
+  EXPECT_TRUE(contains(refused({"address", "egress", "shop"}), "podwirectl address egress shop --address"));
+  EXPECT_TRUE(contains(refused({"address", "egress", "shop", "--address", "here"}),
+                       "must be an IPv4 or IPv6 address"));
+  EXPECT_TRUE(contains(refused({"address", "delete", "shop", "--address", "192.0.2.1"}),
+                       "belongs to: podwirectl address"));
+}
+
 TEST(Arguments, PoliciesComeFromAFileOrByName) {
   const auto apply = accepted({"policy", "apply", "-f", "p.yaml"});
   EXPECT_EQ(apply.file, "p.yaml");

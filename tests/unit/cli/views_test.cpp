@@ -181,5 +181,22 @@ TEST(ReconcileView, CountsRepairs) {
             "Reconciled: nothing differed; the engine is at generation 43.\n");
 }
 
+TEST(AddressesView, ListsThemAndSaysWhatWasGiven) {
+  const auto reply = parsed(R"({"addresses": [
+      {"name": "shop", "kind": "egress", "addresses": ["192.0.2.1", "2001:db8::1"], "pods": ["shop/db", "shop/web"]},
+      {"name": "shop/x", "kind": "floating", "addresses": ["192.0.2.2"], "pods": [], "problem": "no masquerade"}]})");
+  EXPECT_EQ(shown(addresses_view(reply, {})),
+            "NAME    KIND      ADDRESSES               PODS               PROBLEM\n"
+            "shop    egress    192.0.2.1, 2001:db8::1  shop/db, shop/web  -\n"
+            "shop/x  floating  192.0.2.2               -                  no masquerade\n");
+  EXPECT_EQ(shown(addresses_view(parsed(R"({"addresses": []})"), {})),
+            "No namespace and no pod has an address of its own outside.\n");
+  EXPECT_EQ(shown(address_change_view(parsed(R"({"name": "shop", "kind": "egress", "addresses": ["192.0.2.1"],
+                                                 "pods": ["shop/web"], "warnings": ["far\u001b"]})"),
+                                      {})),
+            "shop: egress 192.0.2.1, in force for shop/web\nwarning: far\\x1b\n");
+  EXPECT_FALSE(address_change_view(parsed(R"({"name": 7})"), {}));
+}
+
 }  // namespace
 }  // namespace podwire::control::cli
