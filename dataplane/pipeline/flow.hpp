@@ -242,7 +242,8 @@ struct FlowStage {
       if (ctx.tables->services != nullptr && !aim(ctx, burst, batch, k)) [[unlikely]]
         continue;
       if (batch.domains[k]->id == kUnderlayDomain) {
-        node_path::pass(ctx, burst, batch.at[k]);
+        if (!ServiceAim::refuse_host(ctx, burst, batch.at[k], batch.keys[k]))
+          node_path::pass(ctx, burst, batch.at[k]);
         continue;
       }
       if (batch.domains[k] != domain) ask();

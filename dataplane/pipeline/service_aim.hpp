@@ -6,6 +6,7 @@
 #include "dataplane/packet/tcp_reset.hpp"
 #include "dataplane/pipeline/arrival.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
+#include "dataplane/pipeline/policy.hpp"
 #include "dataplane/pipeline/routing.hpp"
 #include "dataplane/tables/service_table.hpp"
 
@@ -22,7 +23,7 @@ struct ServiceAim {
                      const DomainEntry*& domain) noexcept {
     const auto& tables = *ctx.tables;
     if (packet.kind != FlowPacket::Kind::kTracked) return Outcome::kNone;
-    const auto* service = tables.services->find_for(key);
+    const auto* service = tables.services->find_for(key, is_from_node(burst.meta[i]));
     if (service == nullptr) return Outcome::kNone;
     const auto* to = tables.domain(service->domain);
     if (to == nullptr || !to->stateful) return Outcome::kNone;
@@ -50,6 +51,16 @@ struct ServiceAim {
     key.set_ports((key.ports() & 0xffff) | std::uint32_t{byte_swap(choice.port)} << 16);
     domain = to;
     return Outcome::kAimed;
+  }
+
+  // Whether a packet of the underlay that asks for no service is for an address that only services have: the
+  // node's own program asked for a port that none of them has. Then it is refused.
+  static bool refuse_host(Context& ctx, Burst& burst, std::uint16_t i, const FlowKey& key) noexcept {
+    const auto* services = ctx.tables->services;
+    if (services == nullptr || !is_from_node(burst.meta[i]) || !services->is_for_host(key.destination()))
+      return false;
+    reject(ctx, burst, i, DropReason::service_no_backend, IcmpErrorKind::kPortUnreachable);
+    return true;
   }
 
  private:
