@@ -111,7 +111,20 @@ Result<void> Services::load(const NodeObjects& node) {
   std::vector<std::string> names;
   for (const auto& service : plan.services) names.push_back(service.name);
   PODWIRE_CHECK(store_.keep_ids(kNoun, names));
-  return reconciler_.set_services(std::move(plan.services));
+  return program(std::move(plan.services));
+}
+
+// The node's own ports first: another program may have one. Refused, nothing has changed.
+Result<void> Services::program(std::vector<api::Service> services) {
+  if (host_ports_ == nullptr) return reconciler_.set_services(std::move(services));
+  PODWIRE_CHECK(host_ports_->hold(services));
+  auto done = reconciler_.set_services(std::move(services));
+  if (!done) {
+    PODWIRE_TRY(auto before, planned(manifests_, reconciler_.node()));
+    if (auto held = host_ports_->hold(before.services); !held) spdlog::warn("{}", held.error().message);
+  }
+  host_ports_->lead();
+  return done;
 }
 
 // The engine first: what it refuses is not kept.
@@ -128,7 +141,7 @@ Result<void> Services::commit(Manifests next, const std::vector<ServiceManifest>
   }
   std::set<ObjectKey> problems;
   for (const auto& [key, problem] : plan.problems) problems.insert(key);
-  PODWIRE_CHECK(reconciler_.set_services(std::move(plan.services)));
+  PODWIRE_CHECK(program(std::move(plan.services)));
   std::vector<StoredManifest> kept, gone;
   for (const auto& manifest : put) kept.push_back(stored(manifest));
   for (const auto& manifest : erased) gone.push_back(stored(manifest));
@@ -139,7 +152,7 @@ Result<void> Services::commit(Manifests next, const std::vector<ServiceManifest>
     return {};
   }
   auto before = planned(manifests_, node);
-  auto undone = before ? reconciler_.set_services(std::move(before->services)) : Result<void>(before.error());
+  auto undone = before ? program(std::move(before->services)) : Result<void>(before.error());
   if (undone) return changed.error();
   return Error{changed.error().code, changed.error().message + "; undoing it: " + undone.error().message};
 }

@@ -11,15 +11,16 @@
 #include "control/config.hpp"
 #include "control/service/plan.hpp"
 #include "control/state/engine_reconciler.hpp"
+#include "control/state/host_ports.hpp"
 #include "control/state/store.hpp"
 
 namespace podwire::control {
 
 class Services {
  public:
-  // All three must outlive it.
-  Services(const Config& config, Store& store, EngineReconciler& reconciler)
-      : config_(config), store_(store), reconciler_(reconciler) {}
+  // All must outlive it. `host_ports` may be null.
+  Services(const Config& config, Store& store, EngineReconciler& reconciler, HostPorts* host_ports = nullptr)
+      : config_(config), store_(store), reconciler_(reconciler), host_ports_(host_ports) {}
 
   // What was applied before, for the reconciler's first full replace: before its set_node(node). Services
   // that the configuration does not allow any more are logged and left out until it does.
@@ -39,6 +40,7 @@ class Services {
   using Manifests = std::map<ManifestKey, ServiceManifest>;
 
   Result<ServicePlan> planned(const Manifests& manifests, const NodeObjects& node);
+  Result<void> program(std::vector<api::Service> services);
   Result<void> commit(Manifests next, const std::vector<ServiceManifest>& put,
                       const std::vector<ServiceManifest>& erased);
   Result<std::vector<ServiceManifest>> erased_by(const Json& params) const;
@@ -46,6 +48,7 @@ class Services {
   const Config& config_;
   Store& store_;
   EngineReconciler& reconciler_;
+  HostPorts* host_ports_;
   std::mutex mutex_;
   Manifests manifests_;
   std::set<ObjectKey> problems_;  // services that are not programmed
