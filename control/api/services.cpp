@@ -104,7 +104,16 @@ Result<void> Services::load(const NodeObjects& node) {
   std::vector<std::string> names;
   for (const auto& service : change.put) names.push_back(service.name);
   PODWIRE_CHECK(store_.keep_ids(kNoun, names));
-  return reconciler_.change_services(std::move(change));
+  return program(std::move(change));
+}
+
+// The node's own ports first: another program may have one. Refused, nothing has changed but the model.
+Result<void> Services::program(ServiceChange change) {
+  if (host_ports_ == nullptr) return reconciler_.change_services(std::move(change));
+  PODWIRE_CHECK(host_ports_->hold(model_.planned_services()));
+  auto done = reconciler_.change_services(std::move(change));
+  host_ports_->lead();
+  return done;
 }
 
 Result<ServiceChange> Services::with_ids(ServiceOutcome outcome) {
@@ -131,7 +140,7 @@ Result<void> Services::follow_node() {
   auto outcome = model_.change({});
   tell(outcome);
   PODWIRE_TRY(auto change, with_ids(std::move(outcome)));
-  PODWIRE_CHECK(reconciler_.change_services(std::move(change)));
+  PODWIRE_CHECK(program(std::move(change)));
   node_version_ = version;
   return {};
 }
@@ -148,7 +157,7 @@ Result<void> Services::commit(Change change) {
     return invalid("Service " + to_text(key) + ": " + problem);
   }
   auto with = with_ids(std::move(outcome));
-  auto done = with ? reconciler_.change_services(std::move(*with)) : Result<void>(with.error());
+  auto done = with ? program(std::move(*with)) : Result<void>(with.error());
   const bool in_engine = static_cast<bool>(done);
   if (done) {
     std::vector<StoredManifest> kept, gone;
@@ -168,9 +177,15 @@ Result<void> Services::commit(Change change) {
 
 Result<void> Services::take_back(ServiceEdit undo, bool from_engine) {
   auto outcome = model_.change(std::move(undo));
-  if (!from_engine) return {};
+  if (!from_engine) {
+    if (host_ports_ == nullptr) return {};
+    if (auto held = host_ports_->hold(model_.planned_services()); !held)
+      spdlog::warn("{}", held.error().message);
+    host_ports_->lead();
+    return {};
+  }
   PODWIRE_TRY(auto change, with_ids(std::move(outcome)));
-  return reconciler_.change_services(std::move(change));
+  return program(std::move(change));
 }
 
 Result<Json> Services::apply(const Json& params) {

@@ -10,15 +10,16 @@
 #include "control/config.hpp"
 #include "control/service/model.hpp"
 #include "control/state/engine_reconciler.hpp"
+#include "control/state/host_ports.hpp"
 #include "control/state/store.hpp"
 
 namespace podwire::control {
 
 class Services {
  public:
-  // All three must outlive it.
-  Services(const Config& config, Store& store, EngineReconciler& reconciler)
-      : config_(config), store_(store), reconciler_(reconciler), model_(config) {}
+  // All must outlive it. `host_ports` may be null.
+  Services(const Config& config, Store& store, EngineReconciler& reconciler, HostPorts* host_ports = nullptr)
+      : config_(config), store_(store), reconciler_(reconciler), host_ports_(host_ports), model_(config) {}
 
   // What was applied before, for the reconciler's first full replace: before its set_node(node). Services
   // that the configuration does not allow any more are logged and left out until it does.
@@ -42,6 +43,7 @@ class Services {
   };
 
   Result<ServiceChange> with_ids(ServiceOutcome outcome);
+  Result<void> program(ServiceChange change);
   Result<void> commit(Change change);
   Result<void> follow_node();
   Result<void> take_back(ServiceEdit undo, bool from_engine);
@@ -51,6 +53,7 @@ class Services {
   const Config& config_;
   Store& store_;
   EngineReconciler& reconciler_;
+  HostPorts* host_ports_;
   std::mutex mutex_;
   ServiceModel model_;
   std::uint64_t node_version_ = 0;        // of the node that the model plans for

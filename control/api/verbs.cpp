@@ -49,6 +49,7 @@ Result<Json> address(Daemon& daemon, RpcRequest& request) {
 
 Result<Json> reconcile(Daemon& daemon) {
   PODWIRE_TRY(const auto changed, daemon.reconciler.reconcile());
+  if (daemon.host_services != nullptr) daemon.host_services->restore();
   return Json{{"generation", daemon.reconciler.state().generation}, {"changed", changed}};
 }
 
@@ -123,6 +124,7 @@ Result<Json> leave(Daemon& daemon) {
   constexpr auto kPause = std::chrono::milliseconds(50);
   for (int i = 0; i < kTries && RpcClient::connect(daemon.config.engine.socket); ++i)
     std::this_thread::sleep_for(kPause);
+  if (daemon.host_services != nullptr) PODWIRE_CHECK(daemon.host_services->remove());
   PODWIRE_CHECK(daemon.underlay.restore());
   daemon.leaving = true;
   daemon.request_exit();

@@ -33,6 +33,12 @@ std::vector<const ClusterSlice*> ServiceModel::slices_of(const ObjectKey& servic
   return out;
 }
 
+std::vector<api::Service> ServiceModel::planned_services() const {
+  std::vector<api::Service> all;
+  for (const auto& [key, plan] : plans_) all.insert(all.end(), plan.services.begin(), plan.services.end());
+  return all;
+}
+
 std::string ServiceModel::problem_of(const ObjectKey& service) const {
   const auto plan = plans_.find(service);
   return plan == plans_.end() ? "" : plan->second.problem;

@@ -39,6 +39,8 @@ class ServiceModel {
   ServiceOutcome change(ServiceEdit edit);
 
   const std::map<ObjectKey, ClusterService>& services() const { return services_; }
+  // All of the engine's, without ids.
+  std::vector<api::Service> planned_services() const;
   // Of a service, which need not be there.
   std::vector<const ClusterSlice*> slices_of(const ObjectKey& service) const;
   std::string problem_of(const ObjectKey& service) const;  // empty: it is programmed

@@ -46,6 +46,7 @@ class Builder {
 
   Result<NodeObjects> build() {
     out_.addresses = own_addresses(underlay_);
+    add_host_services(config_.host_services, out_);
     PODWIRE_CHECK(add_ports());
     PODWIRE_CHECK(add_local_vteps());
     PODWIRE_CHECK(add_peer_vteps());
@@ -55,6 +56,7 @@ class Builder {
     for (const auto& domain : config_.domains) {
       if (domain.host_access) PODWIRE_CHECK(add_host_routes(domain));
     }
+    PODWIRE_CHECK(add_own_routes());
     PODWIRE_CHECK(store_.keep_ids("vtep", vtep_names_));
     PODWIRE_CHECK(store_.keep_ids("domain", domain_names_));
     PODWIRE_CHECK(store_.keep_ids("route", route_names_));
@@ -70,6 +72,7 @@ class Builder {
   Result<void> add_underlay_routes();
   Result<void> add_peer_routes(const DomainConfig& domain);
   Result<void> add_host_routes(const DomainConfig& domain);
+  Result<void> add_own_routes();
   Result<void> add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
                          RouteSource source);
 
@@ -290,6 +293,23 @@ Result<void> Builder::add_host_routes(const DomainConfig& domain) {
   return {};
 }
 
+// The engine knows those of the node's addresses that a VTEP has, or that a domain leads to the host port.
+// Services' answers to the others' would leave by the uplink.
+Result<void> Builder::add_own_routes() {
+  const bool known = std::any_of(config_.domains.begin(), config_.domains.end(),
+                                 [](const DomainConfig& domain) { return domain.host_access; });
+  if (!out_.host || known) return {};
+  for (const auto& own : underlay_.addresses) {
+    const bool v4 = own.address.is_v4();
+    const bool link_local = !v4 && own.address.v6().is_link_local();
+    if (link_local || first_of_family(underlay_.addresses, v4)->address == own.address) continue;
+    api::NextHop hop;
+    hop.port = out_.host;
+    PODWIRE_CHECK(add_route("", host_prefix(own.address), hop, RouteSource::kBuiltin));
+  }
+  return {};
+}
+
 }  // namespace
 
 const char* to_text(RouteSource source) {
@@ -306,6 +326,12 @@ const char* to_text(RouteSource source) {
   return "builtin";
 }
 
+std::vector<std::uint16_t> vxlan_ports(const Config& config) {
+  std::set<std::uint16_t> ports{config.vxlan.port};
+  for (const auto& peer : config.peers) ports.insert(peer.udp_port.value_or(config.vxlan.port));
+  return {ports.begin(), ports.end()};
+}
+
 std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay) {
   if (domain.mtu) return *domain.mtu;
   const bool v6_peer = std::any_of(config.peers.begin(), config.peers.end(),
@@ -319,8 +345,12 @@ std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const
 std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& underlay) {
   std::vector<DomainPools> all;
   for (const auto& domain : config.domains) {
-    DomainPools pools{
-        domain.name, domain_mtu(domain, config, underlay), {}, domain.stateful, own_addresses(underlay)};
+    DomainPools pools{domain.name,
+                      domain_mtu(domain, config, underlay),
+                      {},
+                      domain.stateful,
+                      own_addresses(underlay),
+                      vxlan_ports(config)};
     for (std::size_t i = 0; i < domain.prefixes.size(); ++i) {
       AddressPool::Spec spec{domain.prefixes[i], domain.gateways[i], {}, domain.exclude};
       for (const auto& range : domain.ranges) spec.ranges.emplace_back(range.start, range.end);

@@ -284,7 +284,8 @@ struct FlowStage {
       if (may_aim && !aim(ctx, burst, batch, k)) [[unlikely]]
         continue;
       if (batch.domains[k]->id == kUnderlayDomain) {
-        leave_to_node(ctx, burst, batch.at[k], packet);
+        if (!ServiceAim::refuse_host(ctx, burst, batch.at[k], batch.keys[k]))
+          leave_to_node(ctx, burst, batch.at[k], packet);
         continue;
       }
       if (batch.domains[k] != domain) ask();

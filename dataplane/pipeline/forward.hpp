@@ -55,7 +55,10 @@ struct ForwardStage {
       return;
     }
     const auto destination = destination_of(mbuf, meta);
-    if (!routable(destination) || !routable(source_of(mbuf, meta))) {
+    // What leaves on the node's own side has its source from us: for its own programs services may have
+    // link-local addresses.
+    const bool own_source = meta.translated && domain.id == kUnderlayDomain;
+    if (!routable(destination) || (!own_source && !routable(source_of(mbuf, meta)))) {
       burst.drop(i, DropReason::link_local_forward);
       return;
     }

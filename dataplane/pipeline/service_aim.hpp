@@ -7,6 +7,7 @@
 #include "dataplane/packet/tcp_reset.hpp"
 #include "dataplane/pipeline/arrival.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
+#include "dataplane/pipeline/policy.hpp"
 #include "dataplane/pipeline/routing.hpp"
 #include "dataplane/tables/outside_table.hpp"
 #include "dataplane/tables/service_table.hpp"
@@ -24,7 +25,8 @@ struct ServiceAim {
                      const DomainEntry*& domain) noexcept {
     const auto& tables = *ctx.tables;
     if (packet.kind != FlowPacket::Kind::kTracked) return Outcome::kNone;
-    const auto* service = tables.services != nullptr ? tables.services->find_for(key) : nullptr;
+    const auto* service =
+        tables.services != nullptr ? tables.services->find_for(key, is_from_node(burst.meta[i])) : nullptr;
     const auto* inside =
         service == nullptr && tables.outside != nullptr ? tables.outside->behind(key.destination()) : nullptr;
     if (service == nullptr && inside == nullptr) return Outcome::kNone;
@@ -55,6 +57,16 @@ struct ServiceAim {
     key.set_ports((key.ports() & 0xffff) | std::uint32_t{byte_swap(choice.port)} << 16);
     domain = to;
     return Outcome::kAimed;
+  }
+
+  // Whether a packet of the underlay that asks for no service is for an address that only services have: the
+  // node's own program asked for a port that none of them has. Then it is refused.
+  static bool refuse_host(Context& ctx, Burst& burst, std::uint16_t i, const FlowKey& key) noexcept {
+    const auto* services = ctx.tables->services;
+    if (services == nullptr || !is_from_node(burst.meta[i]) || !services->is_for_host(key.destination()))
+      return false;
+    reject(ctx, burst, i, DropReason::service_no_backend, IcmpErrorKind::kPortUnreachable);
+    return true;
   }
 
  private:

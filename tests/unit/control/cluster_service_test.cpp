@@ -124,6 +124,35 @@ class ClusterServiceTest : public ::testing::Test {
 
 using Texts = std::vector<std::string>;
 
+TEST_F(ClusterServiceTest, TheNodesOwnProgramsHaveFrontendsOfTheirOwn) {
+  add_host_services(HostServicesConfig{}, node);
+  const auto made = plan({service({{"type", "NodePort"},
+                                   {"externalTrafficPolicy", "Local"},
+                                   {"ports", {{{"name", "http"}, {"port", 80}, {"nodePort", 30080}}}}}),
+                          slice({endpoint("10.244.2.10")})});
+  ASSERT_TRUE(made.problems.empty()) << made.problems.front().second;
+  ASSERT_EQ(made.services.size(), 2u);
+  Texts own;
+  for (const auto& one : made.services) {
+    for (const auto& f : one.frontends) {
+      if (f.from_host) own.push_back(one.name + " " + to_string(*f.address) + " " + std::to_string(f.port));
+    }
+  }
+  EXPECT_EQ(own, (Texts{"shop/web:http 10.96.0.10 80", "shop/web:http 169.254.112.1 30080",
+                        "shop/web:http fd70:6f64:7769:7265::1 30080"}))
+      << "those of this node only are for the world outside";
+  EXPECT_TRUE(made.services[0].hide_clients) << "an endpoint elsewhere would answer past this node";
+}
+
+TEST_F(ClusterServiceTest, TheVxlanPortIsNoNodePort) {
+  const auto made = plan(
+      {service({{"type", "NodePort"},
+                {"ports", {{{"name", "dns"}, {"port", 53}, {"protocol", "UDP"}, {"nodePort", 4789}}}}})});
+  ASSERT_EQ(made.problems.size(), 1u);
+  EXPECT_NE(made.problems[0].second.find("node port 4789/udp carries this node's VXLAN"), std::string::npos)
+      << made.problems[0].second;
+}
+
 TEST_F(ClusterServiceTest, AClusterIpLeadsToReadyEndpoints) {
   const auto made = plan({service(), slice({endpoint("10.244.1.10"), endpoint("10.244.2.10", Json::object()),
                                             endpoint("10.244.1.11", {{"ready", false}})})});

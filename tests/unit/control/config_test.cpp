@@ -179,6 +179,44 @@ TEST(Config, RefusesAnUnusableUnderlay) {
                  "host_access needs a host interface");
 }
 
+TEST(Config, HostServicesHaveAddressesOfTheirOwn) {
+  const auto by_default = parsed(sound()).host_services;
+  EXPECT_TRUE(by_default.enabled);
+  ASSERT_EQ(by_default.prefixes.size(), 2u);
+  EXPECT_EQ(to_string(by_default.prefixes[0]), "169.254.112.0/26");
+  EXPECT_EQ(to_string(by_default.prefixes[1]), "fd70:6f64:7769:7265::/64");
+  auto document = sound();
+  document["host_services"] = nullptr;
+  EXPECT_FALSE(parsed(document).host_services.enabled);
+  document["host_services"] = {{"prefixes", {"198.18.0.0/24"}}};
+  EXPECT_EQ(to_string(parsed(document).host_services.prefixes.at(0)), "198.18.0.0/24");
+  document.erase("host_services");
+  document["domains"][0].erase("host_access");
+  document["underlay"]["host_interface"] = nullptr;
+  EXPECT_FALSE(parsed(document).host_services.enabled);
+
+  const auto refused = [](const Json& prefixes, const std::string& message) {
+    expect_refused([&](Json& j) { j["host_services"]["prefixes"] = prefixes; }, message);
+  };
+  refused({"198.18.0.0/27"}, "198.18.0.0/27 is too small; the longest that will do is /26");
+  refused({"fd00:70::/123"}, "the longest that will do is /122");
+  refused({"198.18.0.1/24"}, "has host bits set; did you mean 198.18.0.0/24?");
+  refused({"127.1.0.0/16"}, "127.1.0.0/16 cannot be routed");
+  refused({"fe80::/64"}, "fe80::/64 cannot be routed");
+  refused({"198.18.0.0/24", "198.19.0.0/24"}, "198.19.0.0/24 is the second of its family");
+  refused({"10.244.0.0/16"}, "overlaps domain \"default\" with 10.244.1.0/24");
+  refused({"10.244.2.0/24"}, "overlaps peer \"node-b\" with 10.244.2.0/24");
+  refused(Json::array(), "host_services.prefixes is empty");
+  expect_refused([](Json& j) { j["host_services"] = 7; }, "must be true, false or an object with prefixes");
+  expect_refused(
+      [](Json& j) {
+        j["domains"][0].erase("host_access");
+        j["underlay"]["host_interface"] = nullptr;
+        j["host_services"] = true;
+      },
+      "host_services needs a host interface");
+}
+
 TEST(Config, ChecksDomainsAgainstEachOther) {
   const auto second = [](Json& j) -> Json& {
     j["domains"].push_back(Json::parse(R"({"name": "blue", "vni": 2, "prefixes": ["10.9.0.0/24"]})"));
