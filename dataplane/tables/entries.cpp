@@ -151,6 +151,7 @@ DomainEntry make_domain_entry(const Intent& intent, const api::Domain& domain,
   entry.learning = domain.learning;
   entry.stateful = domain.stateful;
   entry.strict_tcp = domain.strict_tcp;
+  entry.joined = !intent.routes_out_of(domain.id).empty();
   if (domain.masquerade) entry.masquerade = make_masquerade(*domain.masquerade);
   entry.host_access = domain.host_access;
   entry.mtu = domain.mtu;

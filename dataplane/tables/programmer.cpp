@@ -131,6 +131,7 @@ void Programmer::State::commit(const Changes& changes, Devices devices, std::uin
   environment_.publisher->synchronize();
   sweep(changes);
   sweep_services(changes);
+  sweep_joins(changes);
   forget_connections(changes);
   underlay_.tick(now_ms);
   release_settled();
@@ -225,6 +226,12 @@ std::set<DomainId> Programmer::State::affected_domains(const Changes& changes) c
   for (const auto& change : changes.ports) {
     if (change.before) affected.insert(change.before->domain);
     if (change.after) affected.insert(change.after->domain);
+  }
+  for (const auto& change : changes.routes) {
+    for (const auto* route :
+         {change.before ? &*change.before : nullptr, change.after ? &*change.after : nullptr}) {
+      if (route != nullptr && Intent::leads_into_domain(*route)) affected.insert(route->domain);
+    }
   }
   return affected;
 }

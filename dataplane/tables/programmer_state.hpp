@@ -75,6 +75,7 @@ class Programmer::State final : private Topology {
   std::vector<DomainPrefix> addresses_concerned(const Changes& changes) const;
   void sweep(const Changes& changes);
   void sweep_services(const Changes& changes);  // programmer_services.cpp
+  void sweep_joins(const Changes& changes);     // programmer_joins.cpp
 
   MacAddr mac_of(PortId port) const override;
   std::uint32_t slot_of(VtepId vtep) const override { return underlay_.slot_of(vtep); }
