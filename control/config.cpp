@@ -264,6 +264,7 @@ Result<void> read_value(const Json& value, const std::string& path, DomainConfig
   r.optional("learning", out.learning);
   r.optional("flood_peers", out.flood_peers);
   r.optional("host_access", out.host_access);
+  r.optional("global", out.global);
   r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
   r.keep(read_tracking(r, out));
   if (const Json* dns = r.find("dns"); dns != nullptr && !dns->is_null())

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "control/api/joins.hpp"
 #include "control/api/named_ports.hpp"
 #include "control/api/policies.hpp"
 #include "control/api/services.hpp"
@@ -35,6 +36,7 @@ struct Daemon {
   std::mutex leave_mutex{};
   bool leaving = false;
   NamedPorts named_ports{config, store, reconciler};
+  DomainJoins joins{config, store, reconciler, underlay};
 };
 
 // Answers one request of the control socket; runs on a pool thread and may block.

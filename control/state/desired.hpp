@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/config.hpp"
+#include "control/state/joins.hpp"
 #include "control/state/store.hpp"
 #include "dataplane/api/objects.hpp"
 
@@ -29,7 +30,7 @@ struct NodeUnderlay {
   bool from_kernel = false;           // addresses and routes were read from the device
 };
 
-enum class RouteSource { kConfig, kPeer, kKernel, kBuiltin };
+enum class RouteSource { kConfig, kPeer, kKernel, kBuiltin, kJoin };
 const char* to_text(RouteSource source);
 
 struct NodeObjects {
@@ -44,6 +45,8 @@ struct NodeObjects {
   std::map<RouteId, RouteSource> route_sources;
   std::map<std::string, VtepId> peers;
   std::vector<IpAddr> addresses;  // the node's own on the underlay, without link-local ones
+  std::map<std::string, std::vector<std::string>> reaches;  // as JoinPlan has them
+  std::vector<std::string> join_problems;
   PortId uplink;
   PortId host;  // 0: no host interface
 };
@@ -52,8 +55,10 @@ struct NodeObjects {
 std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay);
 std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& underlay);
 
-// Allots ids on first use and frees those of objects that left the configuration.
-Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store);
+// Allots ids on first use and frees those of objects that left the configuration. `groups`: in place of those
+// that the store has.
+Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store,
+                                 const DomainGroups* groups = nullptr);
 
 std::string port_name(const Attachment& attachment);      // unique
 std::string endpoint_name(const Attachment& attachment);  // for people; the pod's name where it is known

@@ -56,6 +56,10 @@ class EngineReconciler final : public Reconciler {
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable
   // without an engine; then, and when the engine refuses, all stays as it was.
   Result<void> set_policies(std::shared_ptr<const PolicySnapshot> policies);
+  // The routes of `next`, and which domains they join, in place of those before; the rest of it is not looked
+  // at. Returns once the engine has it and connections between domains that were parted are forgotten.
+  // kUnavailable without an engine; then, and when the engine refuses, all stays as it was. After set_node.
+  Result<void> set_joins(NodeObjects next);
   // Whether this domain of the node tracks connections.
   bool is_stateful(const std::string& domain) const;
 
@@ -113,6 +117,7 @@ class EngineReconciler final : public Reconciler {
   Result<void> change_policies(EngineSession& session, std::shared_ptr<const PolicySnapshot> next);
   std::vector<api::Endpoint> endpoints_with_policy(const Attachment& attachment, DomainId domain,
                                                    const PolicySnapshot& policies) const;
+  Result<void> change_joins(EngineSession& session, NodeObjects next);
   Result<void> patch_services(EngineSession& session, const std::vector<api::Service>& services);
   void process(EngineSession* session);
   Batch take_batch(std::deque<Change>& changes) const;

@@ -86,7 +86,7 @@ TEST_F(IntentJoinsTest, DomainsKeepWhatTheirJoinsNeed) {
   accepted({.routes = {route(1, "10.3.0.0/16", {into(3)}, 2)}});
   refused({}, "domain 3 \"domain3\" cannot be deleted: route 1 10.3.0.0/16 leads into it; delete that too",
           {.domains = {DomainId(3)}});
-  for (const std::uint16_t id : {2, 3}) {
+  for (const auto id : {std::uint16_t{2}, std::uint16_t{3}}) {
     auto changed = domain(id, {"10." + std::to_string(id) + ".0.1/16"});
     changed.stateful = true;
     refused({.domains = {changed}}, "is stateful and");
