@@ -266,6 +266,8 @@ Result<void> read_value(const Json& value, const std::string& path, DomainConfig
   r.optional("host_access", out.host_access);
   r.optional("global", out.global);
   r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
+  r.keep(read_nullable_in(r, "dscp", out.dscp, 0, 63));
+  r.optional("trust_dscp", out.trust_dscp);
   r.keep(read_tracking(r, out));
   if (const Json* dns = r.find("dns"); dns != nullptr && !dns->is_null())
     r.keep(read_dns(*dns, r.child("dns"), out));

@@ -155,6 +155,10 @@ Result<void> check_domains(const Config& config) {
     PODWIRE_CHECK(check_pools(d, path));
     PODWIRE_CHECK(check_dns(d, path));
     PODWIRE_CHECK(check_masquerade(d, config, path));
+    if (d.dscp && !d.trust_dscp) {
+      return invalid(path +
+                     ".trust_dscp is false beside dscp; dscp marks every packet, so leave trust_dscp out");
+    }
     if (d.mode == api::DomainMode::kL3 && d.learning)
       return invalid(path + ".learning is for mode \"l2\"; this domain is \"l3\"");
     if (d.mode == api::DomainMode::kL2 && d.global)

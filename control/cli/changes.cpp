@@ -35,6 +35,8 @@ constexpr Parameter kParameters[] = {
     {"secret", "secret", Kind::kText},
     {"memif-id", "memif_id", Kind::kNumber},
     {"iommu", "iommu", Kind::kFlag},
+    {"namespace", "namespace", Kind::kText},
+    {"pod", "pod", Kind::kText},
     {"from-pod-rate", "from_pod", Kind::kRate},
     {"to-pod-rate", "to_pod", Kind::kRate},
 };

@@ -59,6 +59,8 @@ std::vector<OptionSpec> port_options() {
       {"secret", "TEXT", "add, memif: what both sides must know, at most 24 characters", add},
       {"memif-id", "N", "add, memif: interface id, the same on both sides (default 0)", add},
       {"iommu", "", "add, vhost: offer VIRTIO_F_IOMMU_PLATFORM", add},
+      {"pod", "NAME", "add: the pod that policies take it for (default: none, and no policy is for it)", add},
+      {"namespace", "NAME", "add, with --pod: the pod's namespace (default: default)", add},
       {"from-pod-rate", "RATE", "add: bits a second that it may send, such as 100M (default: no limit)", add},
       {"to-pod-rate", "RATE", "add: bits a second that it may receive, such as 1G (default: no limit)", add}};
   const auto more = endpoint_options();

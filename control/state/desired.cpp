@@ -183,6 +183,8 @@ Result<void> Builder::add_domains() {
     domain.search_domains = config.search_domains;
     domain.host_access = config.host_access && out_.host;
     domain.stateful = config.stateful;
+    domain.dscp = config.dscp;
+    domain.trust_dscp = config.trust_dscp;
     if (config.masquerade) {
       PODWIRE_TRY(domain.masquerade, masquerade_of(config));
     }

@@ -17,6 +17,7 @@
 #include "control/state/desired.hpp"
 #include "control/state/engine_session.hpp"
 #include "control/state/reconciler.hpp"
+#include "control/state/service_change.hpp"
 
 namespace podwire::control {
 
@@ -48,9 +49,10 @@ class EngineReconciler final : public Reconciler {
   // re-open the tap.
   void set_node(NodeObjects node, std::vector<UniqueFd> host_queues);
   NodeObjects node() const;
-  // The cluster's services, in place of those before. Returns once every worker of the engine has seen them.
-  // Refused by the engine, those before stay. Without an engine they are kept for the next full replace.
-  Result<void> set_services(std::vector<api::Service> services);
+  std::uint64_t node_version() const;  // another one after every set_node
+  // Of the cluster's services. Returns once every worker of the engine has seen it. Refused by the engine,
+  // all stays as it was. Without an engine it is kept for the next full replace.
+  Result<void> change_services(ServiceChange change);
 
   // The engine's policies, and what pods' endpoints carry in stateful domains. Before set_node it is kept;
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable
@@ -90,7 +92,7 @@ class EngineReconciler final : public Reconciler {
     Attachment attachment;
     std::vector<UniqueFd> queues;
     std::function<Result<void>(EngineSession&)> call;
-    std::vector<api::Service> services;
+    ServiceChange services;
     std::promise<Result<void>> done;
   };
   using Batch = std::vector<Change>;
@@ -118,7 +120,8 @@ class EngineReconciler final : public Reconciler {
   std::vector<api::Endpoint> endpoints_with_policy(const Attachment& attachment, DomainId domain,
                                                    const PolicySnapshot& policies) const;
   Result<void> change_joins(EngineSession& session, NodeObjects next);
-  Result<void> patch_services(EngineSession& session, const std::vector<api::Service>& services);
+  Result<void> patch_services(EngineSession& session, const ServiceChange& change);
+  void take_services(ServiceChange change);  // under the mutex
   void process(EngineSession* session);
   Batch take_batch(std::deque<Change>& changes) const;
   void apply(EngineSession& session, Batch batch);
@@ -143,11 +146,12 @@ class EngineReconciler final : public Reconciler {
   std::string last_instance_;
   std::optional<NextNode> next_node_;  // given by set_node, taken by the session thread
   NodeObjects node_;
+  std::uint64_t node_version_ = 0;
   std::shared_ptr<const PolicySnapshot> policies_ = std::make_shared<PolicySnapshot>();
   std::vector<UniqueFd> host_queues_;
   std::string host_problem_;
   std::map<PortId, Held> held_;
-  std::vector<api::Service> services_;  // of the cluster
+  std::map<ServiceId, api::Service> services_;  // of the cluster
   std::thread thread_;
 };
 

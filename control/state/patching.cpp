@@ -2,7 +2,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "control/state/engine_reconciler.hpp"
@@ -102,7 +101,7 @@ void EngineReconciler::finish(Change change) {
       const auto held = held_.find(change.attachment.port);
       if (held != held_.end()) held->second.attachment = std::move(change.attachment);
     } else if (change.action == Action::kServices) {
-      services_ = std::move(change.services);
+      take_services(std::move(change.services));
     } else {
       held_.erase(change.attachment.port);
     }
@@ -147,49 +146,6 @@ bool EngineReconciler::add_to_patch(const Change& change, api::ObjectSet& put, a
   put.services.insert(put.services.end(), services.begin(), services.end());
   queues[a.port] = borrow(change.queues);
   return true;
-}
-
-// In patches that each fit a message; what an engine refuses half-way it has to give up as a whole.
-Result<void> EngineReconciler::patch_services(EngineSession& session,
-                                              const std::vector<api::Service>& services) {
-  constexpr std::size_t kPatchMembers = 2000;  // frontends and backends
-  std::map<ServiceId, const api::Service*> before;
-  for (const auto& service : services_) before[service.id] = &service;
-  api::ObjectSet put;
-  api::IdSet remove;
-  std::size_t members = 0;
-  const auto send = [&]() -> Result<void> {
-    if (put.services.empty() && remove.services.empty()) return {};
-    PODWIRE_TRY(const auto generation, session.patch(put, remove, {}));
-    set_generation(generation);
-    put = {};
-    remove = {};
-    members = 0;
-    return {};
-  };
-  const auto send_all = [&]() -> Result<void> {
-    std::set<ServiceId> kept;
-    for (const auto& service : services) kept.insert(service.id);
-    for (const auto& [id, service] : before) {
-      if (!kept.contains(id)) remove.services.push_back(id);
-    }
-    for (const auto& service : services) {
-      const auto at = before.find(service.id);
-      if (at != before.end() && *at->second == service) continue;
-      const auto size = 1 + service.frontends.size() + service.backends.size();
-      if (members + size > kPatchMembers) PODWIRE_CHECK(send());
-      put.services.push_back(service);
-      members += size;
-    }
-    return send();
-  };
-  auto sent = send_all();
-  if (sent || !session.ok()) return sent;
-  if (auto restored = program(session); !restored) {
-    return Error{sent.error().code,
-                 sent.error().message + "; going back failed: " + restored.error().message};
-  }
-  return sent;
 }
 
 void EngineReconciler::apply(EngineSession& session, Batch batch) {

@@ -134,7 +134,7 @@ api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Por
     if (at == known.end() || at->second.role != api::PortRole::kHost) send(node_.host, host_queues_);
   }
   for (const auto& [id, policy] : policies_->policies) set.policies.push_back(*policy);
-  set.services = services_;
+  for (const auto& [id, service] : services_) set.services.push_back(service);
   for (const auto& [id, held] : held_) {
     if (!held.problem.empty()) continue;
     const auto domain = node_.domains.at(held.attachment.domain);
@@ -170,10 +170,8 @@ Result<void> EngineReconciler::program(EngineSession& session) {
     spdlog::warn("engine refused the full replace: {}; programming the cluster's services one by one",
                  replaced.error().message);
     auto fewer = set;
-    std::erase_if(fewer.services, [this](const api::Service& service) {
-      return std::any_of(services_.begin(), services_.end(),
-                         [&](const api::Service& one) { return one.id == service.id; });
-    });
+    std::erase_if(fewer.services,
+                  [this](const api::Service& service) { return services_.contains(service.id); });
     replaced = session.replace(fewer, queues);
     if (replaced) {
       set_generation(*replaced);
@@ -226,7 +224,7 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
 }
 
 Result<void> EngineReconciler::program_services(EngineSession& session) {
-  for (const auto& service : services_) {
+  for (const auto& [id, service] : services_) {
     api::ObjectSet put;
     put.services.push_back(service);
     auto patched = session.patch(put, {}, {});

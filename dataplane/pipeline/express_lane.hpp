@@ -27,8 +27,11 @@ class ExpressLane {
   // Passes one and two. False when nothing in the burst is for the lane.
   bool recognise(const Burst& burst) noexcept {
     // One pass where the tables are in the cache; else every look-up's memory is asked for first.
-    return tables_.fdb->bytes() + tables_.fib4->bytes() <= kCached ? recognise<true>(burst)
-                                                                   : recognise<false>(burst);
+    const bool any = tables_.fdb->bytes() + tables_.fib4->bytes() <= kCached ? recognise<true>(burst)
+                                                                             : recognise<false>(burst);
+    if (marks_ && any) [[unlikely]]
+      mark(burst);
+    return any;
   }
 
   bool knows(std::uint16_t i) const noexcept { return plans_[i].slot != 0; }
@@ -36,7 +39,14 @@ class ExpressLane {
   // Pass three: serves packets from `i` on, up to one that is for the stages, which stays as it came. Returns
   // the index of that one.
   std::uint16_t serve(const Burst& burst, std::uint16_t i) noexcept {
-    while (i < burst.count && serve(burst.mbufs[i], plans_[i])) ++i;
+    if (!kTunnel && translates_) [[unlikely]] {
+      while (i < burst.count && (plans_[i].tracked && plans_[i].translated
+                                     ? serve_translated(burst.mbufs[i], plans_[i], leaving_[i])
+                                     : serve(burst.mbufs[i], plans_[i])))
+        ++i;
+    } else {
+      while (i < burst.count && serve(burst.mbufs[i], plans_[i])) ++i;
+    }
     way_.leave(ingress_);
     book_moved();
     return i;
@@ -69,6 +79,7 @@ class ExpressLane {
         port->sources4.size() > kPatterns)
       return;
     if (port->role == api::PortRole::kUplink) return prepare_answers();
+    marks_ = domain_->marks();
     for (const auto& source : port->sources4) {
       auto& pattern = patterns_[pattern_count_++];
       pattern = plain_pattern();
@@ -156,6 +167,13 @@ class ExpressLane {
     return is_owned(frame + kOuter) && rest_is_plain(frame + kOuter, length - kOuter);
   }
 
+  // What the guard stage does with packets that pass. The stages may mark one again: it stays as it is.
+  [[gnu::cold, gnu::noinline]] void mark(const Burst& burst) const noexcept {
+    for (std::uint16_t i = 0; i < burst.count; ++i) {
+      if (knows(i)) mark_plain(rte_pktmbuf_mtod(burst.mbufs[i], std::uint8_t*), *domain_);
+    }
+  }
+
   bool is_owned(const std::uint8_t* frame) const noexcept {
     if (patterns_[0].matches(frame)) [[likely]]
       return true;
@@ -165,11 +183,14 @@ class ExpressLane {
     return false;
   }
 
-  // VXLAN over IPv4 to our VTEP that ends where the frame ends, and met no congestion.
+  // VXLAN over IPv4 to our VTEP that ends where the frame ends, and met no congestion: its ECN is that of the
+  // packet in it, or as harmless as none.
   bool is_ours(const std::uint8_t* outer, std::uint32_t length) const noexcept {
     return outer_.matches(outer) && outer_rest_.matches(outer + sizeof outer_.value) &&
            load_be16(outer + plain::kTotal) + plain::kIp == length &&
-           load_be16(outer + kUdpLength) + plain::kL4 == length && (outer[plain::kTos] & 3) != 3 &&
+           load_be16(outer + kUdpLength) + plain::kL4 == length &&
+           ((outer[plain::kTos] & 1) == 0 ||
+            ((outer[plain::kTos] ^ outer[kOuter + plain::kTos]) & kEcnMask) == 0) &&
            plain_checksum_is_right(outer + plain::kIp);
   }
 
@@ -258,16 +279,17 @@ class ExpressLane {
       const MacAddr destination = reinterpret_cast<const EtherHeader*>(frame)->destination;
       const bool to_gateway =
           destination == plan.domain->gateway_mac || (kTunnel && destination == local_->mac);
-      FlowDecision decision;
-      plan.translated = false;
-      if (!found[known]) break;
-      if (!follow_connection(ctx_, frame, found[known], *plan.domain, to_gateway, decision)) {
-        if (kTunnel || !follow_translated(ctx_, frame, keys[known], found[known], decision, leaving_[i]))
-          break;
-        plan.translated = true;
+      FlowView view;
+      if (!found[known] || !ctx_.flows->read(found[known], view) || view.decision.adjacency == 0) break;
+      plan.translated = view.decision.translated;
+      if (!plan.translated) {
+        if (!follow_connection(ctx_, frame, found[known], view, *plan.domain, to_gateway)) break;
+      } else {
+        if (kTunnel || !follow_translated(ctx_, frame, keys[known], found[known], view, leaving_[i])) break;
+        translates_ = true;
       }
-      plan.slot = decision.adjacency;
-      plan.routed = decision.routed;
+      plan.slot = view.decision.adjacency;
+      plan.routed = view.decision.routed;
       ++known;
     }
     return known != 0;
@@ -279,15 +301,6 @@ class ExpressLane {
     if (slot == 0 && plan.routed) [[unlikely]]
       return shorter_match(tables_, *plan.domain, key.word);
     return slot;
-  }
-
-  // The longest length did not match. `key` has the address as far as that length goes.
-  [[gnu::noinline]] static std::uint32_t shorter_match(const Snapshot& tables, const DomainEntry& domain,
-                                                       std::uint64_t key) noexcept {
-    const std::uint32_t word = __builtin_bswap32(static_cast<std::uint32_t>(key));
-    Ipv4 address;
-    std::memcpy(address.bytes.data(), &word, sizeof word);
-    return find_route(tables, domain, address);
   }
 
   // The same for a packet whose connection has other ends, `leaving`; from a pod, or an answer.
@@ -303,10 +316,11 @@ class ExpressLane {
     if (mbuf->data_len > way_.limit) return false;
     const bool tunnel = way_.vtep != nullptr && !outside;
     if (tunnel && mbuf->data_off < way_.vtep->header_bytes) return false;
-    translate_plain(mbuf, leaving);
     auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    translate_plain(frame, leaving);
     route_plain(frame, adjacency.mac, leaving.domain->gateway_mac);
-    if (tunnel) vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, plain_hash(frame));
+    if (tunnel)
+      vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, plain_hash(frame), frame[plain::kTos]);
     if (outside) std::memcpy(frame, way_.vtep->header.data(), 2 * sizeof(MacAddr));
     if (leaving.domain != domain_) count_moved(*leaving.domain);
     way_.append(mbuf);
@@ -315,8 +329,6 @@ class ExpressLane {
 
   [[gnu::always_inline]] bool serve(rte_mbuf* mbuf, const Plan& plan) noexcept {
     if (plan.slot == 0) return false;
-    if (!kTunnel && plan.tracked && plan.translated)
-      return serve_translated(mbuf, plan, leaving_[static_cast<std::size_t>(&plan - plans_.data())]);
     const auto& adjacency = tables_.adjacencies[plan.slot];
     if (adjacency.place() != way_.place || (kTunnel && plan.domain != way_.domain)) {
       way_.leave(ingress_);
@@ -334,7 +346,8 @@ class ExpressLane {
     }
     if (plan.routed) route_plain(frame, adjacency.mac, plan.domain->gateway_mac);
     if constexpr (kTunnel) strip(mbuf, *plan.domain);
-    if (way_.vtep != nullptr) vxlan::put_before(mbuf, *way_.vtep, plan.domain->vni, plain_hash(frame));
+    if (way_.vtep != nullptr)
+      vxlan::put_before(mbuf, *way_.vtep, plan.domain->vni, plain_hash(frame), frame[plain::kTos]);
     way_.append(mbuf);
     return true;
   }
@@ -369,8 +382,10 @@ class ExpressLane {
   const DomainId domain_of_port_;
   std::size_t pattern_count_ = 0;
   bool sources_are_plain_ = true;
-  bool answers_ = false;  // the port is the uplink, and no tunnel is looked for
-  bool tracks_ = false;   // connections decide
+  bool answers_ = false;     // the port is the uplink, and no tunnel is looked for
+  bool tracks_ = false;      // connections decide
+  bool translates_ = false;  // some of the burst's have other ends
+  bool marks_ = false;       // the port's domain does
   const LocalVtep* local_ = nullptr;
   const DomainEntry* domain_ = nullptr;  // the port's, or the last VNI's
   std::uint64_t domain_bits_ = 0;        // of its FDB keys
@@ -385,7 +400,7 @@ class ExpressLane {
   FrameMatch outer_, outer_rest_;  // bytes 0..31 and 32..63 of a tunnel packet to us
   std::array<FrameMatch, kPatterns> patterns_;
   std::array<Plan, kBurstMax> plans_;
-  std::array<PlainLeaving, kBurstMax> leaving_;  // of plans that are translated
+  std::array<PlainLeaving, kTunnel ? 1 : kBurstMax> leaving_;  // of plans that are translated
 };
 
 }  // namespace podwire::engine

@@ -151,11 +151,16 @@ struct DomainEntry {
   std::vector<std::uint8_t> fib6_lengths_descending;
   bool stateful = false;
   bool strict_tcp = false;
-  bool joined = false;                   // some of its routes lead into other domains
+  bool joined = false;  // some of its routes lead into other domains
+  // Packets from pods leave with DSCP and ECN `byte & dscp_kept | dscp_set` (packet/marking.hpp); 0xff: as
+  // they came.
+  std::uint8_t dscp_kept = 0xff;
+  std::uint8_t dscp_set = 0;
   std::uint32_t rules_generation = 0;    // of `rules`; no two of any domain are the same
   std::shared_ptr<const RuleSet> rules;  // stateful only, then never null
   std::optional<MasqueradeEntry> masquerade;
 
+  bool marks() const noexcept { return dscp_kept != 0xff; }
   bool operator==(const DomainEntry&) const = default;
 };
 

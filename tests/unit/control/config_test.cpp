@@ -141,6 +141,7 @@ TEST(Config, ReadsEveryField) {
   domain["flood_peers"] = false;
   domain["mtu"] = 1400;
   domain["flow_limit"] = 5000;
+  domain["dscp"] = 46;
   domain["gateways"] = {"fd00:10:244:1::fe", "10.244.1.254"};
   domain["ranges"] = Json::parse(R"([{"start": "10.244.1.10", "end": "10.244.1.20"}])");
   domain["exclude"] = {"10.244.1.15", "10.244.1.64/28"};
@@ -153,6 +154,8 @@ TEST(Config, ReadsEveryField) {
   EXPECT_EQ(config.domains[0].mode, api::DomainMode::kL2);
   EXPECT_EQ(to_string(config.domains[0].gateways[0]), "10.244.1.254");  // in the order of the prefixes
   EXPECT_EQ(to_string(config.domains[0].exclude[0]), "10.244.1.15/32");
+  EXPECT_EQ(config.domains[0].dscp, 46);
+  EXPECT_TRUE(config.domains[0].trust_dscp);
   EXPECT_EQ(config.peers[0].udp_port, 8472);
 }
 
@@ -256,6 +259,11 @@ TEST(Config, ChecksPrefixesGatewaysAndRanges) {
                  "domains[0].exclude[0] is 10.245.0.0/24");
   expect_refused([&](Json& j) { domain(j)["exclude"] = {"x"}; }, "domains[0].exclude[0]");
   expect_refused([&](Json& j) { domain(j)["learning"] = true; }, "learning is for mode \"l2\"");
+  expect_refused([&](Json& j) { domain(j)["dscp"] = 64; }, "domains[0].dscp is 64, must be from 0 to 63");
+  expect_refused([&](Json& j) { domain(j)["trust_dscp"] = 1; },
+                 "domains[0].trust_dscp must be true or false, not an integer");
+  expect_refused([&](Json& j) { domain(j)["dscp"] = 10, domain(j)["trust_dscp"] = false; },
+                 "domains[0].trust_dscp is false beside dscp");
   expect_refused([&](Json& j) { domain(j)["flow_limit"] = 16777217; },
                  "domains[0].flow_limit is 16777217, must be from 0 to 16777216");
 }

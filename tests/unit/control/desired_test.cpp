@@ -20,7 +20,7 @@ class DesiredTest : public ::testing::Test {
       "node": "node-a", "underlay": {"device": "eth0"},
       "domains": [
         {"name": "default", "vni": 1, "prefixes": ["10.244.1.0/24", "fd00:1::/64"], "host_access": true},
-        {"name": "wire", "vni": 2, "mode": "l2", "learning": true, "prefixes": ["10.9.0.0/24"]}],
+        {"name": "wire", "vni": 2, "mode": "l2", "learning": true, "trust_dscp": false, "prefixes": ["10.9.0.0/24"]}],
       "peers": [
         {"name": "node-b", "address": "192.168.100.2", "domains": {"default": {"prefixes": ["10.244.2.0/24", "fd00:2::/64"]}, "wire": {}}},
         {"name": "flannel", "address": "192.168.100.3", "udp_port": 8472, "mac": "02:aa:00:00:00:03",
@@ -120,6 +120,8 @@ TEST_F(DesiredTest, DomainsHaveGatewaysMtuAndFloodLists) {
   const auto& l2 = node.objects.domains[1];
   EXPECT_EQ(l2.flood, std::vector<VtepId>{node.peers.at("node-b")});
   EXPECT_TRUE(l2.learning);
+  EXPECT_TRUE(l3.trust_dscp);
+  EXPECT_FALSE(l2.trust_dscp);
 }
 
 TEST_F(DesiredTest, MasqueradesWithTheNodesAddressesButNotBetweenPods) {

@@ -178,6 +178,22 @@ class FakeEngine {
     return {};
   }
 
+  // As the engine does: after the change no two services have a frontend.
+  Result<void> check_frontends(const std::vector<api::Service>& put,
+                               const std::vector<ServiceId>& removed) const {
+    auto after = services_;
+    for (const auto id : removed) after.erase(id);
+    for (const auto& service : put) after[service.id] = service;
+    std::set<std::string> claimed;
+    for (const auto& [id, service] : after) {
+      for (const auto& frontend : service.frontends) {
+        if (!claimed.insert(api::to_json(frontend).dump()).second)
+          return invalid("service " + service.name + ": a frontend is another's already");
+      }
+    }
+    return {};
+  }
+
   Result<Json> commit(Staged staged, const api::IdSet& removed, bool all) {
     for (const auto& port : staged.objects.ports) {
       if (refused_.contains(port.id)) return invalid("port " + port.name + " is refused");
@@ -192,6 +208,7 @@ class FakeEngine {
     for (const auto& service : staged.objects.services) {
       if (service.name == refused_service) return invalid("service " + service.name + " is refused");
     }
+    if (!all) PODWIRE_CHECK(check_frontends(staged.objects.services, removed.services));
     for (const auto id : removed.ports) {
       if (ports_.erase(id) == 0) return Error{ErrorCode::kNotFound, "no port " + std::to_string(id.value())};
       queues_.erase(id);
