@@ -275,6 +275,7 @@ Result<void> read_value(const Json& value, const std::string& path, DomainConfig
   r.optional("learning", out.learning);
   r.optional("flood_peers", out.flood_peers);
   r.optional("host_access", out.host_access);
+  r.optional("global", out.global);
   r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
   r.keep(read_nullable_in(r, "dscp", out.dscp, 0, 63));
   r.optional("trust_dscp", out.trust_dscp);

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "control/config.hpp"
+#include "control/state/joins.hpp"
 
 namespace podwire::control {
 namespace {
@@ -208,6 +209,8 @@ Result<void> check_domains(const Config& config) {
     }
     if (d.mode == api::DomainMode::kL3 && d.learning)
       return invalid(path + ".learning is for mode \"l2\"; this domain is \"l3\"");
+    if (d.mode == api::DomainMode::kL2 && d.global)
+      return invalid(path + ".global is for mode \"l3\"; this domain is \"l2\"");
     if (!d.host_access) continue;
     if (host_domain != nullptr) {
       return invalid(path + ".host_access: domain \"" + host_domain->name +
@@ -291,13 +294,22 @@ Result<void> check_peers(const Config& config) {
   return {};
 }
 
+// What podwirectl has joined is not known here.
+Result<void> check_global(const Config& config) {
+  const auto plan = plan_joins(config, {});
+  if (plan.problems.empty()) return {};
+  return invalid("domains: with \"global\": true every other l3 domain is reached, but " +
+                 plan.problems.front());
+}
+
 }  // namespace
 
 Result<void> check_config(const Config& config) {
   PODWIRE_CHECK(check_underlay(config.underlay));
   PODWIRE_CHECK(check_domains(config));
   PODWIRE_CHECK(check_peers(config));
-  return check_host_services(config);
+  PODWIRE_CHECK(check_host_services(config));
+  return check_global(config);
 }
 
 }  // namespace podwire::control

@@ -143,6 +143,7 @@ Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, En
   store.set_domains(domain_pools(config, underlay.node()));
   PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
   host_services.set_node(objects, underlay.node());
+  for (const auto& problem : objects.join_problems) spdlog::warn("{}", problem);
   PODWIRE_CHECK(services.load(objects));
   PODWIRE_CHECK(underlay.take());
   reconciler.set_node(std::move(objects), underlay.take_host_queues());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/api/addresses.hpp"
+#include "control/api/joins.hpp"
 #include "control/api/named_ports.hpp"
 #include "control/api/policies.hpp"
 #include "control/api/services.hpp"
@@ -39,6 +40,7 @@ struct Daemon {
   bool leaving = false;
   NamedPorts named_ports{config, store, reconciler};
   Addresses addresses{config, store, reconciler, underlay};
+  DomainJoins joins{config, store, reconciler, underlay};
 };
 
 // Answers one request of the control socket; runs on a pool thread and may block.

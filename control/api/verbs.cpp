@@ -32,6 +32,11 @@ Result<Json> change(Daemon& daemon, RpcRequest& request) {
   return (daemon.named_ports.*Change)(request.params);
 }
 
+template <Result<Json> (DomainJoins::*Change)(const Json&)>
+Result<Json> join(Daemon& daemon, RpcRequest& request) {
+  return (daemon.joins.*Change)(request.params);
+}
+
 template <Result<Json> (Policies::*Answer)(const Json&)>
 Result<Json> policy(Daemon& daemon, RpcRequest& request) {
   return (daemon.policies.*Answer)(request.params);
@@ -77,6 +82,9 @@ constexpr std::array kVerbs{
     Verb{"port_del", change<&NamedPorts::delete_port>},
     Verb{"endpoint_add", change<&NamedPorts::add_endpoint>},
     Verb{"endpoint_del", change<&NamedPorts::delete_endpoint>},
+    Verb{"domain_join", join<&DomainJoins::join>},
+    Verb{"domain_isolate", join<&DomainJoins::isolate>},
+    Verb{"domain_global", join<&DomainJoins::make_global>},
     Verb{"policies", policy<&Policies::list>},
     Verb{"policy_apply", policy<&Policies::apply>},
     Verb{"policy_del", policy<&Policies::remove>},

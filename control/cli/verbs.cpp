@@ -22,6 +22,7 @@ Verb status_verb() {
                   {"MODE", "l3: routed, nothing is flooded; l2: one broadcast segment"},
                   {"MTU", "largest IP packet of the domain's pods, in bytes"},
                   {"PREFIXES", "addresses of this node's pods come from these"},
+                  {"REACHES", "the domains that it is joined with; all: it is global"},
                   {"USED, FREE", "pod addresses handed out, and left to hand out"}},
       .examples = {{"podwirectl status", "a page for people"},
                    {"podwirectl status >/dev/null || echo unhealthy", "a health check for scripts"}},
@@ -107,17 +108,28 @@ Verb domain_verb() {
       .name = "domain",
       .summary = "virtual networks: VNI, mode, gateways, how many addresses are left",
       .about =
-          "Lists the domains of this node, or shows one in full. Domains never exchange packets with each "
-          "other.",
+          "Lists the domains of this node, or shows one in full. Domains exchange no packets with each "
+          "other,\n"
+          "but for those that are joined and for global ones, which all others reach. Joining and isolating\n"
+          "are in force when the command returns and stay over restarts; every node has to be told the same.",
       .method = "domains",
       .list_key = "domains",
-      .subs = {{"list", "", "every domain"}, {"show", "NAME", "one domain in full, by name, id or VNI"}},
+      .subs = {{"list", "", "every domain"},
+               {"show", "NAME", "one domain in full, by name, id or VNI"},
+               {"join", "NAME", "join the others to the first: their pods reach each other's", "domain_join",
+                "NAME"},
+               {"isolate", "NAME", "part it from those that it is joined with; not global any more",
+                "domain_isolate"},
+               {"global", "NAME", "let all others reach it, and it them", "domain_global"}},
       .options = {names_option()},
       .columns = {{"VNI", "the VXLAN network identifier on the wire"},
                   {"MODE", "l3: routed, nothing is flooded; l2: one broadcast segment"},
                   {"GATEWAYS", "the pods' default gateway, the same on every node"},
+                  {"REACHES", "the domains that it is joined with; all: it is global"},
                   {"USED, FREE", "pod addresses handed out, and left to hand out"}},
-      .examples = {{"podwirectl domain show default", "one domain in full"}},
+      .examples = {{"podwirectl domain show default", "one domain in full"},
+                   {"podwirectl domain join shop stock billing", "three domains whose pods reach each other"},
+                   {"podwirectl domain isolate billing", "the other two stay joined"}},
   };
 }
 
@@ -170,9 +182,11 @@ Verb route_verb() {
       .options = {{"domain", "NAME", "only routes of this domain"}, names_option()},
       .columns =
           {{"NEXT HOPS",
-            "peer NAME: by VXLAN to that node; port NAME: out of that port; xN: its weight among several"},
+            "peer NAME: by VXLAN to that node; port NAME: out of that port; domain NAME: as that domain has "
+            "it; xN: its weight among several"},
            {"SOURCE",
-            "config: from podwired.json; peer: a node's prefixes; kernel: mirrored; builtin: ours"}},
+            "config: from podwired.json; peer: a node's prefixes; kernel: mirrored; join: a joined domain's; "
+            "builtin: ours"}},
       .examples = {{"podwirectl route show 10.244.2.0/24", "one prefix"},
                    {"podwirectl route show 10.244.2.17",
                     "every route that covers an address, longest first"}},

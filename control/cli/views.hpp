@@ -37,6 +37,9 @@ Json with_counters(Json reply, const Json& stats);
 std::string change_view(const std::string& verb, const std::string& sub, const std::string& name,
                         const Json& reply);
 
+// What `domain join`, `isolate` or `global` did (view_objects.cpp).
+std::string joined_view(const Json& reply);
+
 // `question` is what was asked (from, to, protocol, ...).
 Result<std::string> explain_view(const Json& reply, const Json& question, const Style& style);
 

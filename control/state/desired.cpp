@@ -41,8 +41,8 @@ IpPrefix host_prefix(const IpAddr& address) {
 // Collects the objects, allotting ids by name as it goes.
 class Builder {
  public:
-  Builder(const Config& config, const NodeUnderlay& underlay, Store& store)
-      : config_(config), underlay_(underlay), store_(store) {}
+  Builder(const Config& config, const NodeUnderlay& underlay, Store& store, const DomainGroups* groups)
+      : config_(config), underlay_(underlay), store_(store), groups_(groups) {}
 
   Result<NodeObjects> build() {
     out_.addresses = own_addresses(underlay_);
@@ -57,6 +57,7 @@ class Builder {
       if (domain.host_access) PODWIRE_CHECK(add_host_routes(domain));
     }
     PODWIRE_CHECK(add_own_routes());
+    PODWIRE_CHECK(add_join_routes());
     PODWIRE_CHECK(store_.keep_ids("vtep", vtep_names_));
     PODWIRE_CHECK(store_.keep_ids("domain", domain_names_));
     PODWIRE_CHECK(store_.keep_ids("route", route_names_));
@@ -73,12 +74,14 @@ class Builder {
   Result<void> add_peer_routes(const DomainConfig& domain);
   Result<void> add_host_routes(const DomainConfig& domain);
   Result<void> add_own_routes();
+  Result<void> add_join_routes();
   Result<void> add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
                          RouteSource source);
 
   const Config& config_;
   const NodeUnderlay& underlay_;
   Store& store_;
+  const DomainGroups* const groups_;  // null: the store's
   NodeObjects out_;
   std::vector<std::string> vtep_names_, domain_names_, route_names_;
 };
@@ -310,6 +313,41 @@ Result<void> Builder::add_own_routes() {
   return {};
 }
 
+// From each domain to the prefixes of those that it reaches. They may be many: their ids come at once.
+Result<void> Builder::add_join_routes() {
+  DomainGroups stored;
+  if (groups_ == nullptr) {
+    PODWIRE_TRY(stored, load_groups(store_, config_));
+  }
+  auto plan = plan_joins(config_, groups_ != nullptr ? *groups_ : stored);
+  std::vector<std::string> names;
+  std::vector<api::Route> routes;
+  for (const auto& [name, others] : plan.reaches) {
+    for (const auto& other : others) {
+      api::NextHop hop;
+      hop.into = out_.domains[other];
+      for (const auto& prefix : prefixes_of(config_, *config_.find_domain(other))) {
+        names.push_back(name + "/" + to_string(prefix));
+        api::Route route;
+        route.domain = out_.domains[name];
+        route.prefix = prefix;
+        route.next_hops.push_back(hop);
+        routes.push_back(std::move(route));
+      }
+    }
+  }
+  PODWIRE_TRY(const auto ids, store_.ids_for("route", names));
+  for (std::size_t i = 0; i < routes.size(); ++i) {
+    routes[i].id = RouteId(ids[i]);
+    out_.route_sources[routes[i].id] = RouteSource::kJoin;
+    out_.objects.routes.push_back(std::move(routes[i]));
+  }
+  route_names_.insert(route_names_.end(), names.begin(), names.end());
+  out_.reaches = std::move(plan.reaches);
+  out_.join_problems = std::move(plan.problems);
+  return {};
+}
+
 }  // namespace
 
 const char* to_text(RouteSource source) {
@@ -320,6 +358,8 @@ const char* to_text(RouteSource source) {
       return "peer";
     case RouteSource::kKernel:
       return "kernel";
+    case RouteSource::kJoin:
+      return "join";
     case RouteSource::kBuiltin:
       break;
   }
@@ -361,8 +401,9 @@ std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& 
   return all;
 }
 
-Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store) {
-  return Builder(config, underlay, store).build();
+Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store,
+                                 const DomainGroups* groups) {
+  return Builder(config, underlay, store, groups).build();
 }
 
 }  // namespace podwire::control

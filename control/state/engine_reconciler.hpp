@@ -61,6 +61,10 @@ class EngineReconciler final : public Reconciler {
   Result<void> set_policies(std::shared_ptr<const PolicySnapshot> policies);
   // The same for the addresses outside of pods' endpoints, in domains with a masquerade.
   Result<void> set_outside(std::shared_ptr<const OutsideAssignments> outside);
+  // The routes of `next`, and which domains they join, in place of those before; the rest of it is not looked
+  // at. Returns once the engine has it and connections between domains that were parted are forgotten.
+  // kUnavailable without an engine; then, and when the engine refuses, all stays as it was. After set_node.
+  Result<void> set_joins(NodeObjects next);
   // Whether this domain of the node tracks connections.
   bool is_stateful(const std::string& domain) const;
 
@@ -128,6 +132,7 @@ class EngineReconciler final : public Reconciler {
   void add_outside(const Attachment& attachment, DomainId domain, const Attachment* leaves,
                    std::vector<api::Endpoint>& endpoints) const;
   std::vector<api::Endpoint> reassigned(const Attachment& changed, bool leaves) const;
+  Result<void> change_joins(EngineSession& session, NodeObjects next);
   Result<void> patch_services(EngineSession& session, const ServiceChange& change);
   void take_services(ServiceChange change);  // under the mutex
   void process(EngineSession* session);

@@ -272,6 +272,7 @@ Result<std::vector<std::string>> EngineReconciler::differences() {
   {
     const std::lock_guard lock(mutex_);
     if (!host_problem_.empty()) out.push_back(host_problem_);
+    out.insert(out.end(), node_.join_problems.begin(), node_.join_problems.end());
     for (const auto& [port, held] : held_) {
       if (!held.problem.empty()) {
         if (state_.connected) out.push_back(held.problem);

@@ -308,7 +308,7 @@ class ExpressLane {
                                           const PlainLeaving& leaving) noexcept {
     const auto& adjacency = tables_.adjacencies[plan.slot];
     const bool outside = adjacency.kind == Adjacency::Kind::kUnderlay;
-    if (!outside && leaving.domain != domain_ && !answers_) return false;
+    if (!outside && leaving.domain != domain_ && !answers_ && !domain_->joined) return false;
     if (adjacency.place() != way_.place || leaving.domain != way_.domain) {
       way_.leave(ingress_);
       way_.find(ctx_, adjacency, *leaving.domain, true);

@@ -7,8 +7,9 @@
 // main thread has cut what they no longer allow (tables/programmer_policies.cpp). In domains that learn,
 // forward decides for every packet: it is what keeps learned MACs fresh. Connections that are translated
 // (pipeline/nat.hpp) get their other ends here; of the underlay, which the host stage leaves to this one
-// while there are such, all else goes on to the node or from it. In place; other domains pay a look at the
-// snapshot a burst.
+// while there are such, all else goes on to the node or from it. Connections with
+// joined domains (tables/joined.hpp) go the same way as translated ones. In place; other domains pay a look
+// at the snapshot a burst.
 #pragma once
 
 #include <algorithm>
@@ -347,8 +348,9 @@ struct FlowStage {
   static void begin(Context& ctx, Burst& burst, const Batch& batch, std::uint16_t k,
                     const DomainEntry& domain) noexcept {
     const auto i = batch.at[k];
-    if (ctx.tables->translates && !nat::begin(ctx, burst, i, domain, batch.keys[k], batch.packets[k],
-                                              (batch.aimed >> k & 1) != 0)) [[unlikely]]
+    if ((ctx.tables->translates || domain.joined) &&
+        !nat::begin(ctx, burst, i, domain, batch.keys[k], batch.packets[k], (batch.aimed >> k & 1) != 0))
+        [[unlikely]]
       return;
     if (ctx.flows == nullptr) return;
     give_task(ctx, burst.meta[i], FlowTask::kInsert);

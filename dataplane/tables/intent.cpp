@@ -245,6 +245,12 @@ void Intent::insert(const api::Route& route) {
   next_hops_ += route.next_hops.size();
   for (const auto& hop : route.next_hops) {
     if (hop.vtep) join(routes_on_vtep_, hop.vtep, route.id);
+    if (hop.into) {
+      join(routes_out_of_, route.domain, route.id);
+      join(routes_into_, hop.into, route.id);
+      joins_out_of_.insert(route.domain, route.prefix, route.id);
+      joins_into_.insert(hop.into, route.prefix, route.id);
+    }
     if (hop.port) join(routes_on_port_, hop.port, route.id);
     if (hop.port && !hop.address.is_zero()) {
       join(routes_on_address_, DomainAddress{route.domain, hop.address}, route.id);
@@ -258,6 +264,12 @@ void Intent::erase(const api::Route& route) {
   next_hops_ -= route.next_hops.size();
   for (const auto& hop : route.next_hops) {
     if (hop.vtep) part(routes_on_vtep_, hop.vtep, route.id);
+    if (hop.into) {
+      part(routes_out_of_, route.domain, route.id);
+      part(routes_into_, hop.into, route.id);
+      joins_out_of_.erase(route.domain, route.prefix, route.id);
+      joins_into_.erase(hop.into, route.prefix, route.id);
+    }
     if (hop.port) part(routes_on_port_, hop.port, route.id);
     if (hop.port && !hop.address.is_zero()) {
       part(routes_on_address_, DomainAddress{route.domain, hop.address}, route.id);

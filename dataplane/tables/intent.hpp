@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "dataplane/api/objects.hpp"
+#include "dataplane/tables/join_index.hpp"
 #include "dataplane/tables/lookup_table.hpp"
 
 namespace podwire::engine {
@@ -123,6 +124,10 @@ class Intent {
   const std::set<RouteId>& routes_through(DomainId domain, const IpAddr& address) const {
     return members(routes_on_address_, DomainAddress{domain, address});
   }
+  // Routes of `domain` whose next hop is another domain, and those of others whose next hop it is.
+  const std::set<RouteId>& routes_out_of(DomainId domain) const { return members(routes_out_of_, domain); }
+  const std::set<RouteId>& routes_into(DomainId domain) const { return members(routes_into_, domain); }
+  static bool leads_into_domain(const api::Route& route);
   const std::set<RouteId>& underlay_routes() const { return members(routes_in_domain_, kUnderlayDomain); }
   const std::set<VtepId>& local_vteps() const { return local_vteps_; }
   PortId host_port() const { return host_port_; }
@@ -188,6 +193,10 @@ class Intent {
   Result<void> check_outside(const api::Endpoint& endpoint) const;
   Result<void> check_not_floating(const std::string& who, const IpAddr& address) const;
   Result<void> check_next_hop(const api::Route& route, const api::NextHop& next_hop) const;
+  // Next hops that are domains (intent_joins.cpp).
+  Result<void> check_into(const api::Route& route, DomainId into) const;
+  Result<void> check_no_chain(const api::Route& route, DomainId into) const;
+  Result<void> check_joins_of(const Change<api::Domain>& change) const;
   // Rules about what refers to an object that changed or went.
   Result<void> check_referrers(const Change<api::Port>& change) const;
   Result<void> check_referrers(const Change<api::Vtep>& change) const;
@@ -238,6 +247,8 @@ class Intent {
   Groups<VtepId, EndpointId> endpoints_on_vtep_;
   Groups<PortId, RouteId> routes_on_port_;
   Groups<VtepId, RouteId> routes_on_vtep_;
+  Groups<DomainId, RouteId> routes_out_of_, routes_into_;
+  JoinIndex joins_out_of_, joins_into_;
   Groups<DomainAddress, RouteId, DomainHash> routes_on_address_;
   Groups<VtepId, DomainId> floods_to_vtep_;
   Groups<PolicyId, EndpointId> endpoints_with_policy_;

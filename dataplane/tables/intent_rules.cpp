@@ -247,6 +247,7 @@ Result<void> Intent::check_references(const api::Route& route) const {
 }
 
 Result<void> Intent::check_next_hop(const api::Route& route, const api::NextHop& hop) const {
+  if (hop.into) return check_into(route, hop.into);
   if (hop.vtep) {
     const auto* through = vtep(hop.vtep);
     if (through == nullptr) return not_found(missing(label(route), "vtep", hop.vtep));
@@ -321,6 +322,7 @@ Result<void> Intent::check_referrers(const Change<api::Vtep>& change) const {
 Result<void> Intent::check_referrers(const Change<api::Domain>& change) const {
   const auto& before = *change.before;
   PODWIRE_CHECK(check_services_of(change));
+  PODWIRE_CHECK(check_joins_of(change));
   const auto& routes = members(routes_in_domain_, before.id);
   if (change.after) {
     if (before.stateful && !change.after->stateful) {

@@ -132,6 +132,7 @@ void Programmer::State::commit(const Changes& changes, Devices devices, std::uin
   sweep(changes);
   sweep_services(changes);
   sweep_translations(changes);
+  sweep_joins(changes);
   forget_connections(changes);
   underlay_.tick(now_ms);
   release_settled();
@@ -227,6 +228,12 @@ std::set<DomainId> Programmer::State::affected_domains(const Changes& changes) c
   for (const auto& change : changes.ports) {
     if (change.before) affected.insert(change.before->domain);
     if (change.after) affected.insert(change.after->domain);
+  }
+  for (const auto& change : changes.routes) {
+    for (const auto* route :
+         {change.before ? &*change.before : nullptr, change.after ? &*change.after : nullptr}) {
+      if (route != nullptr && Intent::leads_into_domain(*route)) affected.insert(route->domain);
+    }
   }
   return affected;
 }

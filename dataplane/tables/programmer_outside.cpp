@@ -67,7 +67,7 @@ void Programmer::State::sweep_translations(const Changes& changes) {
     const auto* inside = tables.outside != nullptr ? tables.outside->behind(destination) : nullptr;
     if (inside != nullptr && inside->domain == reply.domain() && inside->address == reply.source())
       return true;
-    const auto* service = tables.services != nullptr ? tables.services->find_for(original) : nullptr;
+    const auto* service = tables.services != nullptr ? tables.services->find_for(original, true) : nullptr;
     return service != nullptr && service->serves(reply.source(), reply.source_port());
   };
   using Judgement = FlowTable::Judgement;

@@ -47,8 +47,9 @@ void Programmer::State::sweep(const Changes& changes) {
   const AddressFilter filter(concerned);
   using Judgement = FlowTable::Judgement;
   const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState state, PortId owner) {
-    if (!filter.may_contain(original.domain(), original.source()) &&
-        !filter.may_contain(reply.domain(), reply.source()))
+    const auto source = original.source(), destination = reply.source();
+    if (!filter.may_contain(home_of(tables, original.domain(), source), source) &&
+        !filter.may_contain(home_of(tables, reply.domain(), destination), destination))
       return Judgement::kKeep;
     const bool was_cut = state == FlowState::kCut;
     if (tables.policies == nullptr ||

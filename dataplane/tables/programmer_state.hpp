@@ -78,6 +78,7 @@ class Programmer::State final : private Topology {
   bool rules_allow(const FlowKey& original, const FlowKey& reply) const;
   void sweep_services(const Changes& changes);      // programmer_services.cpp
   void sweep_translations(const Changes& changes);  // programmer_outside.cpp
+  void sweep_joins(const Changes& changes);         // programmer_joins.cpp
 
   MacAddr mac_of(PortId port) const override;
   std::uint32_t slot_of(VtepId vtep) const override { return underlay_.slot_of(vtep); }

@@ -49,11 +49,12 @@ struct alignas(32) Adjacency {
     kBlackhole,
     kMultipath,  // one of `paths_count` adjacencies at Snapshot::paths[paths_first], by flow hash
     kOnLink,     // in a subnet of the domain, but nobody has the address (L3: unreachable)
+    kInto,       // what the domain into() has for the destination decides, unless that is another such
   };
   Kind kind = Kind::kNone;
   bool learned = false;  // from traffic, not from control
   PortId port;
-  std::uint32_t vtep = 0;  // slot in Snapshot::vteps
+  std::uint32_t vtep = 0;  // slot in Snapshot::vteps; kInto: the domain
   MacAddr mac;
   std::uint16_t paths_count = 0;
   std::uint32_t paths_first = 0;
@@ -63,6 +64,7 @@ struct alignas(32) Adjacency {
 
   bool operator==(const Adjacency&) const = default;
 
+  DomainId into() const noexcept { return DomainId(static_cast<std::uint16_t>(vtep)); }
   // Kind, port and VTEP in one word; never 0 but for kNone.
   std::uint64_t place() const noexcept {
     return static_cast<std::uint64_t>(kind) | std::uint64_t{port.value()} << 16 | std::uint64_t{vtep} << 32;
@@ -150,6 +152,7 @@ struct DomainEntry {
   std::vector<std::uint8_t> fib6_lengths_descending;
   bool stateful = false;
   bool strict_tcp = false;
+  bool joined = false;  // some of its routes lead into other domains
   // Packets from pods leave with DSCP and ECN `byte & dscp_kept | dscp_set` (packet/marking.hpp); 0xff: as
   // they came.
   std::uint8_t dscp_kept = 0xff;

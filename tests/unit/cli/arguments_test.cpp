@@ -51,6 +51,9 @@ TEST(Arguments, ShowTakesItsArgument) {
 TEST(Arguments, ShowWithoutNameSaysWhatToType) {
   EXPECT_EQ(refused({"port", "show"}), "port show needs a NAME; type: podwirectl port show NAME");
   EXPECT_TRUE(contains(refused({"port", "show", ""}), "needs a NAME"));
+  EXPECT_EQ(refused({"domain", "join", "a"}),
+            "domain join needs a second NAME; type: podwirectl domain join NAME NAME [NAME...]");
+  EXPECT_TRUE(contains(refused({"domain", "isolate", "a", "b"}), "\"b\" is one word too many"));
 }
 
 TEST(Arguments, AddCollectsItsParameters) {

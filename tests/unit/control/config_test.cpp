@@ -74,6 +74,30 @@ TEST(Config, AMasqueradeImpliesConnections) {
   EXPECT_TRUE(parsed(document).domains[0].stateful);
 }
 
+TEST(Config, AGlobalDomainIsReachedByAllThatCanBeJoined) {
+  const auto with = [](const Json& other) {
+    return [other](Json& document) {
+      document["domains"][0]["global"] = true;
+      document["domains"].push_back(other);
+    };
+  };
+  auto document = sound();
+  with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.50.1.0/24"}}})(document);
+  with({{"name", "lan"}, {"vni", 3}, {"mode", "l2"}, {"prefixes", {"10.50.1.0/24"}}})(document);
+  EXPECT_TRUE(parsed(document).domains[0].global);
+  EXPECT_FALSE(parsed(document).domains[1].global);
+  expect_refused(with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.244.0.0/16"}}}),
+                 "domain \"blue\" has 10.244.0.0/16 and domain \"default\" 10.244.1.0/24, which overlap");
+  expect_refused(with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.244.2.128/25"}}}),
+                 "domain \"default\" has 10.244.2.0/24 and domain \"blue\" 10.244.2.128/25, which overlap");
+  expect_refused(with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.50.1.0/24"}}, {"stateful", true}}),
+                 "domain \"blue\" tracks connections and domain \"default\" does not");
+  expect_refused(
+      with({{"name", "lan"}, {"vni", 2}, {"mode", "l2"}, {"prefixes", {"10.50.1.0/24"}}, {"global", true}}),
+      "domains[1].global is for mode \"l3\"; this domain is \"l2\"");
+  expect_refused([](Json& json) { json["domains"][0]["global"] = "yes"; }, "domains[0].global");
+}
+
 TEST(Config, RefusesAMasqueradeThatCannotBe) {
   const auto with = [](const Json& masquerade) {
     return [masquerade](Json& document) { document["domains"][0]["masquerade"] = masquerade; };

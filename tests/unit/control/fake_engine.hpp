@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <map>
@@ -72,6 +73,17 @@ class FakeEngine {
     const auto at = queues_.find(PortId(static_cast<std::uint16_t>(port)));
     return at == queues_.end() ? 0 : at->second.size();
   }
+  // "DOMAIN PREFIX into DOMAIN" of those whose next hop is a domain, by ids.
+  std::set<std::string> joins() const {
+    const std::lock_guard lock(mutex_);
+    std::set<std::string> texts;
+    for (const auto& route : rest_.routes) {
+      if (route.next_hops.empty() || !route.next_hops[0].into) continue;
+      texts.insert(std::to_string(route.domain.value()) + " " + to_string(route.prefix) + " into " +
+                   std::to_string(route.next_hops[0].into.value()));
+    }
+    return texts;
+  }
   std::set<std::string> services() const {
     const std::lock_guard lock(mutex_);
     std::set<std::string> names;
@@ -92,6 +104,7 @@ class FakeEngine {
   // Answers `flows` and `flows_flush`; set before start().
   std::function<Result<Json>(const std::string& method, const Json& params)> flows;
   std::string refused_service;  // by name; set while nothing is under way
+  std::string refused_prefix;   // of routes, likewise
 
  private:
   struct Staged {
@@ -188,6 +201,10 @@ class FakeEngine {
       if (port.kind == api::PortKind::kTap && !known && !staged.queues.contains(port.id))
         return invalid("unknown tap " + port.name);
     }
+    for (const auto& route : staged.objects.routes) {
+      if (to_string(route.prefix) == refused_prefix)
+        return invalid("route " + refused_prefix + " is refused");
+    }
     for (const auto& service : staged.objects.services) {
       if (service.name == refused_service) return invalid("service " + service.name + " is refused");
     }
@@ -199,6 +216,10 @@ class FakeEngine {
     for (const auto id : removed.endpoints) endpoints_.erase(id);
     for (const auto id : removed.policies) policies_.erase(id);
     for (const auto id : removed.services) services_.erase(id);
+    std::erase_if(rest_.routes, [&](const api::Route& route) {
+      const auto& gone = removed.routes;
+      return std::find(gone.begin(), gone.end(), route.id) != gone.end();
+    });
     if (all) {
       auto kept = std::move(queues_);
       queues_.clear();
@@ -219,6 +240,12 @@ class FakeEngine {
     for (const auto& port : staged.objects.ports) ports_[port.id] = port;
     for (const auto& endpoint : staged.objects.endpoints) endpoints_[endpoint.id] = endpoint;
     for (const auto& service : staged.objects.services) services_[service.id] = service;
+    if (!all) {
+      for (const auto& route : staged.objects.routes) {
+        std::erase_if(rest_.routes, [&](const api::Route& other) { return other.id == route.id; });
+        rest_.routes.push_back(route);
+      }
+    }
     return Json{{"generation", ++generation_}};
   }
 
