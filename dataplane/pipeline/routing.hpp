@@ -46,6 +46,16 @@ inline std::uint32_t find_route_for(const Snapshot& tables, const DomainEntry& d
                          : find_route(tables, domain, address.v6());
 }
 
+// The same, and where the domain is reached without tunnels, the way that the underlay has.
+inline std::uint32_t find_way(const Snapshot& tables, const DomainEntry& domain,
+                              const IpAddr& address) noexcept {
+  const auto slot = find_route_for(tables, domain, address);
+  if (slot != 0 || !domain.routed) [[likely]]
+    return slot;
+  const auto* underlay = tables.domain(kUnderlayDomain);
+  return underlay == nullptr ? 0 : find_route_for(tables, *underlay, address);
+}
+
 inline IpAddr source_of(rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
   if (meta.ether_type == ether_type::kIpv4)
     return IpAddr(header_unchecked<Ipv4Header>(mbuf, meta.l3_offset)->source);
@@ -145,7 +155,7 @@ inline void drop_with_answer(Context& ctx, Burst& burst, std::uint16_t i, DropRe
   }
   PacketMeta back = meta;
   const auto slot =
-      choose_path(*ctx.tables, find_route_for(*ctx.tables, *domain, source_of(mbuf, meta)), mbuf, back);
+      choose_path(*ctx.tables, find_way(*ctx.tables, *domain, source_of(mbuf, meta)), mbuf, back);
   if (slot == 0 || !follow(*ctx.tables, *domain, slot, back, true) || !has_icmp_token(ctx) ||
       !make(mbuf, back, *domain)) {
     burst.drop(i, reason);

@@ -153,6 +153,7 @@ DomainEntry make_domain_entry(const Intent& intent, const api::Domain& domain,
   entry.strict_tcp = domain.strict_tcp;
   if (domain.masquerade) entry.masquerade = make_masquerade(*domain.masquerade);
   entry.host_access = domain.host_access;
+  entry.routed = domain.routed;
   entry.mtu = domain.mtu;
   entry.gateway_mac = domain.gateway_mac;
   for (const auto& gateway : domain.gateways) {
