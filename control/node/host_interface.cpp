@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "control/cni/tap.hpp"
+#include "control/routing/announce.hpp"
 
 namespace podwire::control {
 namespace {
@@ -95,7 +96,8 @@ Result<void> add_pod_routes(netlink::Netlink& netlink, const std::string& name, 
   // Of an earlier configuration.
   PODWIRE_TRY(const auto present, netlink.routes(link.index));
   for (const auto& route : present) {
-    const bool ours = route.protocol == netlink::kRouteProtocol;
+    const bool announced = route.metric == kAnnouncedMetric;  // which are not for this function
+    const bool ours = route.protocol == netlink::kRouteProtocol && !announced;
     if (ours && std::find(wanted.begin(), wanted.end(), route.destination) == wanted.end())
       batch.remove_route(route);
   }

@@ -66,9 +66,11 @@ class Builder {
   Result<void> add_local_vteps();
   Result<void> add_peer_vteps();
   Result<void> add_domains();
+  Result<void> check_own_addresses(const DomainConfig& domain) const;
   Result<api::Masquerade> masquerade_of(const DomainConfig& domain) const;
   Result<void> add_underlay_routes();
   Result<void> add_peer_routes(const DomainConfig& domain);
+  bool is_reached_plainly(const DomainConfig& domain, const PeerConfig& peer) const;
   Result<void> add_host_routes(const DomainConfig& domain);
   Result<void> add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
                          RouteSource source);
@@ -179,6 +181,8 @@ Result<void> Builder::add_domains() {
     domain.dns_servers = config.dns_servers;
     domain.search_domains = config.search_domains;
     domain.host_access = config.host_access && out_.host;
+    domain.routed = config.transport != DomainTransport::kTunnel;
+    PODWIRE_CHECK(check_own_addresses(config));
     domain.stateful = config.stateful;
     if (config.masquerade) {
       PODWIRE_TRY(domain.masquerade, masquerade_of(config));
@@ -189,6 +193,20 @@ Result<void> Builder::add_domains() {
       }
     }
     out_.objects.domains.push_back(domain);
+  }
+  return {};
+}
+
+// The addresses may be the device's, which the configuration does not tell.
+Result<void> Builder::check_own_addresses(const DomainConfig& domain) const {
+  if (domain.transport == DomainTransport::kTunnel) return {};
+  for (const auto& own : out_.addresses) {
+    for (const auto& prefix : domain.prefixes) {
+      if (!prefix.contains(own)) continue;
+      return invalid("domain \"" + domain.name + "\": prefix " + to_string(prefix) +
+                     " contains this node's own address " + to_string(own) +
+                     "; pods need a prefix of their own");
+    }
   }
   return {};
 }
@@ -243,7 +261,7 @@ Result<void> Builder::add_underlay_routes() {
   for (const auto& address : underlay_.addresses) {
     if (address.length == address.address.bits()) continue;  // no neighbours
     PODWIRE_CHECK(add_route("", address.network(),
-                            {.vtep = {}, .port = out_.uplink, .mac = {}, .address = {}}, source));
+                            {.vtep = {}, .port = out_.uplink, .into = {}, .mac = {}, .address = {}}, source));
   }
   for (const auto& route : underlay_.routes) {
     api::NextHop hop;
@@ -258,12 +276,27 @@ Result<void> Builder::add_peer_routes(const DomainConfig& domain) {
   for (const auto& peer : config_.peers) {
     const auto at = peer.domains.find(domain.name);
     if (at == peer.domains.end()) continue;
+    if (domain.transport == DomainTransport::kRouted) continue;  // the kernel's routes lead there
     api::NextHop hop;
-    hop.vtep = out_.peers[peer.name];
+    const bool plain = is_reached_plainly(domain, peer);
+    if (plain) {
+      hop.port = out_.uplink;
+      hop.address = peer.address;
+    } else {
+      hop.vtep = out_.peers[peer.name];
+    }
     for (const auto& prefix : at->second)
-      PODWIRE_CHECK(add_route(domain.name, prefix, hop, RouteSource::kPeer));
+      PODWIRE_CHECK(add_route(plain ? std::string() : domain.name, prefix, hop, RouteSource::kPeer));
   }
   return {};
+}
+
+bool Builder::is_reached_plainly(const DomainConfig& domain, const PeerConfig& peer) const {
+  if (domain.transport != DomainTransport::kSubnet) return domain.transport == DomainTransport::kRouted;
+  const auto& all = underlay_.addresses;
+  return std::any_of(all.begin(), all.end(), [&](const IpPrefix& own) {
+    return own.length < own.address.bits() && own.contains(peer.address);
+  });
 }
 
 Result<void> Builder::add_host_routes(const DomainConfig& domain) {
@@ -280,7 +313,7 @@ Result<void> Builder::add_host_routes(const DomainConfig& domain) {
     PODWIRE_CHECK(add_route(domain.name, host_prefix(own.address), hop, RouteSource::kBuiltin));
   }
   for (const auto& peer : config_.peers) {
-    if (!peer.domains.contains(domain.name)) continue;
+    if (!peer.domains.contains(domain.name) || is_reached_plainly(domain, peer)) continue;
     api::NextHop hop;
     hop.vtep = out_.peers[peer.name];
     PODWIRE_CHECK(add_route(domain.name, host_prefix(peer.address), hop, RouteSource::kBuiltin));
@@ -306,6 +339,7 @@ const char* to_text(RouteSource source) {
 
 std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay) {
   if (domain.mtu) return *domain.mtu;
+  if (domain.transport == DomainTransport::kRouted) return underlay.mtu;
   const bool v6_peer = std::any_of(config.peers.begin(), config.peers.end(),
                                    [](const PeerConfig& p) { return p.address.is_v6(); });
   const bool v6_only = first_of_family(underlay.addresses, true) == nullptr;

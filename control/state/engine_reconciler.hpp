@@ -56,6 +56,12 @@ class EngineReconciler final : public Reconciler {
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable
   // without an engine; then, and when the engine refuses, all stays as it was.
   Result<void> set_policies(std::shared_ptr<const PolicySnapshot> policies);
+  // Changes of the routes that the kernel has; those whose prefix the node's own objects have already stay
+  // behind these. Returns once every worker of the engine has seen them. Without an engine they are kept for
+  // the next full replace, and a route that the engine refuses is left out with a warning. kExhausted: some
+  // were left out because there are too many.
+  Result<void> change_routes(const std::vector<api::Route>& put, const std::vector<RouteId>& remove);
+  std::vector<api::Route> mirrored_routes() const;  // those that the engine should have
   // Whether this domain of the node tracks connections.
   bool is_stateful(const std::string& domain) const;
 
@@ -114,6 +120,10 @@ class EngineReconciler final : public Reconciler {
   std::vector<api::Endpoint> endpoints_with_policy(const Attachment& attachment, DomainId domain,
                                                    const PolicySnapshot& policies) const;
   Result<void> patch_services(EngineSession& session, const std::vector<api::Service>& services);
+  // mirrored_routes.cpp
+  Result<void> patch_routes(EngineSession& session, const std::vector<api::Route>& put,
+                            const std::vector<RouteId>& remove);
+  Result<void> put_routes(EngineSession& session, std::vector<api::Route> routes);
   void process(EngineSession* session);
   Batch take_batch(std::deque<Change>& changes) const;
   void apply(EngineSession& session, Batch batch);
@@ -132,6 +142,7 @@ class EngineReconciler final : public Reconciler {
   mutable std::mutex mutex_;
   std::condition_variable programmed_;
   std::deque<Change> changes_;
+  std::map<RouteId, api::Route> mirrored_;  // the kernel's routes
   bool stopping_ = false;
   bool refused_ = false;  // the engine refused the node's own objects
   EngineState state_;
