@@ -21,6 +21,8 @@
 #include "control/api/request_pool.hpp"
 #include "control/cni/netns.hpp"
 #include "control/cni/tap.hpp"
+#include "control/routing/announce.hpp"
+#include "control/routing/follower.hpp"
 #include "dataplane/base/rpc_server.hpp"
 
 namespace podwire::control {
@@ -163,6 +165,26 @@ Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, En
                              : "; putting the underlay back failed: " + restored.error().message)};
 }
 
+// For pods that are reached without tunnels: the kernel, and whatever daemon speaks to other routers, learns
+// of them, and the engine of the kernel's routes. Null: there are none.
+Result<std::unique_ptr<RouteFollower>> start_routing(const Config& config, const Underlay& underlay,
+                                                     EngineReconciler& reconciler) {
+  if (!config.has_routed_domains() || !config.underlay.host_interface)
+    return std::unique_ptr<RouteFollower>();
+  PODWIRE_TRY(auto netlink, netlink::Netlink::open());
+  const auto& interface = *config.underlay.host_interface;
+  PODWIRE_CHECK(announce_pods(netlink, interface, config, underlay.node().addresses));
+  RouteFollower::Options options;
+  options.interface = interface;
+  options.tables = config.routing.tables;
+  options.uplink = reconciler.node().uplink;
+  options.changed = [&reconciler](const RoutePatch& patch) {
+    auto changed = reconciler.change_routes(patch.put, patch.remove);
+    if (!changed) spdlog::warn("routing: {}", changed.error().message);
+  };
+  return RouteFollower::start(std::move(options));
+}
+
 class Server {
  public:
   Server(const StopSignal& stop, const std::string& path) : stop_(stop), path_(path) {}
@@ -288,6 +310,8 @@ Result<void> run(const Config& config, const StopSignal& stop) {
   PODWIRE_TRY(const bool up, bring_up(config, *store, underlay, reconciler, host_services, services, stop));
   if (!up) return {};
   PODWIRE_CHECK(hold_published(*store, host_services));
+
+  PODWIRE_TRY(const auto follower, start_routing(config, underlay, reconciler));
 
   CniService cni({config, *store, reconciler, &host_services});
   for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);

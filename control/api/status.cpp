@@ -125,7 +125,7 @@ Result<Json> status_view(Daemon& daemon) {
               {"counts",
                {{"ports", node.objects.ports.size() + ready},
                 {"endpoints", endpoints},
-                {"routes", node.objects.routes.size()},
+                {"routes", node.objects.routes.size() + daemon.reconciler.mirrored_routes().size()},
                 {"peers", daemon.config.peers.size()},
                 {"attachments", attachments.size()}}},
               {"differences", differences}};

@@ -194,7 +194,10 @@ Result<Json> routes_view(Daemon& daemon, const Json& params) {
   PODWIRE_TRY(const auto page, read_page(params));
   const auto node = daemon.reconciler.node();
   Json routes = Json::array();
-  for (const auto& route : node.objects.routes) {
+  auto all = node.objects.routes;
+  const auto mirrored = daemon.reconciler.mirrored_routes();
+  all.insert(all.end(), mirrored.begin(), mirrored.end());
+  for (const auto& route : all) {
     Json hops = Json::array();
     for (const auto& hop : route.next_hops) {
       Json entry;
@@ -212,7 +215,8 @@ Result<Json> routes_view(Daemon& daemon, const Json& params) {
                       {"prefix", to_string(route.prefix)},
                       {"next_hops", hops},
                       {"blackhole", route.blackhole},
-                      {"source", source == node.route_sources.end() ? "config" : to_text(source->second)}});
+                      {"source", source == node.route_sources.end() ? to_text(RouteSource::kKernel)
+                                                                    : to_text(source->second)}});
   }
   return make_page("routes", std::move(routes), page);
 }

@@ -1,8 +1,8 @@
 // rtnetlink over libmnl: links, addresses, routes, neighbours and the per-interface IPv6 switches, always of
 // the calling thread's network namespace (enter it with NetnsGuard first). A Netlink object belongs to the
 // thread that opened it and stays in the namespace it was opened in. Every error names the object and carries
-// the kernel's text. Left out: monitoring, and interface kinds other than the few that the node and the tests
-// need.
+// the kernel's text. Left out: monitoring (monitor.hpp), and interface kinds other than the few that the node
+// and the tests need.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +49,7 @@ struct RouteNextHop {
   unsigned link = 0;
   std::uint16_t weight = 1;  // 1..256
   bool onlink = false;
+  bool operator==(const RouteNextHop&) const = default;
 };
 
 struct Route {

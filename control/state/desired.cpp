@@ -69,9 +69,11 @@ class Builder {
   Result<void> add_local_vteps();
   Result<void> add_peer_vteps();
   Result<void> add_domains();
+  Result<void> check_own_addresses(const DomainConfig& domain) const;
   Result<api::Masquerade> masquerade_of(const DomainConfig& domain) const;
   Result<void> add_underlay_routes();
   Result<void> add_peer_routes(const DomainConfig& domain);
+  bool is_reached_plainly(const DomainConfig& domain, const PeerConfig& peer) const;
   Result<void> add_host_routes(const DomainConfig& domain);
   Result<void> add_own_routes();
   Result<void> add_join_routes();
@@ -185,6 +187,8 @@ Result<void> Builder::add_domains() {
     domain.dns_servers = config.dns_servers;
     domain.search_domains = config.search_domains;
     domain.host_access = config.host_access && out_.host;
+    domain.routed = config.transport != DomainTransport::kTunnel;
+    PODWIRE_CHECK(check_own_addresses(config));
     domain.stateful = config.stateful;
     domain.dscp = config.dscp;
     domain.trust_dscp = config.trust_dscp;
@@ -197,6 +201,20 @@ Result<void> Builder::add_domains() {
       }
     }
     out_.objects.domains.push_back(domain);
+  }
+  return {};
+}
+
+// The addresses may be the device's, which the configuration does not tell.
+Result<void> Builder::check_own_addresses(const DomainConfig& domain) const {
+  if (domain.transport == DomainTransport::kTunnel) return {};
+  for (const auto& own : out_.addresses) {
+    for (const auto& prefix : domain.prefixes) {
+      if (!prefix.contains(own)) continue;
+      return invalid("domain \"" + domain.name + "\": prefix " + to_string(prefix) +
+                     " contains this node's own address " + to_string(own) +
+                     "; pods need a prefix of their own");
+    }
   }
   return {};
 }
@@ -266,12 +284,27 @@ Result<void> Builder::add_peer_routes(const DomainConfig& domain) {
   for (const auto& peer : config_.peers) {
     const auto at = peer.domains.find(domain.name);
     if (at == peer.domains.end()) continue;
+    if (domain.transport == DomainTransport::kRouted) continue;  // the kernel's routes lead there
     api::NextHop hop;
-    hop.vtep = out_.peers[peer.name];
+    const bool plain = is_reached_plainly(domain, peer);
+    if (plain) {
+      hop.port = out_.uplink;
+      hop.address = peer.address;
+    } else {
+      hop.vtep = out_.peers[peer.name];
+    }
     for (const auto& prefix : at->second)
-      PODWIRE_CHECK(add_route(domain.name, prefix, hop, RouteSource::kPeer));
+      PODWIRE_CHECK(add_route(plain ? std::string() : domain.name, prefix, hop, RouteSource::kPeer));
   }
   return {};
+}
+
+bool Builder::is_reached_plainly(const DomainConfig& domain, const PeerConfig& peer) const {
+  if (domain.transport != DomainTransport::kSubnet) return domain.transport == DomainTransport::kRouted;
+  const auto& all = underlay_.addresses;
+  return std::any_of(all.begin(), all.end(), [&](const IpPrefix& own) {
+    return own.length < own.address.bits() && own.contains(peer.address);
+  });
 }
 
 Result<void> Builder::add_host_routes(const DomainConfig& domain) {
@@ -288,7 +321,7 @@ Result<void> Builder::add_host_routes(const DomainConfig& domain) {
     PODWIRE_CHECK(add_route(domain.name, host_prefix(own.address), hop, RouteSource::kBuiltin));
   }
   for (const auto& peer : config_.peers) {
-    if (!peer.domains.contains(domain.name)) continue;
+    if (!peer.domains.contains(domain.name) || is_reached_plainly(domain, peer)) continue;
     api::NextHop hop;
     hop.vtep = out_.peers[peer.name];
     PODWIRE_CHECK(add_route(domain.name, host_prefix(peer.address), hop, RouteSource::kBuiltin));
@@ -374,6 +407,7 @@ std::vector<std::uint16_t> vxlan_ports(const Config& config) {
 
 std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay) {
   if (domain.mtu) return *domain.mtu;
+  if (domain.transport == DomainTransport::kRouted) return underlay.mtu;
   const bool v6_peer = std::any_of(config.peers.begin(), config.peers.end(),
                                    [](const PeerConfig& p) { return p.address.is_v6(); });
   const bool v6_only = first_of_family(underlay.addresses, true) == nullptr;

@@ -65,6 +65,12 @@ class EngineReconciler final : public Reconciler {
   // at. Returns once the engine has it and connections between domains that were parted are forgotten.
   // kUnavailable without an engine; then, and when the engine refuses, all stays as it was. After set_node.
   Result<void> set_joins(NodeObjects next);
+  // Changes of the routes that the kernel has; those whose prefix the node's own objects have already stay
+  // behind these. Returns once every worker of the engine has seen them. Without an engine they are kept for
+  // the next full replace, and a route that the engine refuses is left out with a warning. kExhausted: some
+  // were left out because there are too many.
+  Result<void> change_routes(const std::vector<api::Route>& put, const std::vector<RouteId>& remove);
+  std::vector<api::Route> mirrored_routes() const;  // those that the engine should have
   // Whether this domain of the node tracks connections.
   bool is_stateful(const std::string& domain) const;
 
@@ -135,6 +141,10 @@ class EngineReconciler final : public Reconciler {
   Result<void> change_joins(EngineSession& session, NodeObjects next);
   Result<void> patch_services(EngineSession& session, const ServiceChange& change);
   void take_services(ServiceChange change);  // under the mutex
+  // mirrored_routes.cpp
+  Result<void> patch_routes(EngineSession& session, const std::vector<api::Route>& put,
+                            const std::vector<RouteId>& remove);
+  Result<void> put_routes(EngineSession& session, std::vector<api::Route> routes);
   void process(EngineSession* session);
   Batch take_batch(std::deque<Change>& changes) const;
   void apply(EngineSession& session, Batch batch);
@@ -153,6 +163,7 @@ class EngineReconciler final : public Reconciler {
   mutable std::mutex mutex_;
   std::condition_variable programmed_;
   std::deque<Change> changes_;
+  std::map<RouteId, api::Route> mirrored_;  // the kernel's routes
   bool stopping_ = false;
   bool refused_ = false;  // the engine refused the node's own objects
   EngineState state_;

@@ -135,6 +135,8 @@ api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Por
   }
   for (const auto& [id, policy] : policies_->policies) set.policies.push_back(*policy);
   for (const auto& [id, service] : services_) set.services.push_back(service);
+  const auto mirrored = mirrored_routes();
+  set.routes.insert(set.routes.end(), mirrored.begin(), mirrored.end());
   for (const auto& [id, held] : held_) {
     if (!held.problem.empty()) continue;
     const auto domain = node_.domains.at(held.attachment.domain);

@@ -5,6 +5,7 @@
 #include "dataplane/packet/flow_hash.hpp"
 #include "dataplane/packet/plain_frame.hpp"
 #include "dataplane/pipeline/express_nat.hpp"
+#include "dataplane/pipeline/express_routed.hpp"
 #include "dataplane/pipeline/express_way.hpp"
 #include "dataplane/tunnels/vxlan.hpp"
 
@@ -39,11 +40,8 @@ class ExpressLane {
   // Pass three: serves packets from `i` on, up to one that is for the stages, which stays as it came. Returns
   // the index of that one.
   std::uint16_t serve(const Burst& burst, std::uint16_t i) noexcept {
-    if (!kTunnel && translates_) [[unlikely]] {
-      while (i < burst.count && (plans_[i].tracked && plans_[i].translated
-                                     ? serve_translated(burst.mbufs[i], plans_[i], leaving_[i])
-                                     : serve(burst.mbufs[i], plans_[i])))
-        ++i;
+    if (!kTunnel && (translates_ || answers_)) [[unlikely]] {
+      while (i < burst.count && serve_apart(burst.mbufs[i], i)) ++i;
     } else {
       while (i < burst.count && serve(burst.mbufs[i], plans_[i])) ++i;
     }
@@ -65,6 +63,7 @@ class ExpressLane {
     bool routed;
     bool wanted;      // to be looked up in a table
     bool tracked;     // to be looked up among the connections
+    bool entered;     // from the uplink, for a pod that is reached without a tunnel
     bool translated;  // with `tracked`: the connection has other ends
     const DomainEntry* domain;
     std::uint64_t key;
@@ -93,7 +92,8 @@ class ExpressLane {
     remember(*domain_);
   }
 
-  // What comes from outside without a tunnel: nothing but connections that are translated.
+  // What comes from outside without a tunnel: connections that are translated, and what is for pods that are
+  // reached so.
   void prepare_answers() noexcept {
     answers_ = true;
     patterns_[0] = plain_pattern();
@@ -144,7 +144,10 @@ class ExpressLane {
       plan.slot = 0;
       plan.wanted = plan.tracked = false;
       if (!is_plain(burst.mbufs[i])) continue;
-      if (tracks_) {
+      if (!kTunnel && answers_) {
+        any |= recognise_arrival(burst.mbufs[i], plan);
+        tracked += plan.tracked;
+      } else if (tracks_) {
         plan.domain = domain_;
         plan.tracked = true;
         ++tracked;
@@ -156,6 +159,18 @@ class ExpressLane {
     if (!kAtOnce && any != 0) look_up(burst.count);
     if (tracked != 0) any |= look_up_connections(burst);
     return any != 0;
+  }
+
+  // What the uplink brings without a tunnel: for a pod that is reached so, or else perhaps an answer to a
+  // connection that is translated. Whether it is known already where it goes.
+  [[gnu::noinline]] bool recognise_arrival(const rte_mbuf* mbuf, Plan& plan) const noexcept {
+    const auto* frame = frame_of(mbuf);
+    const auto* domain = plain_entry(tables_, frame, tables_.port(ingress_)->mac);
+    plan.entered = plan.routed = domain != nullptr;
+    plan.domain = plan.entered ? domain : domain_;
+    plan.tracked = plan.entered ? domain->stateful : tables_.translates;
+    if (plan.entered && !plan.tracked) plan.slot = plain_entry_slot(tables_, *domain, frame);
+    return plan.slot != 0;
   }
 
   [[gnu::always_inline]] bool is_plain(const rte_mbuf* mbuf) noexcept {
@@ -278,14 +293,16 @@ class ExpressLane {
       const auto* frame = frame_of(burst.mbufs[i]);
       const MacAddr destination = reinterpret_cast<const EtherHeader*>(frame)->destination;
       const bool to_gateway =
-          destination == plan.domain->gateway_mac || (kTunnel && destination == local_->mac);
+          destination == plan.domain->gateway_mac || (kTunnel && destination == local_->mac) || entered(plan);
       FlowView view;
       if (!found[known] || !ctx_.flows->read(found[known], view) || view.decision.adjacency == 0) break;
       plan.translated = view.decision.translated;
       if (!plan.translated) {
         if (!follow_connection(ctx_, frame, found[known], view, *plan.domain, to_gateway)) break;
       } else {
-        if (kTunnel || !follow_translated(ctx_, frame, keys[known], found[known], view, leaving_[i])) break;
+        if (kTunnel || entered(plan) ||
+            !follow_translated(ctx_, frame, keys[known], found[known], view, leaving_[i]))
+          break;
         translates_ = true;
       }
       plan.slot = view.decision.adjacency;
@@ -294,6 +311,8 @@ class ExpressLane {
     }
     return known != 0;
   }
+
+  bool entered(const Plan& plan) const noexcept { return !kTunnel && answers_ && plan.entered; }
 
   [[gnu::always_inline]] std::uint32_t find(const LookupTable<Key64>& table, const Key64& key,
                                             std::uint64_t hash, const Plan& plan) const noexcept {
@@ -327,16 +346,41 @@ class ExpressLane {
     return true;
   }
 
+  // The same for a packet from the uplink to a pod that is reached without a tunnel.
+  [[gnu::noinline]] bool serve_entered(rte_mbuf* mbuf, const Plan& plan) noexcept {
+    const auto& adjacency = tables_.adjacencies[plan.slot];
+    if (adjacency.kind != Adjacency::Kind::kPort) return false;
+    if (adjacency.place() != way_.place || plan.domain != way_.domain) {
+      way_.leave(ingress_);
+      way_.find(ctx_, adjacency, *plan.domain, false);
+    }
+    if (mbuf->data_len > way_.limit) return false;
+    route_plain(rte_pktmbuf_mtod(mbuf, std::uint8_t*), adjacency.mac, plan.domain->gateway_mac);
+    count_moved(*plan.domain);
+    way_.append(mbuf);
+    return true;
+  }
+
+  // A packet of a burst some of which are translated, or which the uplink brought without a tunnel.
+  bool serve_apart(rte_mbuf* mbuf, std::uint16_t i) noexcept {
+    const auto& plan = plans_[i];
+    if (plan.slot == 0) return false;
+    if (plan.tracked && plan.translated) return serve_translated(mbuf, plan, leaving_[i]);
+    return answers_ ? serve_entered(mbuf, plan) : serve(mbuf, plan);
+  }
+
   [[gnu::always_inline]] bool serve(rte_mbuf* mbuf, const Plan& plan) noexcept {
     if (plan.slot == 0) return false;
-    const auto& adjacency = tables_.adjacencies[plan.slot];
-    if (adjacency.place() != way_.place || (kTunnel && plan.domain != way_.domain)) {
+    auto* frame = rte_pktmbuf_mtod_offset(mbuf, std::uint8_t*, kOuter);
+    const auto* to = &tables_.adjacencies[plan.slot];
+    if (to->place() != way_.place || (kTunnel && plan.domain != way_.domain)) {
+      if (to->kind == Adjacency::Kind::kMultipath) to = &path_of(tables_, *to, frame);
       way_.leave(ingress_);
-      way_.find(ctx_, adjacency, *plan.domain, !kTunnel);
+      way_.find(ctx_, *to, *plan.domain, !kTunnel);
     }
+    const auto& adjacency = *to;
     const std::uint32_t length = mbuf->data_len - std::uint32_t{kOuter};
     if (length > way_.limit) return false;
-    auto* frame = rte_pktmbuf_mtod_offset(mbuf, std::uint8_t*, kOuter);
     if (way_.vtep != nullptr) {
       if (mbuf->data_off < way_.vtep->header_bytes) return false;
     } else if constexpr (kTunnel) {
@@ -346,10 +390,18 @@ class ExpressLane {
     }
     if (plan.routed) route_plain(frame, adjacency.mac, plan.domain->gateway_mac);
     if constexpr (kTunnel) strip(mbuf, *plan.domain);
-    if (way_.vtep != nullptr)
-      vxlan::put_before(mbuf, *way_.vtep, plan.domain->vni, plain_hash(frame), frame[plain::kTos]);
+    if (way_.vtep != nullptr) put_outer(mbuf, frame, *plan.domain);
     way_.append(mbuf);
     return true;
+  }
+
+  // The tunnel's headers, or without one the next hop's MACs.
+  [[gnu::always_inline]] void put_outer(rte_mbuf* mbuf, std::uint8_t* frame,
+                                        const DomainEntry& domain) const noexcept {
+    if (way_.vtep->direct) [[unlikely]]
+      std::memcpy(frame, way_.vtep->header.data(), 2 * sizeof(MacAddr));
+    else
+      vxlan::put_before(mbuf, *way_.vtep, domain.vni, plain_hash(frame), frame[plain::kTos]);
   }
 
   void strip(rte_mbuf* mbuf, const DomainEntry& domain) noexcept {

@@ -63,7 +63,7 @@ struct ForwardStage {
       burst.drop(i, DropReason::link_local_forward);
       return;
     }
-    const auto slot = choose_path(*ctx.tables, find_route_for(*ctx.tables, domain, destination), mbuf, meta);
+    const auto slot = choose_path(*ctx.tables, find_way(*ctx.tables, domain, destination), mbuf, meta);
     decide<true>(ctx, burst, i, domain, slot);
   }
 

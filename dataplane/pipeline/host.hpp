@@ -1,6 +1,7 @@
 // Host: what arrives on an uplink and is no tunnel packet of ours belongs to the node itself and goes to the
 // host port; what the node sends goes to the uplink, or into the domain with host_access when it is addressed
-// to that domain's gateway. ARP and ND from the underlay are copied to the main thread, which resolves next
+// to that domain's gateway. What either brings for the subnet of a domain that is reached without tunnels
+// goes into that domain. ARP and ND from the underlay are copied to the main thread, which resolves next
 // hops itself; questions for floating addresses are answered. While connections are translated, IP packets
 // are left to the flow stage, which knows whether they are such a connection's.
 #pragma once
@@ -13,6 +14,7 @@
 #include "dataplane/pipeline/context.hpp"
 #include "dataplane/pipeline/node_path.hpp"
 #include "dataplane/tables/outside_table.hpp"
+#include "dataplane/tables/routed_prefixes.hpp"
 
 namespace podwire::engine {
 
@@ -36,6 +38,7 @@ struct HostStage {
     auto& meta = burst.meta[i];
     report_neighbor(ctx, burst.mbufs[i], meta);
     if (ctx.tables->outside != nullptr && answer_for_floating(ctx, burst, i)) return;
+    if (ctx.tables->routed != nullptr && enter(ctx, burst.mbufs[i], meta)) return;
     if (may_be_translated(ctx, burst.mbufs[i], meta)) return;
     if (ctx.tables->host_port) {
       node_path::send(meta, ctx.tables->host_port);
@@ -120,7 +123,44 @@ struct HostStage {
       return;
     }
     if (ctx.tables->outside != nullptr && answer_for_floating(ctx, burst, i)) return;
+    if (ctx.tables->routed != nullptr && (enter(ctx, mbuf, meta) || asks_gateway(ctx, mbuf, meta))) return;
     if (!may_be_translated(ctx, mbuf, meta)) node_path::to_uplink(ctx, burst, i);
+  }
+
+  // A packet to the router that this node is, for a pod that is reached without a tunnel: from here on it is
+  // one to the gateway of the pod's domain.
+  static bool enter(const Context& ctx, rte_mbuf* mbuf, PacketMeta& meta) noexcept {
+    DomainId id;
+    if (meta.ether_type == ether_type::kIpv4) {
+      id = ctx.tables->routed->find(header_unchecked<Ipv4Header>(mbuf, meta.l3_offset)->destination);
+    } else if (meta.ether_type == ether_type::kIpv6) {
+      id = ctx.tables->routed->find(header_unchecked<Ipv6Header>(mbuf, meta.l3_offset)->destination);
+    }
+    const auto* domain = ctx.tables->domain(id);
+    if (domain == nullptr) return false;
+    auto* ether = header_unchecked<EtherHeader>(mbuf, 0);
+    if (meta.ingress_role == static_cast<std::uint8_t>(api::PortRole::kUplink)) {
+      const auto* port = ctx.tables->port(meta.ingress);
+      if (port == nullptr || ether->destination != port->mac) return false;  // another router's
+    }
+    ether->destination = domain->gateway_mac;
+    move_to_domain(*ctx.counters, meta, id);
+    return true;
+  }
+
+  // The node asks for the MAC of such a domain's gateway.
+  static bool asks_gateway(const Context& ctx, rte_mbuf* mbuf, PacketMeta& meta) noexcept {
+    DomainId id;
+    if (const auto* arp = arp_of(mbuf, meta)) {
+      id = ctx.tables->routed->find(arp->target_ip);
+    } else if (is_discovery(mbuf, meta)) {
+      const auto* message = header_at<NeighborMessage>(mbuf, meta.l4_offset);
+      if (message != nullptr) id = ctx.tables->routed->find(message->target);
+    }
+    const auto* domain = ctx.tables->domain(id);
+    if (domain == nullptr || !for_gateway(mbuf, meta, *domain)) return false;
+    move_to_domain(*ctx.counters, meta, id);
+    return true;
   }
 
   // The flow stage finds out, and lets it go the node's way if it is not.

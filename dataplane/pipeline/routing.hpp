@@ -47,6 +47,16 @@ inline std::uint32_t find_route_for(const Snapshot& tables, const DomainEntry& d
                          : find_route(tables, domain, address.v6());
 }
 
+// The same, and where the domain is reached without tunnels, the way that the underlay has.
+inline std::uint32_t find_way(const Snapshot& tables, const DomainEntry& domain,
+                              const IpAddr& address) noexcept {
+  const auto slot = find_route_for(tables, domain, address);
+  if (slot != 0 || !domain.routed) [[likely]]
+    return slot;
+  const auto* underlay = tables.domain(kUnderlayDomain);
+  return underlay == nullptr ? 0 : find_route_for(tables, *underlay, address);
+}
+
 // Where a route into another domain leads: that domain, and the adjacency that it has for `address`; slot 0
 // when it has none, or would pass the packet on itself.
 struct Beyond {
@@ -58,7 +68,7 @@ struct Beyond {
                                             PacketMeta& meta) noexcept {
   const auto* domain = tables.domain(adjacency.into());
   if (domain == nullptr) return {};
-  const auto slot = choose_path(tables, find_route_for(tables, *domain, address), mbuf, meta);
+  const auto slot = choose_path(tables, find_way(tables, *domain, address), mbuf, meta);
   return {domain, tables.adjacencies[slot].kind == Adjacency::Kind::kInto ? 0 : slot};
 }
 
@@ -161,7 +171,7 @@ inline void drop_with_answer(Context& ctx, Burst& burst, std::uint16_t i, DropRe
   }
   PacketMeta back = meta;
   const auto source = source_of(mbuf, meta);
-  auto slot = choose_path(*ctx.tables, find_route_for(*ctx.tables, *domain, source), mbuf, back);
+  auto slot = choose_path(*ctx.tables, find_way(*ctx.tables, *domain, source), mbuf, back);
   const auto* home = domain;
   if (ctx.tables->adjacencies[slot].kind == Adjacency::Kind::kInto) [[unlikely]] {
     const auto beyond = look_beyond(*ctx.tables, ctx.tables->adjacencies[slot], source, mbuf, back);

@@ -158,6 +158,7 @@ DomainEntry make_domain_entry(const Intent& intent, const api::Domain& domain,
   }
   if (domain.masquerade) entry.masquerade = make_masquerade(*domain.masquerade);
   entry.host_access = domain.host_access;
+  entry.routed = domain.routed;
   entry.mtu = domain.mtu;
   entry.gateway_mac = domain.gateway_mac;
   for (const auto& gateway : domain.gateways) {

@@ -205,6 +205,9 @@ void Intent::insert(const api::Domain& domain) {
   domain_names_[domain.name] = domain.id;
   vnis_[domain.vni.value()] = domain.id;
   if (domain.host_access) host_domain_ = domain.id;
+  if (domain.routed) {
+    for (const auto& gateway : domain.gateways) routed_prefixes_[gateway.network()] = domain.id;
+  }
   for (const auto vtep : domain.flood) join(floods_to_vtep_, vtep, domain.id);
 }
 
@@ -213,6 +216,9 @@ void Intent::erase(const api::Domain& domain) {
   domain_names_.erase(domain.name);
   vnis_.erase(domain.vni.value());
   if (domain.host_access) host_domain_ = DomainId();
+  if (domain.routed) {
+    for (const auto& gateway : domain.gateways) routed_prefixes_.erase(gateway.network());
+  }
   for (const auto vtep : domain.flood) part(floods_to_vtep_, vtep, domain.id);
 }
 

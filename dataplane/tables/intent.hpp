@@ -173,6 +173,7 @@ class Intent {
   Result<void> check_unique(const api::Port& port) const;
   Result<void> check_unique(const api::Vtep& vtep) const;
   Result<void> check_unique(const api::Domain& domain) const;
+  Result<void> check_routed(const api::Domain& domain) const;
   Result<void> check_unique(const api::Endpoint& endpoint) const;
   Result<void> check_unique(const api::Route& route) const;
   Result<void> check_unique(const api::Service& service) const;
@@ -223,6 +224,7 @@ class Intent {
   std::unordered_map<std::string, VtepId> vtep_names_;
   std::unordered_map<std::string, DomainId> domain_names_;
   std::unordered_map<std::uint32_t, DomainId> vnis_;
+  std::map<IpPrefix, DomainId> routed_prefixes_;  // of the domains that are reached without tunnels
   std::map<std::pair<IpAddr, std::uint16_t>, VtepId> local_addresses_;   // with UDP port
   std::map<std::pair<IpAddr, std::uint16_t>, VtepId> remote_addresses_;  // with UDP port
   std::unordered_map<std::uint64_t, EndpointId> macs_;                   // by fdb_key word

@@ -101,6 +101,26 @@ Result<void> Intent::check_unique(const api::Domain& domain) const {
     return conflict(label(domain) + ": host_access is true, but " + label(domains_.at(host_domain_)) +
                     " has it already and at most one domain can; set it to false in one of them");
   }
+  return domain.routed ? check_routed(domain) : Result<void>();
+}
+
+// Without tunnels an address alone tells the domain.
+Result<void> Intent::check_routed(const api::Domain& domain) const {
+  for (const auto& gateway : domain.gateways) {
+    const auto subnet = gateway.network();
+    auto other = routed_prefixes_.end();
+    for (int length = subnet.length; length >= 0 && other == routed_prefixes_.end(); --length)
+      other = routed_prefixes_.find(IpPrefix{subnet.address, length}.network());
+    if (other == routed_prefixes_.end()) {
+      other = routed_prefixes_.lower_bound(subnet);
+      if (other != routed_prefixes_.end() && !subnet.contains(other->first.address))
+        other = routed_prefixes_.end();
+    }
+    if (other == routed_prefixes_.end()) continue;
+    return conflict(label(domain) + ": routed is true, but its subnet " + to_string(subnet) + " overlaps " +
+                    to_string(other->first) + " of " + label(domains_.at(other->second)) +
+                    ", which is routed too; give one of them other addresses");
+  }
   return {};
 }
 

@@ -161,7 +161,10 @@ void Programmer::State::add_structure(const Changes& changes, std::uint64_t now_
   policies_.prepare(changes);
   for (const auto id : affected_domains(changes)) rebuild(id);
   for (const auto id : forwarding_.take_resized_domains()) rebuild(id);
-  if (!changes.domains.empty()) rebuild_vnis();
+  if (!changes.domains.empty()) {
+    rebuild_vnis();
+    rebuild_routed();
+  }
   if (services_.update(intent_, changes)) publish_needed_ = true;
   if (outside_.update(intent_, changes, garbage_)) publish_needed_ = true;
   // Host port, host domain and the list of uplinks are the snapshot's own.
@@ -309,6 +312,7 @@ bool Programmer::State::publish() {
     if (port.role == api::PortRole::kUplink) next->uplinks.push_back(id);
   }
   next->vni_to_domain = vnis_.get();
+  next->routed = routed_.get();
   next->services = services_.table();
   next->translates = next->translates || next->services != nullptr;
   underlay_.fill(*next);

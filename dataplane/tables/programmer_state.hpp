@@ -15,6 +15,7 @@
 #include "dataplane/tables/parking.hpp"
 #include "dataplane/tables/policy_tables.hpp"
 #include "dataplane/tables/programmer.hpp"
+#include "dataplane/tables/routed_prefixes.hpp"
 #include "dataplane/tables/rule_set.hpp"
 #include "dataplane/tables/services.hpp"
 #include "dataplane/tables/shaping.hpp"
@@ -93,6 +94,7 @@ class Programmer::State final : private Topology {
   void remove_hops(const Changes& changes, std::uint64_t now_ms);
   void give_up_hops(const std::function<bool(const Forwarding::Neighbor&)>& wanted, std::uint64_t now_ms);
   void age_hops(std::uint64_t now_ms);
+  bool leads_there(const NeighborKey& key) const;  // some route of the underlay does
   // Gives a parked packet for a host on link that host's own next hop.
   void name_hop(rte_mbuf* mbuf, std::uint64_t now_ms);
 
@@ -114,6 +116,7 @@ class Programmer::State final : private Topology {
   void rebuild(PortId id);
   void rebuild(DomainId id);
   void rebuild_vnis();
+  void rebuild_routed();  // programmer_hops.cpp
   const PortEntry* port_entry(PortId id) const;
   // Publishes when something has changed since the last time; returns whether it did.
   bool publish();
@@ -141,7 +144,8 @@ class Programmer::State final : private Topology {
   std::vector<std::unique_ptr<const PortEntry>> port_entries_;      // by id
   std::vector<std::unique_ptr<const DomainEntry>> domain_entries_;  // by id
   std::unique_ptr<LookupTable<Key64>> vnis_ = std::make_unique<LookupTable<Key64>>();
-  RuleSets rule_sets_;  // of the stateful domains
+  std::unique_ptr<RoutedPrefixes> routed_;  // null: no domain is reached without tunnels
+  RuleSets rule_sets_;                      // of the stateful domains
   std::uint32_t rules_generation_ = 0;
   Services services_;
   OutsideAddresses outside_;

@@ -119,11 +119,11 @@ struct PortEntry {
   bool operator==(const PortEntry&) const = default;
 };
 
-class RuleSet;       // tables/rule_set.hpp
-class ServiceTable;  // tables/service_table.hpp
-class RuleSet;       // tables/rule_set.hpp
-struct PolicyView;   // tables/policy_view.hpp
-class OutsideTable;  // tables/outside_table.hpp
+class RuleSet;         // tables/rule_set.hpp
+class ServiceTable;    // tables/service_table.hpp
+struct PolicyView;     // tables/policy_view.hpp
+class RoutedPrefixes;  // tables/routed_prefixes.hpp
+class OutsideTable;    // tables/outside_table.hpp
 
 // What connections from a domain to the world outside appear to come from.
 struct MasqueradeEntry {
@@ -141,6 +141,7 @@ struct DomainEntry {
   bool flood = false;  // mode l2
   bool learning = false;
   bool host_access = false;
+  bool routed = false;  // what it has no route for leaves by the underlay's
   std::uint16_t mtu = 0;
   MacAddr gateway_mac;
   std::vector<Ipv4> gateways4;
@@ -220,6 +221,7 @@ struct Snapshot {
   const LookupTable<Key192>* fib6 = nullptr;
   const Adjacency* adjacencies = nullptr;  // stable base address; index < capacity
   const ServiceTable* services = nullptr;  // null: there are none
+  const RoutedPrefixes* routed = nullptr;  // of the domains that are reached without tunnels; null: none is
   const PolicyView* policies = nullptr;    // null: there are none, everything is allowed
   const OutsideTable* outside = nullptr;   // null: no endpoint has an address of its own outside
 

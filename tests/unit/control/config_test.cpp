@@ -331,6 +331,65 @@ TEST(Config, ChecksPeers) {
   expect_refused([](Json& j) { j["underlay"]["addresses"] = {"192.168.100.2/24"}; }, "this node's own");
 }
 
+TEST(Config, ReadsHowPodsAreReached) {
+  auto document = sound();
+  EXPECT_EQ(parsed(document).domains[0].transport, DomainTransport::kTunnel);
+  EXPECT_FALSE(parsed(document).has_routed_domains());
+  EXPECT_EQ(parsed(document).routing.tables, std::vector<std::uint32_t>{254});
+  document["domains"][0]["transport"] = "subnet";
+  EXPECT_EQ(parsed(document).domains[0].transport, DomainTransport::kSubnet);
+  document["domains"][0]["transport"] = "routed";
+  document["routing"] = {{"tables", {100, 254}}, {"announce_table", 1080}};
+  const auto config = parsed(document);
+  EXPECT_EQ(config.domains[0].transport, DomainTransport::kRouted);
+  EXPECT_TRUE(config.has_routed_domains());
+  EXPECT_EQ(config.routing.tables, (std::vector<std::uint32_t>{100, 254}));
+  EXPECT_EQ(config.routing.announce_table, 1080u);
+}
+
+TEST(Config, ChecksHowPodsAreReached) {
+  const auto expect = [](const std::function<void(Json&)>& change, const char* expected) {
+    expect_refused(
+        [&](Json& d) {
+          d["domains"][0]["transport"] = "routed";
+          change(d);
+        },
+        expected);
+  };
+  expect([](Json& d) { d["domains"][0]["transport"] = "bgp"; }, "domains[0].transport");
+  expect(
+      [](Json& d) {
+        d["domains"][0]["mode"] = "l2";
+        d["peers"] = Json::array();
+      },
+      "only domains of mode \"l3\"");
+  expect(
+      [](Json& d) {
+        d["underlay"]["host_interface"] = nullptr;
+        d["domains"][0]["host_access"] = false;
+      },
+      "needs a host interface");
+  expect(
+      [](Json& d) {
+        d["underlay"]["addresses"] = {"10.244.1.5/16"};
+        d["domains"][0]["host_access"] = false;
+        d["peers"] = Json::array();
+      },
+      "contains the underlay address 10.244.1.5/16");
+  expect(
+      [](Json& d) {
+        d["domains"].push_back(
+            {{"name", "other"}, {"vni", 2}, {"prefixes", {"10.244.1.128/25"}}, {"transport", "subnet"}});
+      },
+      "domains[1]: prefix 10.244.1.128/25 overlaps 10.244.1.0/24 of domain \"default\"");
+  expect([](Json& d) { d["routing"]["tables"] = Json::array(); }, "routing.tables is empty");
+  expect([](Json& d) { d["routing"]["tables"] = {254, 255}; }, "routing.tables[1] is 255");
+  expect([](Json& d) { d["routing"]["tables"] = {7, 7}; }, "routing.tables[1] is 7, which is listed already");
+  expect([](Json& d) { d["routing"]["tables"] = {-1}; }, "routing.tables[0]");
+  expect([](Json& d) { d["routing"]["announce_table"] = 255; }, "routing.announce_table is 255");
+  expect([](Json& d) { d["routing"]["table"] = 1; }, "did you mean");
+}
+
 TEST(Config, ReadsPodSocketsAndDns) {
   EXPECT_EQ(parsed(sound()).pod_sockets.directory, "/run/podwire/pods");
   EXPECT_EQ(parsed(sound()).pod_sockets.group, 0u);

@@ -63,6 +63,12 @@ class FakeEngine {
     const std::lock_guard lock(mutex_);
     return endpoints_;
   }
+  std::set<std::string> routes() const {  // prefixes
+    const std::lock_guard lock(mutex_);
+    std::set<std::string> prefixes;
+    for (const auto& route : rest_.routes) prefixes.insert(to_string(route.prefix));
+    return prefixes;
+  }
   std::size_t endpoints() const {
     const std::lock_guard lock(mutex_);
     return endpoints_.size();
@@ -105,6 +111,7 @@ class FakeEngine {
   std::function<Result<Json>(const std::string& method, const Json& params)> flows;
   std::string refused_service;  // by name; set while nothing is under way
   std::string refused_prefix;   // of routes, likewise
+  std::string refused_route;    // by prefix, likewise
 
  private:
   struct Staged {
@@ -209,6 +216,9 @@ class FakeEngine {
       if (service.name == refused_service) return invalid("service " + service.name + " is refused");
     }
     if (!all) PODWIRE_CHECK(check_frontends(staged.objects.services, removed.services));
+    for (const auto& route : staged.objects.routes) {
+      if (to_string(route.prefix) == refused_route) return invalid("route " + refused_route + " is refused");
+    }
     for (const auto id : removed.ports) {
       if (ports_.erase(id) == 0) return Error{ErrorCode::kNotFound, "no port " + std::to_string(id.value())};
       queues_.erase(id);
@@ -231,6 +241,14 @@ class FakeEngine {
       policies_.clear();
       services_.clear();
       rest_ = staged.objects;
+    }
+    if (!all) {
+      for (const auto id : removed.routes)
+        std::erase_if(rest_.routes, [&](const api::Route& route) { return route.id == id; });
+      for (const auto& route : staged.objects.routes) {
+        std::erase_if(rest_.routes, [&](const api::Route& other) { return other.id == route.id; });
+        rest_.routes.push_back(route);
+      }
     }
     for (const auto& policy : staged.objects.policies) policies_[policy.id] = policy;
     for (const auto& endpoint : staged.objects.endpoints) {
