@@ -54,6 +54,14 @@ struct MasqueradeConfig {
   std::vector<IpPrefix> except;  // beside all that is known to be pods'
 };
 
+// How packets to the pods of other nodes travel.
+enum class DomainTransport {
+  kTunnel,  // VXLAN
+  kRouted,  // plain, by the routes that the node's kernel has (a BGP daemon's); l3 and no overlapping
+            // addresses
+  kSubnet,  // plain to nodes of the node's own subnet, VXLAN to others
+};
+
 struct DomainConfig {
   std::string name;
   Vni vni;
@@ -86,14 +94,6 @@ struct PodSocketsConfig {
   std::string directory = "/run/podwire/pods";  // a directory a pod in there
   std::uint32_t group = 0;                      // of directories and sockets
   std::uint16_t mode = 0660;                    // of the sockets that the engine makes
-};
-
-// How packets to the pods of other nodes travel.
-enum class DomainTransport {
-  kTunnel,  // VXLAN
-  kRouted,  // plain, by the routes that the node's kernel has (a BGP daemon's); l3 and no overlapping
-            // addresses
-  kSubnet,  // plain to nodes of the node's own subnet, VXLAN to others
 };
 
 enum class ClusterMode { kLocal, kEtcd, kFlannel };
