@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "control/config_cluster.hpp"
+
 namespace podwire::control {
 
 const std::vector<std::string> kUnderlayDriverNames{"af_xdp", "af_packet"};
@@ -265,6 +267,7 @@ Result<void> read_value(const Json& value, const std::string& path, DomainConfig
   r.optional("flood_peers", out.flood_peers);
   r.optional("host_access", out.host_access);
   r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
+  read_lease_lengths(r, out);
   r.keep(read_tracking(r, out));
   if (const Json* dns = r.find("dns"); dns != nullptr && !dns->is_null())
     r.keep(read_dns(*dns, r.child("dns"), out));
@@ -344,8 +347,7 @@ Result<Config> parse_config(const Json& document, const std::string& what) {
   if (const Json* sockets = r.find("pod_sockets"))
     r.keep(read_pod_sockets(*sockets, "pod_sockets", config.pod_sockets));
   r.required("domains", config.domains);
-  std::size_t cluster = 0;
-  r.choice("cluster", cluster, {"local"});
+  if (const Json* cluster = r.find("cluster")) r.keep(read_cluster(*cluster, "cluster", config.cluster));
   r.optional("peers", config.peers);
   auto checked = r.finish();
   if (checked) checked = check_name("node", config.node);

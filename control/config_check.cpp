@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <set>
 
-#include "control/config.hpp"
+#include "control/config_cluster.hpp"
 
 namespace podwire::control {
 namespace {
@@ -244,6 +244,7 @@ Result<void> check_peers(const Config& config) {
 Result<void> check_config(const Config& config) {
   PODWIRE_CHECK(check_underlay(config.underlay));
   PODWIRE_CHECK(check_domains(config));
+  PODWIRE_CHECK(check_cluster(config));
   return check_peers(config);
 }
 

@@ -19,6 +19,8 @@
 
 #include "control/api/daemon.hpp"
 #include "control/api/request_pool.hpp"
+#include "control/cluster/etcd_cluster.hpp"
+#include "control/cluster/leased_config.hpp"
 #include "control/cni/netns.hpp"
 #include "control/cni/tap.hpp"
 #include "dataplane/base/rpc_server.hpp"
@@ -29,8 +31,7 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::size_t kRequestThreads = 128;
-// A device that is taken from the kernel serves the node until the engine does, so the engine has to be there
-// first.
+// A device that is taken from the kernel serves the node until the engine does.
 constexpr auto kEngineStart = std::chrono::seconds(60);
 constexpr auto kFirstProgramming = std::chrono::seconds(30);
 // How long requests that run when SIGTERM comes may take.
@@ -107,7 +108,7 @@ Result<bool> wait_for_engine(const std::string& socket, const StopSignal& stop) 
   }
 }
 
-// devargs mode: only the engine can tell the device's MAC, which the host interface has to share.
+// devargs mode: only the engine can tell the MAC that the host interface has to share.
 Result<void> learn_mac(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler) {
   if (!config.underlay.device.empty() || !config.underlay.host_interface) return {};
   PODWIRE_TRY(const Json status, reconciler.query("status", Json::object()));
@@ -139,10 +140,11 @@ Result<bool> wait_until_programmed(EngineReconciler& reconciler, const StopSigna
 // Takes the device and programs the engine. False: SIGTERM came meanwhile. Unless a daemon before us had
 // taken the device, it is given back when this does not end well.
 Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler,
-                      Services& services, const StopSignal& stop) {
+                      Services& services, RemoteNodes& others, const StopSignal& stop) {
   store.set_domains(domain_pools(config, underlay.node()));
   PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
   PODWIRE_CHECK(services.load(objects));
+  if (config.cluster.mode != ClusterMode::kLocal) PODWIRE_CHECK(others.load(objects));
   PODWIRE_CHECK(underlay.take());
   reconciler.set_node(std::move(objects), underlay.take_host_queues());
   // A predecessor's engine is likely to forward already; then there is no hurry, and no way back.
@@ -159,6 +161,21 @@ Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, En
                (programmed ? "stopped while starting" : programmed.error().message) +
                    (restored ? "; the underlay was put back"
                              : "; putting the underlay back failed: " + restored.error().message)};
+}
+
+// Until this node has its prefixes, or SIGTERM comes (none).
+Result<std::optional<DomainPrefixes>> wait_for_prefixes(Cluster& cluster, const StopSignal& stop) {
+  constexpr auto kPause = std::chrono::milliseconds(1000);
+  for (std::string told;;) {
+    auto leased = cluster.lease_prefixes();
+    if (leased) return std::optional<DomainPrefixes>(std::move(*leased));
+    if (leased.error().code != ErrorCode::kUnavailable) return leased.error();
+    if (told != leased.error().message)
+      spdlog::warn("waiting for the cluster's store, which has this node's prefixes: {}",
+                   leased.error().message);
+    told = leased.error().message;
+    if (stop.came(kPause)) return std::optional<DomainPrefixes>();
+  }
 }
 
 class Server {
@@ -236,11 +253,11 @@ Result<std::vector<AttachmentKey>> half_done(Store& store) {
   return keys;
 }
 
-Result<void> run(const Config& config, const StopSignal& stop) {
-  Server server(stop, config.control_socket);
-  PODWIRE_CHECK(server.listen());
-  PODWIRE_TRY(const auto store, Store::open(config.state_dir));
-  Underlay underlay(config, *store);
+// Until SIGTERM. `config` is `configured` with what was leased, if there was anything to lease.
+Result<void> run_node(const Config& config, const Config& configured, Store& store, Cluster* cluster,
+                      Server& server, const StopSignal& stop) {
+  Underlay underlay(config, store);
+  if (cluster != nullptr) underlay.reach(pods_of_host_domain(configured));
   PODWIRE_CHECK(underlay.inspect());
   for (const auto& warning : underlay.warnings()) spdlog::warn("{}", warning);
   std::optional<EngineProcess> engine;
@@ -258,32 +275,53 @@ Result<void> run(const Config& config, const StopSignal& stop) {
     PODWIRE_CHECK(underlay.inspect());  // it may have changed while we waited
   }
 
-  PODWIRE_TRY(auto attachments, store->list());
+  PODWIRE_TRY(auto attachments, store.list());
   EngineReconciler::Options options;
   options.socket = config.engine.socket;
-  options.epoch = store->epoch();
+  options.epoch = store.epoch();
   options.open_pod = open_pod_queues;
   options.missing_pod = missing_pod;
   if (config.underlay.host_interface) {
     options.open_host = [name = *config.underlay.host_interface] { return open_tap_queues(name, 1); };
   }
   EngineReconciler reconciler(std::move(options), ready_ones(std::move(attachments)));
-  Policies policies(config, *store, reconciler);
+  Policies policies(config, store, reconciler);
   PODWIRE_CHECK(policies.load());
-  Services services(config, *store, reconciler);
-  PODWIRE_TRY(const bool up, bring_up(config, *store, underlay, reconciler, services, stop));
+  Services services(config, store, reconciler);
+  RemoteNodes others(config, configured, store, reconciler);
+  PODWIRE_TRY(const bool up, bring_up(config, store, underlay, reconciler, services, others, stop));
   if (!up) return {};
 
-  CniService cni({config, *store, reconciler});
+  CniService cni({config, store, reconciler});
   for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);
   Daemon daemon{
-      config, *store, reconciler, underlay, engine ? &*engine : nullptr, cni, policies, services, [&server] {
+      config, store, reconciler, underlay, engine ? &*engine : nullptr, cni, policies, services, [&server] {
         server.request_exit();
       }};
-  PODWIRE_TRY(daemon.leftovers, half_done(*store));
+  PODWIRE_TRY(daemon.leftovers, half_done(store));
+  if (cluster != nullptr) {
+    daemon.cluster = cluster;
+    daemon.remote_nodes = &others;
+    cluster->start(node_record(config, reconciler.node()),
+                   [&others](const ClusterChange& change) { others.change(change); });
+  }
   spdlog::info("podwired {} serves node {} at {}", PODWIRE_VERSION, config.node, config.control_socket);
   server.serve(daemon);
+  if (cluster != nullptr) cluster->stop();
   return {};
+}
+
+Result<void> run(const Config& config, const StopSignal& stop) {
+  Server server(stop, config.control_socket);
+  PODWIRE_CHECK(server.listen());
+  PODWIRE_TRY(const auto store, Store::open(config.state_dir));
+  if (config.cluster.mode == ClusterMode::kLocal)
+    return run_node(config, config, *store, nullptr, server, stop);
+  PODWIRE_TRY(auto options, EtcdOptions::of(config.cluster));
+  EtcdCluster cluster(config, *store, std::move(options));
+  PODWIRE_TRY(const auto leased, wait_for_prefixes(cluster, stop));
+  if (!leased) return {};
+  return run_node(leased_config(config, *leased), config, *store, &cluster, server, stop);
 }
 
 // Nothing: go on. Else the exit status.

@@ -136,6 +136,7 @@ class Runner {
     if (verb.name == "endpoint") return endpoints_view(reply, style_);
     if (verb.name == "route") return routes_view(reply, style_);
     if (verb.name == "peer") return peers_view(reply, style_);
+    if (verb.name == "node") return nodes_view(reply, style_);
     if (verb.name == "policy") return policies_view(reply, style_);
     if (verb.name == "service") return services_view(reply, style_);
     if (verb.name == "explain") return explain_view(reply, command_.question, style_);
@@ -211,6 +212,7 @@ class Runner {
 
   std::string changed(const Json& reply) const {
     const auto& sub = command_.sub->name;
+    if (sub == "forget") return forgotten_view(command_.argument);
     if (command_.verb->name != "policy" && command_.verb->name != "service")
       return change_view(command_.verb->name, sub, command_.argument, reply);
     if (sub == "apply") return applied_view(reply, style_);

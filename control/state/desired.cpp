@@ -243,7 +243,7 @@ Result<void> Builder::add_underlay_routes() {
   for (const auto& address : underlay_.addresses) {
     if (address.length == address.address.bits()) continue;  // no neighbours
     PODWIRE_CHECK(add_route("", address.network(),
-                            {.vtep = {}, .port = out_.uplink, .mac = {}, .address = {}}, source));
+                            {.vtep = {}, .port = out_.uplink, .into = {}, .mac = {}, .address = {}}, source));
   }
   for (const auto& route : underlay_.routes) {
     api::NextHop hop;

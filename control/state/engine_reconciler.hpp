@@ -17,6 +17,7 @@
 #include "control/state/desired.hpp"
 #include "control/state/engine_session.hpp"
 #include "control/state/reconciler.hpp"
+#include "control/state/remote_objects.hpp"
 
 namespace podwire::control {
 
@@ -52,6 +53,11 @@ class EngineReconciler final : public Reconciler {
   // Refused by the engine, those before stay. Without an engine they are kept for the next full replace.
   Result<void> set_services(std::vector<api::Service> services);
 
+  // What other nodes have, changed. Returns once every worker of the engine has seen it; refused by the
+  // engine, all stays as it was. Without an engine it is kept for the next full replace.
+  Result<void> change_remote(RemoteChange change);
+  RemoteObjects remote() const;
+
   // The engine's policies, and what pods' endpoints carry in stateful domains. Before set_node it is kept;
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable
   // without an engine; then, and when the engine refuses, all stays as it was.
@@ -80,13 +86,14 @@ class EngineReconciler final : public Reconciler {
     std::vector<UniqueFd> queues;
     std::string problem;  // why the engine does not have it; empty: it does
   };
-  enum class Action { kAttach, kUpdate, kDetach, kServices, kCall };
+  enum class Action { kAttach, kUpdate, kDetach, kServices, kRemote, kCall };
   struct Change {
     Action action = Action::kCall;
     Attachment attachment;
     std::vector<UniqueFd> queues;
     std::function<Result<void>(EngineSession&)> call;
     std::vector<api::Service> services;
+    RemoteChange remote;
     std::promise<Result<void>> done;
   };
   using Batch = std::vector<Change>;
@@ -114,6 +121,8 @@ class EngineReconciler final : public Reconciler {
   std::vector<api::Endpoint> endpoints_with_policy(const Attachment& attachment, DomainId domain,
                                                    const PolicySnapshot& policies) const;
   Result<void> patch_services(EngineSession& session, const std::vector<api::Service>& services);
+  Result<void> patch_remote(EngineSession& session, const RemoteChange& change);
+  api::Domain programmed_domain(api::Domain domain) const;
   void process(EngineSession* session);
   Batch take_batch(std::deque<Change>& changes) const;
   void apply(EngineSession& session, Batch batch);
@@ -143,6 +152,7 @@ class EngineReconciler final : public Reconciler {
   std::string host_problem_;
   std::map<PortId, Held> held_;
   std::vector<api::Service> services_;  // of the cluster
+  RemoteObjects remote_;
   std::thread thread_;
 };
 

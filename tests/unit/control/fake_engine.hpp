@@ -72,6 +72,11 @@ class FakeEngine {
     const auto at = queues_.find(PortId(static_cast<std::uint16_t>(port)));
     return at == queues_.end() ? 0 : at->second.size();
   }
+  // What is neither a port, an endpoint, a policy nor a service.
+  api::ObjectSet rest() const {
+    const std::lock_guard lock(mutex_);
+    return rest_;
+  }
   std::set<std::string> services() const {
     const std::lock_guard lock(mutex_);
     std::set<std::string> names;
@@ -91,7 +96,7 @@ class FakeEngine {
   std::atomic<bool> refuse_all{false};
   // Answers `flows` and `flows_flush`; set before start().
   std::function<Result<Json>(const std::string& method, const Json& params)> flows;
-  std::string refused_service;  // by name; set while nothing is under way
+  std::string refused_service, refused_vtep;  // by name; set while nothing is under way
 
  private:
   struct Staged {
@@ -172,6 +177,9 @@ class FakeEngine {
       if (port.kind == api::PortKind::kTap && !known && !staged.queues.contains(port.id))
         return invalid("unknown tap " + port.name);
     }
+    for (const auto& vtep : staged.objects.vteps) {
+      if (vtep.name == refused_vtep) return invalid("vtep " + vtep.name + " is refused");
+    }
     for (const auto& service : staged.objects.services) {
       if (service.name == refused_service) return invalid("service " + service.name + " is refused");
     }
@@ -182,6 +190,11 @@ class FakeEngine {
     for (const auto id : removed.endpoints) endpoints_.erase(id);
     for (const auto id : removed.policies) policies_.erase(id);
     for (const auto id : removed.services) services_.erase(id);
+    if (!all) {
+      change_rest(rest_.vteps, staged.objects.vteps, removed.vteps);
+      change_rest(rest_.domains, staged.objects.domains, removed.domains);
+      change_rest(rest_.routes, staged.objects.routes, removed.routes);
+    }
     if (all) {
       auto kept = std::move(queues_);
       queues_.clear();
@@ -203,6 +216,15 @@ class FakeEngine {
     for (const auto& endpoint : staged.objects.endpoints) endpoints_[endpoint.id] = endpoint;
     for (const auto& service : staged.objects.services) services_[service.id] = service;
     return Json{{"generation", ++generation_}};
+  }
+
+  template <class Object, class Id>
+  static void change_rest(std::vector<Object>& kept, const std::vector<Object>& put,
+                          const std::vector<Id>& removed) {
+    std::set<Id> replaced(removed.begin(), removed.end());
+    for (const auto& object : put) replaced.insert(object.id);
+    std::erase_if(kept, [&](const Object& object) { return replaced.contains(object.id); });
+    kept.insert(kept.end(), put.begin(), put.end());
   }
 
   template <class Objects>
