@@ -42,14 +42,11 @@ inline FlowPacket plain_flow_packet(const std::uint8_t* frame) noexcept {
   return packet;
 }
 
-// What FlowStage does with a packet that leaves its connection as it is: `decision` is the way that it takes.
-// False: anything else. `to_gateway` tells whether the frame is addressed to the domain's gateway.
+// What FlowStage does with a packet that leaves its connection, `view`, as it is. False: anything else.
+// `to_gateway` tells whether the frame is addressed to the domain's gateway.
 inline bool follow_connection(const Context& ctx, const std::uint8_t* frame, FlowRef ref,
-                              const DomainEntry& domain, bool to_gateway, FlowDecision& decision) noexcept {
-  FlowView view;
-  if (!ctx.flows->read(ref, view) || view.rules_generation != domain.rules_generation ||
-      view.decision.adjacency == 0 || view.decision.translated)
-    return false;
+                              const FlowView& view, const DomainEntry& domain, bool to_gateway) noexcept {
+  if (view.rules_generation != domain.rules_generation) return false;
   const auto step = step_flow(plain_flow_packet(frame), view.phase, ref.direction());
   if (step.outcome != FlowStep::Outcome::kPass || !(step.phase == view.phase)) return false;
   const auto& adjacency = ctx.tables->adjacencies[view.decision.adjacency];
@@ -58,7 +55,6 @@ inline bool follow_connection(const Context& ctx, const std::uint8_t* frame, Flo
   if (view.decision.routed ? !to_gateway || frame[plain::kTtl] <= 1 : destination != adjacency.mac)
     return false;
   ctx.flows->touch(ref, ctx.now_s);
-  decision = view.decision;
   return true;
 }
 

@@ -36,7 +36,14 @@ class ExpressLane {
   // Pass three: serves packets from `i` on, up to one that is for the stages, which stays as it came. Returns
   // the index of that one.
   std::uint16_t serve(const Burst& burst, std::uint16_t i) noexcept {
-    while (i < burst.count && serve(burst.mbufs[i], plans_[i])) ++i;
+    if (!kTunnel && translates_) [[unlikely]] {
+      while (i < burst.count && (plans_[i].tracked && plans_[i].translated
+                                     ? serve_translated(burst.mbufs[i], plans_[i], leaving_[i])
+                                     : serve(burst.mbufs[i], plans_[i])))
+        ++i;
+    } else {
+      while (i < burst.count && serve(burst.mbufs[i], plans_[i])) ++i;
+    }
     way_.leave(ingress_);
     book_moved();
     return i;
@@ -258,16 +265,17 @@ class ExpressLane {
       const MacAddr destination = reinterpret_cast<const EtherHeader*>(frame)->destination;
       const bool to_gateway =
           destination == plan.domain->gateway_mac || (kTunnel && destination == local_->mac);
-      FlowDecision decision;
-      plan.translated = false;
-      if (!found[known]) break;
-      if (!follow_connection(ctx_, frame, found[known], *plan.domain, to_gateway, decision)) {
-        if (kTunnel || !follow_translated(ctx_, frame, keys[known], found[known], decision, leaving_[i]))
-          break;
-        plan.translated = true;
+      FlowView view;
+      if (!found[known] || !ctx_.flows->read(found[known], view) || view.decision.adjacency == 0) break;
+      plan.translated = view.decision.translated;
+      if (!plan.translated) {
+        if (!follow_connection(ctx_, frame, found[known], view, *plan.domain, to_gateway)) break;
+      } else {
+        if (kTunnel || !follow_translated(ctx_, frame, keys[known], found[known], view, leaving_[i])) break;
+        translates_ = true;
       }
-      plan.slot = decision.adjacency;
-      plan.routed = decision.routed;
+      plan.slot = view.decision.adjacency;
+      plan.routed = view.decision.routed;
       ++known;
     }
     return known != 0;
@@ -303,8 +311,8 @@ class ExpressLane {
     if (mbuf->data_len > way_.limit) return false;
     const bool tunnel = way_.vtep != nullptr && !outside;
     if (tunnel && mbuf->data_off < way_.vtep->header_bytes) return false;
-    translate_plain(mbuf, leaving);
     auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    translate_plain(frame, leaving);
     route_plain(frame, adjacency.mac, leaving.domain->gateway_mac);
     if (tunnel) vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, plain_hash(frame));
     if (outside) std::memcpy(frame, way_.vtep->header.data(), 2 * sizeof(MacAddr));
@@ -315,8 +323,6 @@ class ExpressLane {
 
   [[gnu::always_inline]] bool serve(rte_mbuf* mbuf, const Plan& plan) noexcept {
     if (plan.slot == 0) return false;
-    if (!kTunnel && plan.tracked && plan.translated)
-      return serve_translated(mbuf, plan, leaving_[static_cast<std::size_t>(&plan - plans_.data())]);
     const auto& adjacency = tables_.adjacencies[plan.slot];
     if (adjacency.place() != way_.place || (kTunnel && plan.domain != way_.domain)) {
       way_.leave(ingress_);
@@ -369,8 +375,9 @@ class ExpressLane {
   const DomainId domain_of_port_;
   std::size_t pattern_count_ = 0;
   bool sources_are_plain_ = true;
-  bool answers_ = false;  // the port is the uplink, and no tunnel is looked for
-  bool tracks_ = false;   // connections decide
+  bool answers_ = false;     // the port is the uplink, and no tunnel is looked for
+  bool tracks_ = false;      // connections decide
+  bool translates_ = false;  // some of the burst's have other ends
   const LocalVtep* local_ = nullptr;
   const DomainEntry* domain_ = nullptr;  // the port's, or the last VNI's
   std::uint64_t domain_bits_ = 0;        // of its FDB keys
@@ -385,7 +392,7 @@ class ExpressLane {
   FrameMatch outer_, outer_rest_;  // bytes 0..31 and 32..63 of a tunnel packet to us
   std::array<FrameMatch, kPatterns> patterns_;
   std::array<Plan, kBurstMax> plans_;
-  std::array<PlainLeaving, kBurstMax> leaving_;  // of plans that are translated
+  std::array<PlainLeaving, kTunnel ? 1 : kBurstMax> leaving_;  // of plans that are translated
 };
 
 }  // namespace podwire::engine

@@ -33,7 +33,7 @@ struct TrackStage {
     auto& flows = *ctx.flows;
     const auto& meta = burst.meta[i];
     FlowKey key;
-    const auto packet = read_flow_packet(&flows, burst.mbufs[i], meta, ctx.now_s, key);
+    const auto packet = read_flow_packet(&flows, burst.mbufs[i], meta, ctx.now_s, key, true);
     if (meta.translated) key = load_arrival(burst.mbufs[i]).key;
     const auto ref = task == FlowTask::kInsert ? begin(ctx, burst, i, domain, packet, key) : flows.find(key);
     if (!ref || domain.learning || meta.adjacency == 0 || meta.verdict == Verdict::kFlood) return;
