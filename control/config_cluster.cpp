@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kMostEndpoints = 16;
 constexpr std::size_t kLongestPrefix = 128;
 
-const std::vector<std::string> kModeNames{"local", "etcd"};
+const std::vector<std::string> kModeNames{"local", "etcd", "flannel"};
 
 Result<void> read_tls(const Json& value, const std::string& path, TlsConfig& out) {
   ObjectReader r(value, path);
@@ -92,17 +92,38 @@ Result<void> check_leases(const DomainConfig& d, const std::string& path) {
                  "prefix; exclude takes some out");
 }
 
+// The rest of what it says is compared with Flannel's configuration when that has been read.
+Result<void> check_flannel(const Config& config) {
+  if (config.domains.size() != 1 || config.domains.front().mode != api::DomainMode::kL3) {
+    return invalid("domains has " + std::to_string(config.domains.size()) +
+                   " entries; cluster mode \"flannel\" has one domain, of mode l3");
+  }
+  const auto& d = config.domains.front();
+  if (!d.ranges.empty()) {
+    return invalid(
+        "domains[0].ranges goes without cluster mode \"flannel\": pods' addresses are those of "
+        "the leased subnet; exclude takes some out");
+  }
+  for (std::size_t i = 0; i < d.prefixes.size(); ++i) {
+    if (d.gateways[i] == first_usable(d.prefixes[i])) continue;
+    return invalid(
+        "domains[0].gateways goes without cluster mode \"flannel\": a leased subnet has its first "
+        "usable address for a gateway");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> read_cluster(const Json& value, const std::string& path, ClusterConfig& out) {
   if (value.is_string()) {
     const auto& mode = value.get_ref<const std::string&>();
     if (mode == "local") return {};
-    if (mode == "etcd")
-      return invalid(path + " is \"etcd\", which needs to know where: {\"mode\": \"etcd\", \"endpoints\": " +
-                     "[\"http://HOST:2379\"]}");
+    if (mode == "etcd" || mode == "flannel")
+      return invalid(path + " is \"" + mode + "\", which needs to know where: {\"mode\": \"" + mode +
+                     "\", \"endpoints\": [\"http://HOST:2379\"]}");
     return invalid(path + " is \"" + mode.substr(0, 64) +
-                   "\", must be \"local\" or an object with mode \"etcd\"");
+                   "\", must be \"local\" or an object with mode \"etcd\" or \"flannel\"");
   }
   ObjectReader r(value, path);
   r.choice("mode", out.mode, kModeNames);
@@ -111,13 +132,18 @@ Result<void> read_cluster(const Json& value, const std::string& path, ClusterCon
   r.optional("user", out.user);
   r.optional("password_file", out.password_file);
   r.optional("prefix", out.prefix);
+  const bool has_file = r.optional("subnet_file", out.subnet_file);
   PODWIRE_CHECK(r.finish());
   if (out.mode == ClusterMode::kLocal) {
     if (value.size() <= 1) return {};
-    return invalid(path + ".mode is \"local\", which has no other keys; \"etcd\" has");
+    return invalid(path + ".mode is \"local\", which has no other keys; \"etcd\" and \"flannel\" have");
   }
   if (tls != nullptr && !tls->is_null()) PODWIRE_CHECK(read_tls(*tls, path + ".tls", out.tls));
-  if (out.prefix.empty()) out.prefix = "/podwire";
+  const bool flannel = out.mode == ClusterMode::kFlannel;
+  if (has_file && !flannel) return invalid(path + ".subnet_file goes with mode \"flannel\"");
+  if (out.subnet_file.empty() || out.subnet_file.front() != '/')
+    return invalid(path + ".subnet_file is \"" + out.subnet_file + "\", must be an absolute path");
+  if (out.prefix.empty()) out.prefix = flannel ? "/coreos.com/network" : "/podwire";
   PODWIRE_CHECK(check_prefix(out.prefix, path));
   PODWIRE_CHECK(check_endpoints(out, path));
   if (out.user.empty() != out.password_file.empty())
@@ -140,6 +166,7 @@ void read_lease_lengths(ObjectReader& r, DomainConfig& out) {
 }
 
 Result<void> check_cluster(const Config& config) {
+  if (config.cluster.mode == ClusterMode::kFlannel) PODWIRE_CHECK(check_flannel(config));
   for (std::size_t i = 0; i < config.domains.size(); ++i) {
     const auto& d = config.domains[i];
     const auto path = "domains[" + std::to_string(i) + "]";

@@ -20,6 +20,7 @@
 #include "control/api/daemon.hpp"
 #include "control/api/request_pool.hpp"
 #include "control/cluster/etcd_cluster.hpp"
+#include "control/cluster/flannel_cluster.hpp"
 #include "control/cluster/leased_config.hpp"
 #include "control/cni/netns.hpp"
 #include "control/cni/tap.hpp"
@@ -311,6 +312,24 @@ Result<void> run_node(const Config& config, const Config& configured, Store& sto
   return {};
 }
 
+// Its lease names this node's addresses, and the file that Flannel writes has the pods' MTU.
+Result<void> run_flannel(const Config& config, Store& store, EtcdOptions options, Server& server,
+                         const StopSignal& stop) {
+  Underlay underlay(config, store);
+  PODWIRE_CHECK(underlay.inspect());
+  std::vector<IpAddr> addresses;
+  for (const auto& own : underlay.node().addresses) {
+    if (own.address.is_v4() || !own.address.v6().is_link_local()) addresses.push_back(own.address);
+  }
+  FlannelCluster cluster(config, store, std::move(options), addresses);
+  PODWIRE_TRY(const auto leased, wait_for_prefixes(cluster, stop));
+  if (!leased) return {};
+  auto own = leased_config(config, *leased);
+  own.vxlan.mac = cluster.mac();
+  PODWIRE_CHECK(cluster.write_subnet_file(domain_mtu(own.domains.front(), own, underlay.node())));
+  return run_node(own, config, store, &cluster, server, stop);
+}
+
 Result<void> run(const Config& config, const StopSignal& stop) {
   Server server(stop, config.control_socket);
   PODWIRE_CHECK(server.listen());
@@ -318,6 +337,8 @@ Result<void> run(const Config& config, const StopSignal& stop) {
   if (config.cluster.mode == ClusterMode::kLocal)
     return run_node(config, config, *store, nullptr, server, stop);
   PODWIRE_TRY(auto options, EtcdOptions::of(config.cluster));
+  if (config.cluster.mode == ClusterMode::kFlannel)
+    return run_flannel(config, *store, std::move(options), server, stop);
   EtcdCluster cluster(config, *store, std::move(options));
   PODWIRE_TRY(const auto leased, wait_for_prefixes(cluster, stop));
   if (!leased) return {};

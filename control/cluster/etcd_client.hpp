@@ -30,6 +30,7 @@ struct EtcdOptions {
 struct EtcdItem {
   std::string key, value;
   std::int64_t mod_revision = 0;  // of the change that made it so
+  std::int64_t lease = 0;         // that it goes with; 0: none
   bool operator==(const EtcdItem&) const = default;
 };
 

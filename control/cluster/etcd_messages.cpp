@@ -92,6 +92,7 @@ Result<EtcdItem> read_etcd_item(const Json& value) {
   PODWIRE_TRY(item.key, read_bytes(value, "key"));
   PODWIRE_TRY(item.value, read_bytes(value, "value"));
   PODWIRE_TRY(item.mod_revision, read_etcd_number(value, "mod_revision"));
+  PODWIRE_TRY(item.lease, read_etcd_number(value, "lease"));
   if (item.key.empty() || item.mod_revision == 0) return malformed("a key or its revision is missing");
   return item;
 }

@@ -48,6 +48,8 @@ struct NodeObjects {
   PortId host;  // 0: no host interface
 };
 
+// Of a VTEP, the same on every start: a hash of node and address, unicast and locally administered.
+MacAddr derived_mac(const std::string& node, const IpAddr& address);
 // IP bytes that fit a frame of this domain through the underlay, or the configured value.
 std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay);
 std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& underlay);
