@@ -10,13 +10,14 @@ set -euo pipefail
 # To compile: DPDK and the libraries in the README's dependency table.
 build="build-essential pkg-config meson ninja-build ccache
   dpdk-dev libboost-program-options-dev nlohmann-json3-dev libspdlog-dev libsqlite3-dev libmnl-dev
-  libyaml-cpp-dev
+  libyaml-cpp-dev libcpp-httplib-dev libssl-dev
   libgtest-dev libgmock-dev libbenchmark-dev"
 # To run a node (DPDK's drivers, nft for the NIC that the engine owns, IPAM plugins), and what the demo shows.
 run="dpdk iproute2 ethtool nftables containernetworking-plugins iputils-ping iperf3 jq"
 # What the tests call besides.
 test="python3-pytest python3-scapy tcpdump strace sqlite3 podman runc busybox-static isc-dhcp-client
-  clang libclang-rt-14-dev clang-format bash-completion util-linux procps qemu-system-x86 bird2"
+  etcd-server etcd-client openssl clang libclang-rt-14-dev clang-format bash-completion util-linux procps qemu-system-x86
+  bird2"
 # What benches measure Podwire against.
 peers="openvswitch-switch-dpdk"
 

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "control/config_cluster.hpp"
+
 namespace podwire::control {
 
 const std::vector<std::string> kUnderlayDriverNames{"af_xdp", "af_packet"};
@@ -288,6 +290,7 @@ Result<void> read_value(const Json& value, const std::string& path, DomainConfig
   r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
   r.keep(read_nullable_in(r, "dscp", out.dscp, 0, 63));
   r.optional("trust_dscp", out.trust_dscp);
+  read_lease_lengths(r, out);
   r.keep(read_tracking(r, out));
   if (const Json* dns = r.find("dns"); dns != nullptr && !dns->is_null())
     r.keep(read_dns(*dns, r.child("dns"), out));
@@ -371,8 +374,7 @@ Result<Config> parse_config(const Json& document, const std::string& what) {
     r.keep(read_host_services(*host_services, "host_services", config.host_services));
   if (const Json* routing = r.find("routing")) r.keep(read_routing(*routing, "routing", config.routing));
   r.required("domains", config.domains);
-  std::size_t cluster = 0;
-  r.choice("cluster", cluster, {"local"});
+  if (const Json* cluster = r.find("cluster")) r.keep(read_cluster(*cluster, "cluster", config.cluster));
   r.optional("peers", config.peers);
   auto checked = r.finish();
   if (checked) checked = check_name("node", config.node);

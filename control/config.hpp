@@ -127,7 +127,8 @@ struct ClusterConfig {
   ClusterMode mode = ClusterMode::kLocal;
   std::vector<std::string> endpoints;  // http://HOST:PORT or https://HOST:PORT, tried in turn
   TlsConfig tls;
-  std::string user, password_file;  // of etcd's own authentication; empty: none
+  std::string user, password_file;                      // of etcd's own authentication; empty: none
+  std::string subnet_file = "/run/flannel/subnet.env";  // kFlannel: written for those who look for Flannel's
   std::string prefix;  // of every key; empty: the mode's default ("/podwire", "/coreos.com/network")
 };
 

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "control/config.hpp"
+#include "control/config_cluster.hpp"
 #include "control/state/joins.hpp"
 
 namespace podwire::control {
@@ -360,6 +361,7 @@ Result<void> check_global(const Config& config) {
 Result<void> check_config(const Config& config) {
   PODWIRE_CHECK(check_underlay(config.underlay));
   PODWIRE_CHECK(check_domains(config));
+  PODWIRE_CHECK(check_cluster(config));
   PODWIRE_CHECK(check_peers(config));
   PODWIRE_CHECK(check_host_services(config));
   PODWIRE_CHECK(check_routing(config.routing));

@@ -19,6 +19,9 @@
 
 #include "control/api/daemon.hpp"
 #include "control/api/request_pool.hpp"
+#include "control/cluster/etcd_cluster.hpp"
+#include "control/cluster/flannel_cluster.hpp"
+#include "control/cluster/leased_config.hpp"
 #include "control/cni/netns.hpp"
 #include "control/cni/tap.hpp"
 #include "control/routing/announce.hpp"
@@ -31,8 +34,7 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::size_t kRequestThreads = 128;
-// A device that is taken from the kernel serves the node until the engine does, so the engine has to be there
-// first.
+// A device that is taken from the kernel serves the node until the engine does.
 constexpr auto kEngineStart = std::chrono::seconds(60);
 constexpr auto kFirstProgramming = std::chrono::seconds(30);
 // How long requests that run when SIGTERM comes may take.
@@ -109,7 +111,7 @@ Result<bool> wait_for_engine(const std::string& socket, const StopSignal& stop) 
   }
 }
 
-// devargs mode: only the engine can tell the device's MAC, which the host interface has to share.
+// devargs mode: only the engine can tell the MAC that the host interface has to share.
 Result<void> learn_mac(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler) {
   if (!config.underlay.device.empty() || !config.underlay.host_interface) return {};
   PODWIRE_TRY(const Json status, reconciler.query("status", Json::object()));
@@ -141,12 +143,14 @@ Result<bool> wait_until_programmed(EngineReconciler& reconciler, const StopSigna
 // Takes the device and programs the engine. False: SIGTERM came meanwhile. Unless a daemon before us had
 // taken the device, it is given back when this does not end well.
 Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler,
-                      HostServices& host_services, Services& services, const StopSignal& stop) {
+                      HostServices& host_services, Services& services, RemoteNodes& others,
+                      const StopSignal& stop) {
   store.set_domains(domain_pools(config, underlay.node()));
   PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
   host_services.set_node(objects, underlay.node());
   for (const auto& problem : objects.join_problems) spdlog::warn("{}", problem);
   PODWIRE_CHECK(services.load(objects));
+  if (config.cluster.mode != ClusterMode::kLocal) PODWIRE_CHECK(others.load(objects));
   PODWIRE_CHECK(underlay.take());
   reconciler.set_node(std::move(objects), underlay.take_host_queues());
   // A predecessor's engine is likely to forward already; then there is no hurry, and no way back.
@@ -183,6 +187,21 @@ Result<std::unique_ptr<RouteFollower>> start_routing(const Config& config, const
     if (!changed) spdlog::warn("routing: {}", changed.error().message);
   };
   return RouteFollower::start(std::move(options));
+}
+
+// Until this node has its prefixes, or SIGTERM comes (none).
+Result<std::optional<DomainPrefixes>> wait_for_prefixes(Cluster& cluster, const StopSignal& stop) {
+  constexpr auto kPause = std::chrono::milliseconds(1000);
+  for (std::string told;;) {
+    auto leased = cluster.lease_prefixes();
+    if (leased) return std::optional<DomainPrefixes>(std::move(*leased));
+    if (leased.error().code != ErrorCode::kUnavailable) return leased.error();
+    if (told != leased.error().message)
+      spdlog::warn("waiting for the cluster's store, which has this node's prefixes: {}",
+                   leased.error().message);
+    told = leased.error().message;
+    if (stop.came(kPause)) return std::optional<DomainPrefixes>();
+  }
 }
 
 class Server {
@@ -270,11 +289,11 @@ Result<void> hold_published(Store& store, HostServices& host_services) {
   return {};
 }
 
-Result<void> run(const Config& config, const StopSignal& stop) {
-  Server server(stop, config.control_socket);
-  PODWIRE_CHECK(server.listen());
-  PODWIRE_TRY(const auto store, Store::open(config.state_dir));
-  Underlay underlay(config, *store);
+// Until SIGTERM. `config` is `configured` with what was leased, if there was anything to lease.
+Result<void> run_node(const Config& config, const Config& configured, Store& store, Cluster* cluster,
+                      Server& server, const StopSignal& stop) {
+  Underlay underlay(config, store);
+  if (cluster != nullptr) underlay.reach(pods_of_host_domain(configured));
   PODWIRE_CHECK(underlay.inspect());
   for (const auto& warning : underlay.warnings()) spdlog::warn("{}", warning);
   std::optional<EngineProcess> engine;
@@ -292,40 +311,82 @@ Result<void> run(const Config& config, const StopSignal& stop) {
     PODWIRE_CHECK(underlay.inspect());  // it may have changed while we waited
   }
 
-  PODWIRE_TRY(auto attachments, store->list());
+  PODWIRE_TRY(auto attachments, store.list());
   EngineReconciler::Options options;
   options.socket = config.engine.socket;
-  options.epoch = store->epoch();
+  options.epoch = store.epoch();
   options.open_pod = open_pod_queues;
   options.missing_pod = missing_pod;
   if (config.underlay.host_interface) {
     options.open_host = [name = *config.underlay.host_interface] { return open_tap_queues(name, 1); };
   }
   EngineReconciler reconciler(std::move(options), ready_ones(std::move(attachments)));
-  Policies policies(config, *store, reconciler);
+  Policies policies(config, store, reconciler);
   PODWIRE_CHECK(policies.load());
-  PODWIRE_CHECK(Addresses::load(*store, reconciler));
+  PODWIRE_CHECK(Addresses::load(store, reconciler));
   HostServices host_services(config);
-  Services services(config, *store, reconciler, &host_services);
-  PODWIRE_TRY(const bool up, bring_up(config, *store, underlay, reconciler, host_services, services, stop));
+  Services services(config, store, reconciler, &host_services);
+  RemoteNodes others(config, configured, store, reconciler);
+  PODWIRE_TRY(const bool up,
+              bring_up(config, store, underlay, reconciler, host_services, services, others, stop));
   if (!up) return {};
-  PODWIRE_CHECK(hold_published(*store, host_services));
+  PODWIRE_CHECK(hold_published(store, host_services));
 
   PODWIRE_TRY(const auto follower, start_routing(config, underlay, reconciler));
 
-  CniService cni({config, *store, reconciler, &host_services});
+  CniService cni({config, store, reconciler, &host_services});
   for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);
   Daemon daemon{
-      config, *store, reconciler, underlay, engine ? &*engine : nullptr, cni, policies, services, [&server] {
+      config, store, reconciler, underlay, engine ? &*engine : nullptr, cni, policies, services, [&server] {
         server.request_exit();
       }};
   daemon.host_services = &host_services;
-  PODWIRE_TRY(daemon.leftovers, half_done(*store));
+  PODWIRE_TRY(daemon.leftovers, half_done(store));
+  if (cluster != nullptr) {
+    daemon.cluster = cluster;
+    daemon.remote_nodes = &others;
+    cluster->start(node_record(config, reconciler.node()),
+                   [&others](const ClusterChange& change) { others.change(change); });
+  }
   if (auto settled = daemon.addresses.settle(); !settled)
     spdlog::warn("addresses outside: {}", settled.error().message);
   spdlog::info("podwired {} serves node {} at {}", PODWIRE_VERSION, config.node, config.control_socket);
   server.serve(daemon);
+  if (cluster != nullptr) cluster->stop();
   return {};
+}
+
+// Its lease names this node's addresses, and the file that Flannel writes has the pods' MTU.
+Result<void> run_flannel(const Config& config, Store& store, EtcdOptions options, Server& server,
+                         const StopSignal& stop) {
+  Underlay underlay(config, store);
+  PODWIRE_CHECK(underlay.inspect());
+  std::vector<IpAddr> addresses;
+  for (const auto& own : underlay.node().addresses) {
+    if (own.address.is_v4() || !own.address.v6().is_link_local()) addresses.push_back(own.address);
+  }
+  FlannelCluster cluster(config, store, std::move(options), addresses);
+  PODWIRE_TRY(const auto leased, wait_for_prefixes(cluster, stop));
+  if (!leased) return {};
+  auto own = leased_config(config, *leased);
+  own.vxlan.mac = cluster.mac();
+  PODWIRE_CHECK(cluster.write_subnet_file(domain_mtu(own.domains.front(), own, underlay.node())));
+  return run_node(own, config, store, &cluster, server, stop);
+}
+
+Result<void> run(const Config& config, const StopSignal& stop) {
+  Server server(stop, config.control_socket);
+  PODWIRE_CHECK(server.listen());
+  PODWIRE_TRY(const auto store, Store::open(config.state_dir));
+  if (config.cluster.mode == ClusterMode::kLocal)
+    return run_node(config, config, *store, nullptr, server, stop);
+  PODWIRE_TRY(auto options, EtcdOptions::of(config.cluster));
+  if (config.cluster.mode == ClusterMode::kFlannel)
+    return run_flannel(config, *store, std::move(options), server, stop);
+  EtcdCluster cluster(config, *store, std::move(options));
+  PODWIRE_TRY(const auto leased, wait_for_prefixes(cluster, stop));
+  if (!leased) return {};
+  return run_node(leased_config(config, *leased), config, *store, &cluster, server, stop);
 }
 
 // Nothing: go on. Else the exit status.

@@ -12,6 +12,7 @@
 #include "control/api/named_ports.hpp"
 #include "control/api/policies.hpp"
 #include "control/api/services.hpp"
+#include "control/cluster/remote_nodes.hpp"
 #include "control/cni/cni.hpp"
 #include "control/config.hpp"
 #include "control/node/engine_process.hpp"
@@ -32,6 +33,9 @@ struct Daemon {
   Policies& policies;
   Services& services;
   std::function<void()> request_exit;
+  // Both null in mode local.
+  Cluster* cluster = nullptr;
+  RemoteNodes* remote_nodes = nullptr;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   // Attachments that an earlier run left half done and that could not be undone at start.
   std::vector<AttachmentKey> leftovers{};
@@ -54,6 +58,9 @@ Result<Json> endpoints_view(Daemon& daemon, const Json& params);
 Result<Json> routes_view(Daemon& daemon, const Json& params);
 Result<Json> peers_view(Daemon& daemon, const Json& params);
 Result<Json> stats_view(Daemon& daemon, const Json& params);
+// The cluster's nodes, and {name} of one that is to be forgotten.
+Result<Json> nodes_view(Daemon& daemon, const Json& params);
+Result<Json> node_forget(Daemon& daemon, const Json& params);
 Result<Json> explain(Daemon& daemon, const Json& params);
 // {pod, domain, address, protocol, port, state}, of which flows_flush needs one at least, or {all: true}.
 Result<Json> flows_view(Daemon& daemon, const Json& params);

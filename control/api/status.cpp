@@ -82,6 +82,12 @@ Result<Json> differences_part(Daemon& daemon) {
   PODWIRE_TRY(const auto unenforced, daemon.policies.unenforced());
   for (const auto& text : unenforced)
     all.push_back("a network policy does not apply to " + text.get<std::string>());
+  if (daemon.cluster != nullptr) {
+    const auto of_store = daemon.cluster->problems();
+    const auto of_nodes = daemon.remote_nodes->problems();
+    all.insert(all.end(), of_store.begin(), of_store.end());
+    all.insert(all.end(), of_nodes.begin(), of_nodes.end());
+  }
   for (const auto& key : daemon.leftovers) {
     PODWIRE_TRY(const auto attachment, daemon.store.find(key));
     if (!attachment || attachment->state == AttachmentState::kReady) continue;
@@ -113,6 +119,7 @@ Result<Json> status_view(Daemon& daemon) {
       static_cast<std::size_t>(std::count_if(attachments.begin(), attachments.end(), [](const auto& a) {
         return a.state == AttachmentState::kReady;
       }));
+  const auto remote = daemon.reconciler.remote();
   std::size_t endpoints = ready;
   for (const auto& a : attachments) endpoints += a.extra_endpoints.size();
   return Json{{"node", daemon.config.node},
@@ -125,8 +132,9 @@ Result<Json> status_view(Daemon& daemon) {
               {"counts",
                {{"ports", node.objects.ports.size() + ready},
                 {"endpoints", endpoints},
-                {"routes", node.objects.routes.size() + daemon.reconciler.mirrored_routes().size()},
-                {"peers", daemon.config.peers.size()},
+                {"routes", node.objects.routes.size() + daemon.reconciler.mirrored_routes().size() +
+                               remote.routes().size()},
+                {"peers", daemon.config.peers.size() + remote.vteps().size()},
                 {"attachments", attachments.size()}}},
               {"differences", differences}};
 }

@@ -74,6 +74,8 @@ constexpr std::array kVerbs{
     Verb{"endpoints", with_params<endpoints_view>},
     Verb{"routes", with_params<routes_view>},
     Verb{"peers", with_params<peers_view>},
+    Verb{"nodes", with_params<nodes_view>},
+    Verb{"node_forget", with_params<node_forget>},
     Verb{"stats", with_params<stats_view>},
     Verb{"explain", with_params<explain>},
     Verb{"flows", with_params<flows_view>},

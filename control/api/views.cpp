@@ -88,11 +88,9 @@ std::string domain_name(const NodeObjects& node, DomainId id) {
   return id == kUnderlayDomain ? "underlay" : std::to_string(id.value());
 }
 
-std::string peer_name(const NodeObjects& node, VtepId id) {
-  for (const auto& [name, known] : node.peers) {
-    if (known == id) return name;
-  }
-  return std::to_string(id.value());
+std::string peer_name(const std::map<VtepId, std::string>& peers, VtepId id) {
+  const auto at = peers.find(id);
+  return at == peers.end() ? std::to_string(id.value()) : at->second;
 }
 
 std::string port_title(const NodeObjects& node, PortId id) {
@@ -192,7 +190,15 @@ Result<Json> endpoints_view(Daemon& daemon, const Json& params) {
 
 Result<Json> routes_view(Daemon& daemon, const Json& params) {
   PODWIRE_TRY(const auto page, read_page(params));
-  const auto node = daemon.reconciler.node();
+  auto node = daemon.reconciler.node();
+  const auto remote = daemon.reconciler.remote();
+  for (const auto& [id, vtep] : remote.vteps()) node.peers[vtep.name] = id;
+  for (const auto& [id, route] : remote.routes()) {
+    node.objects.routes.push_back(route);
+    node.route_sources[id] = RouteSource::kPeer;
+  }
+  std::map<VtepId, std::string> peers;
+  for (const auto& [name, id] : node.peers) peers[id] = name;
   Json routes = Json::array();
   auto all = node.objects.routes;
   const auto mirrored = daemon.reconciler.mirrored_routes();
@@ -201,7 +207,7 @@ Result<Json> routes_view(Daemon& daemon, const Json& params) {
     Json hops = Json::array();
     for (const auto& hop : route.next_hops) {
       Json entry;
-      if (hop.vtep) entry["peer"] = peer_name(node, hop.vtep);
+      if (hop.vtep) entry["peer"] = peer_name(peers, hop.vtep);
       if (hop.port) entry["port"] = port_title(node, hop.port);
       if (hop.into) entry["into"] = domain_name(node, hop.into);
       if (!hop.mac.is_zero()) entry["mac"] = to_string(hop.mac);
@@ -235,7 +241,7 @@ Result<Json> peers_view(Daemon& daemon, const Json& params) {
     }
   }
   Json peers = Json::array();
-  for (const auto& peer : daemon.config.peers) {
+  const auto add = [&](const PeerConfig& peer) {
     Json domains = Json::object();
     for (const auto& [name, prefixes] : peer.domains) domains[name] = {{"prefixes", texts(prefixes)}};
     const auto hop = next_hop_of(daemon.underlay.node(), peer.address);
@@ -249,6 +255,13 @@ Result<Json> peers_view(Daemon& daemon, const Json& params) {
                      {"neighbor", to_string(hop)},
                      {"neighbor_state", known && at->second.contains("state") ? at->second["state"] : Json()},
                      {"neighbor_mac", known && at->second.contains("mac") ? at->second["mac"] : Json()}});
+  };
+  for (const auto& peer : daemon.config.peers) add(peer);
+  if (daemon.remote_nodes != nullptr) {
+    for (const auto& view : daemon.remote_nodes->nodes()) {
+      const auto& record = view.node.record;
+      if (view.address) add({view.node.name, *view.address, record.udp_port, record.mac, view.node.prefixes});
+    }
   }
   return make_page("peers", std::move(peers), page);
 }

@@ -136,6 +136,7 @@ class Runner {
     if (verb.name == "endpoint") return endpoints_view(reply, style_);
     if (verb.name == "route") return routes_view(reply, style_);
     if (verb.name == "peer") return peers_view(reply, style_);
+    if (verb.name == "node") return nodes_view(reply, style_);
     if (verb.name == "policy") return policies_view(reply, style_);
     if (verb.name == "service") return services_view(reply, style_);
     if (verb.name == "address") return addresses_view(reply, style_);
@@ -216,6 +217,7 @@ class Runner {
     const auto& sub = command_.sub->name;
     if (command_.verb->name == "address") return deleted_view(reply);
     if (command_.verb->name == "domain") return joined_view(reply);
+    if (sub == "forget") return forgotten_view(command_.argument);
     if (command_.verb->name != "policy" && command_.verb->name != "service")
       return change_view(command_.verb->name, sub, command_.argument, reply);
     if (sub == "apply") return applied_view(reply, style_);

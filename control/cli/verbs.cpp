@@ -211,7 +211,30 @@ Verb peer_verb() {
   };
 }
 
-// Of verbs that take manifests.
+Verb node_verb() {
+  return {
+      .name = "node",
+      .summary = "the cluster's nodes: which are alive, and which prefixes they have",
+      .about =
+          "Lists the nodes of the cluster as its store (etcd) has them, this one included, or shows one in "
+          "full.\n"
+          "A node that falls silent keeps its prefixes, and its pods their routes, until it is forgotten: by "
+          "this\n"
+          "command, or by itself after 24 hours.",
+      .method = "nodes",
+      .list_key = "nodes",
+      .subs = {{"list", "", "every node"},
+               {"show", "NAME", "one node in full"},
+               {"forget", "NAME", "free the prefixes of a node that is gone for good", "node_forget"}},
+      .options = {names_option()},
+      .columns = {{"STATE", "alive: its podwired answers the store; silent: it does not, since about when"},
+                  {"ADDRESSES", "its tunnel endpoints (VTEPs) on the underlay"},
+                  {"PREFIXES", "what it has leased, by domain"}},
+      .examples = {{"podwirectl node", "every node"},
+                   {"podwirectl node forget node-c", "it will not come back"}},
+  };
+}
+
 Verb stats_verb() {
   return {
       .name = "stats",
@@ -314,10 +337,10 @@ Verb version_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all{status_verb(),    port_verb(),  domain_verb(),  endpoint_verb(),
-                                     route_verb(),     peer_verb(),  policy_verb(),  service_verb(),
-                                     address_verb(),   stats_verb(), explain_verb(), flows_verb(),
-                                     reconcile_verb(), leave_verb(), version_verb()};
+  static const std::vector<Verb> all{status_verb(),  port_verb(),      domain_verb(), endpoint_verb(),
+                                     route_verb(),   peer_verb(),      node_verb(),   policy_verb(),
+                                     service_verb(), address_verb(),   stats_verb(),  explain_verb(),
+                                     flows_verb(),   reconcile_verb(), leave_verb(),  version_verb()};
   return all;
 }
 

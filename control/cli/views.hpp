@@ -19,6 +19,8 @@ Result<std::string> domains_view(const Json& reply, const Style& style);
 Result<std::string> endpoints_view(const Json& reply, const Style& style);
 Result<std::string> routes_view(const Json& reply, const Style& style);
 Result<std::string> peers_view(const Json& reply, const Style& style);
+Result<std::string> nodes_view(const Json& reply, const Style& style);  // view_nodes.cpp
+std::string forgotten_view(const std::string& name);
 Result<std::string> policies_view(const Json& reply, const Style& style);
 Result<std::string> services_view(const Json& reply, const Style& style);  // view_services.cpp
 // view_addresses.cpp: the list, and what giving one did.

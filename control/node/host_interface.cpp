@@ -61,7 +61,8 @@ Result<void> furnish_host_interface(netlink::Netlink& netlink, const std::string
 }
 
 Result<void> add_pod_routes(netlink::Netlink& netlink, const std::string& name, const Config& config,
-                            const std::vector<IpPrefix>& node_addresses, std::uint16_t pod_mtu) {
+                            const std::vector<IpPrefix>& node_addresses, std::uint16_t pod_mtu,
+                            const std::vector<IpPrefix>& elsewhere) {
   const auto domain =
       std::find_if(config.domains.begin(), config.domains.end(), [](const auto& d) { return d.host_access; });
   if (domain == config.domains.end()) return {};
@@ -88,6 +89,7 @@ Result<void> add_pod_routes(netlink::Netlink& netlink, const std::string& name, 
     }
   };
   for (const auto& prefix : domain->prefixes) add(prefix);
+  for (const auto& prefix : elsewhere) add(prefix);
   for (const auto& peer : config.peers) {
     const auto at = peer.domains.find(domain->name);
     if (at == peer.domains.end()) continue;

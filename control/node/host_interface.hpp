@@ -21,8 +21,10 @@ Result<std::vector<UniqueFd>> ensure_host_interface(netlink::Netlink& netlink, c
 Result<void> furnish_host_interface(netlink::Netlink& netlink, const std::string& name,
                                     const std::vector<netlink::Address>& addresses,
                                     const std::vector<netlink::Route>& routes);
-// Routes to the prefixes, own and peers', of the domain with host_access. Idempotent.
+// Routes to the prefixes, own and peers', of the domain with host_access, and to `elsewhere`, where it has
+// pods too. Idempotent.
 Result<void> add_pod_routes(netlink::Netlink& netlink, const std::string& name, const Config& config,
-                            const std::vector<IpPrefix>& node_addresses, std::uint16_t pod_mtu);
+                            const std::vector<IpPrefix>& node_addresses, std::uint16_t pod_mtu,
+                            const std::vector<IpPrefix>& elsewhere);
 
 }  // namespace podwire::control

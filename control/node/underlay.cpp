@@ -229,7 +229,7 @@ Result<void> Underlay::set_up_host_interface(Netlink& netlink) {
                                    [](const auto& d) { return d.host_access; });
   if (domain == config_.domains.end()) return {};
   return add_pod_routes(netlink, saved_.host_interface, config_, node_.addresses,
-                        domain_mtu(*domain, config_, node_));
+                        domain_mtu(*domain, config_, node_), pods_elsewhere_);
 }
 
 Result<void> Underlay::silence_device(Netlink& netlink) {

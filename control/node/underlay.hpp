@@ -30,6 +30,8 @@ class Underlay {
   // Things that work badly though nothing is wrong, one sentence each. After inspect().
   std::vector<std::string> warnings() const;
 
+  // Where the domain with host_access has pods beside its prefixes and those of peers. Before take().
+  void reach(std::vector<IpPrefix> prefixes) { pods_elsewhere_ = std::move(prefixes); }
   // Moves everything. When it fails and is_fresh(), everything is back where it was.
   Result<void> take();
   // devargs mode: the device's MAC, which only the engine can tell, makes the host interface possible.
@@ -63,6 +65,7 @@ class Underlay {
   std::uint16_t device_queues_ = 1;
   SavedUnderlay saved_;
   NodeUnderlay node_;
+  std::vector<IpPrefix> pods_elsewhere_;
   std::vector<UniqueFd> host_queues_;
 };
 

@@ -9,16 +9,6 @@ namespace {
 constexpr std::uint16_t kVxlanOverheadV4 = 50;  // inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20
 constexpr std::uint16_t kVxlanOverheadV6 = 70;  // IPv6 40
 
-// The same on every start: a hash of node and address, unicast and locally administered.
-MacAddr derived_mac(const std::string& node, const IpAddr& address) {
-  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const char c : node + "/" + to_string(address))
-    hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001b3;
-  auto mac = MacAddr::from_u64(hash >> 16);
-  mac.bytes[0] = static_cast<std::uint8_t>((mac.bytes[0] & 0xfc) | 0x02);
-  return mac;
-}
-
 const IpPrefix* first_of_family(const std::vector<IpPrefix>& addresses, bool v4) {
   const auto it = std::find_if(addresses.begin(), addresses.end(), [v4](const IpPrefix& a) {
     return a.address.is_v4() == v4 && !(a.address.is_v6() && a.address.v6().is_link_local());
@@ -382,6 +372,15 @@ Result<void> Builder::add_join_routes() {
 }
 
 }  // namespace
+
+MacAddr derived_mac(const std::string& node, const IpAddr& address) {
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char c : node + "/" + to_string(address))
+    hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001b3;
+  auto mac = MacAddr::from_u64(hash >> 16);
+  mac.bytes[0] = static_cast<std::uint8_t>((mac.bytes[0] & 0xfc) | 0x02);
+  return mac;
+}
 
 const char* to_text(RouteSource source) {
   switch (source) {

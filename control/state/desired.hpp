@@ -48,13 +48,15 @@ struct NodeObjects {
   // By which the node's own programs ask the engine for services (HostServicesConfig); none: they do not. The
   // first ones, at most one a family, stand for all addresses of the node, the others each for one of them.
   std::vector<IpAddr> host_services;
-  std::map<IpAddr, IpAddr> host_aliases;  // by the node's address
+  std::map<IpAddr, IpAddr> host_aliases;                    // by the node's address
   std::map<std::string, std::vector<std::string>> reaches;  // as JoinPlan has them
   std::vector<std::string> join_problems;
   PortId uplink;
   PortId host;  // 0: no host interface
 };
 
+// Of a VTEP, the same on every start: a hash of node and address, unicast and locally administered.
+MacAddr derived_mac(const std::string& node, const IpAddr& address);
 // IP bytes that fit a frame of this domain through the underlay, or the configured value.
 std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay);
 // The UDP ports on which the node receives VXLAN.

@@ -18,6 +18,7 @@
 #include "control/state/engine_session.hpp"
 #include "control/state/outside.hpp"
 #include "control/state/reconciler.hpp"
+#include "control/state/remote_objects.hpp"
 #include "control/state/service_change.hpp"
 
 namespace podwire::control {
@@ -54,6 +55,11 @@ class EngineReconciler final : public Reconciler {
   // Of the cluster's services. Returns once every worker of the engine has seen it. Refused by the engine,
   // all stays as it was. Without an engine it is kept for the next full replace.
   Result<void> change_services(ServiceChange change);
+
+  // What other nodes have, changed. Returns once every worker of the engine has seen it; refused by the
+  // engine, all stays as it was. Without an engine it is kept for the next full replace.
+  Result<void> change_remote(RemoteChange change);
+  RemoteObjects remote() const;
 
   // The engine's policies, and what pods' endpoints carry in stateful domains. Before set_node it is kept;
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable
@@ -95,13 +101,14 @@ class EngineReconciler final : public Reconciler {
     std::vector<UniqueFd> queues;
     std::string problem;  // why the engine does not have it; empty: it does
   };
-  enum class Action { kAttach, kUpdate, kDetach, kServices, kCall };
+  enum class Action { kAttach, kUpdate, kDetach, kServices, kRemote, kCall };
   struct Change {
     Action action = Action::kCall;
     Attachment attachment;
     std::vector<UniqueFd> queues;
     std::function<Result<void>(EngineSession&)> call;
     ServiceChange services;
+    RemoteChange remote;
     std::promise<Result<void>> done;
   };
   using Batch = std::vector<Change>;
@@ -145,6 +152,8 @@ class EngineReconciler final : public Reconciler {
   Result<void> patch_routes(EngineSession& session, const std::vector<api::Route>& put,
                             const std::vector<RouteId>& remove);
   Result<void> put_routes(EngineSession& session, std::vector<api::Route> routes);
+  Result<void> patch_remote(EngineSession& session, const RemoteChange& change);
+  api::Domain programmed_domain(api::Domain domain) const;
   void process(EngineSession* session);
   Batch take_batch(std::deque<Change>& changes) const;
   void apply(EngineSession& session, Batch batch);
@@ -177,6 +186,7 @@ class EngineReconciler final : public Reconciler {
   std::string host_problem_;
   std::map<PortId, Held> held_;
   std::map<ServiceId, api::Service> services_;  // of the cluster
+  RemoteObjects remote_;
   std::thread thread_;
 };
 

@@ -39,6 +39,7 @@ EngineReconciler::Batch EngineReconciler::take_batch(std::deque<Change>& changes
     // A patch deletes before it puts, so two changes of one port cannot share one.
     // And who gets a floating address depends on the one before.
     const bool alone = next.action == Action::kCall || next.action == Action::kServices ||
+                       next.action == Action::kRemote ||
                        outside_->floating.contains(floating_name(next.attachment));
     const bool fits =
         !alone && !ports.contains(next.attachment.port) && fds + next.queues.size() <= kMaxLineFds;
@@ -64,6 +65,8 @@ void EngineReconciler::process(EngineSession* session) {
       for (auto& change : batch) finish_without_engine(std::move(change));
     } else if (batch.front().action == Action::kCall) {
       batch.front().done.set_value(batch.front().call(*session));
+    } else if (batch.front().action == Action::kRemote) {
+      batch.front().done.set_value(patch_remote(*session, batch.front().remote));
     } else if (batch.front().action == Action::kServices) {
       auto patched = patch_services(*session, batch.front().services);
       if (patched) {
@@ -84,7 +87,8 @@ void EngineReconciler::process(EngineSession* session) {
 
 void EngineReconciler::finish_without_engine(Change change) {
   const bool losing = change.action == Action::kUpdate && only_loses_endpoints(change.attachment);
-  if (change.action == Action::kDetach || change.action == Action::kServices || losing) {
+  const bool kept = change.action == Action::kServices || change.action == Action::kRemote;
+  if (change.action == Action::kDetach || kept || losing) {
     finish(std::move(change));  // the next full replace leaves it out
     return;
   }
@@ -104,6 +108,8 @@ void EngineReconciler::finish(Change change) {
       if (held != held_.end()) held->second.attachment = std::move(change.attachment);
     } else if (change.action == Action::kServices) {
       take_services(std::move(change.services));
+    } else if (change.action == Action::kRemote) {
+      remote_.apply(change.remote);
     } else {
       held_.erase(change.attachment.port);
     }

@@ -119,6 +119,7 @@ Result<void> EngineReconciler::gather_queues(EngineSession& session,
 api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Port>& known,
                                                  PortQueues& queues) const {
   api::ObjectSet set = node_.objects;
+  remote_.add_to(set);
   const auto send = [&](PortId port, const std::vector<UniqueFd>& fds) {
     for (const auto& fd : fds) queues[port].push_back(fd.get());
   };

@@ -104,6 +104,10 @@ TEST(HostileReplies, Peers) {
   expect_survives(peers_reply(), listed("peer", "192.168.100.2", peers_view));
 }
 
+TEST(HostileReplies, Nodes) {
+  expect_survives(nodes_reply(), listed("node", "node-b", nodes_view));
+}
+
 TEST(HostileReplies, Explain) {
   const Json question = {{"from", "a"}, {"to", "b"}, {"protocol", "icmp"}};
   expect_survives(explain_reply(), [&](const Json& reply) { return explain_view(reply, question, {}); });

@@ -69,6 +69,13 @@ inline Json peers_reply() {
     "neighbor_state":"reachable","neighbor_mac":"02:00:00:00:00:02"}]})");
 }
 
+inline Json nodes_reply() {
+  return parsed(
+      R"({"nodes":[{"name":"node-b","state":"silent since 2026-01-02T03:04:05Z","addresses":["192.168.100.2","fd00::2"],
+    "udp_port":4789,"mac":"02:70:77:00:00:01","domains":{"default":{"prefixes":["10.244.2.0/24","fd00:10:244:2::/64"]}},
+    "problem":"it is ill"}]})");
+}
+
 inline Json stats_reply() {
   return parsed(R"({"generation":42,"tsc_hz":2000000000,
     "ports":[{"id":1,"name":"uplink","kind":"physical","role":"uplink","domain":"underlay","received_packets":1000,

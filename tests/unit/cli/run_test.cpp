@@ -226,7 +226,8 @@ TEST(Run, ReplyOfTheWrongShapeIsAnErrorThatNamesTheField) {
 TEST(Run, RepliesThatAreNoObjectsAreErrorsForEveryVerb) {
   for (const Json& reply : {Json(), Json(7), Json("x"), Json::array()}) {
     FakeDaemon daemon([&](const RpcRequest&) -> Result<Json> { return reply; });
-    for (const char* verb : {"status", "port", "domain", "endpoint", "route", "peer", "stats", "reconcile"}) {
+    for (const char* verb :
+         {"status", "port", "domain", "endpoint", "route", "peer", "node", "stats", "reconcile"}) {
       EXPECT_EQ(typed({verb}, daemon.socket()).status, kExitRefused) << verb << " " << reply.dump();
     }
     EXPECT_EQ(typed({"version"}, daemon.socket()).status, kExitDone);

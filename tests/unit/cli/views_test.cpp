@@ -117,6 +117,16 @@ blue     10.50.0.0/16   domain shop                                    join
 )");
 }
 
+TEST(NodesView, ShowsStatePrefixesAndWhatIsWrong) {
+  EXPECT_EQ(shown(nodes_view(nodes_reply(), {})),
+            R"(NAME    STATE                              ADDRESSES               PREFIXES
+node-b  silent since 2026-01-02T03:04:05Z  192.168.100.2, fd00::2  default: 10.244.2.0/24, fd00:10:244:2::/64
+
+node node-b: it is ill
+)");
+  EXPECT_EQ(shown(nodes_view(parsed(R"({"nodes":[]})"), {})), "There are no nodes.\n");
+}
+
 TEST(PeersView, ShowsNeighborAndPrefixes) {
   EXPECT_EQ(shown(peers_view(peers_reply(), {})),
             R"(NAME    ADDRESS        UDP PORT  NEIGHBOR   NEIGHBOR MAC       PREFIXES

@@ -177,7 +177,7 @@ TEST(Config, NamesThePathOfAWrongValue) {
   expect_refused([](Json& j) { j["vxlan"] = {{"port", 0}}; }, "vxlan.port is 0");
   expect_refused([](Json& j) { j["underlay"]["mtu"] = 100; }, "underlay.mtu is 100");
   expect_refused([](Json& j) { j["underlay"]["driver"] = "dpdk"; }, "\"af_xdp\", \"af_packet\"");
-  expect_refused([](Json& j) { j["cluster"] = "etcd"; }, "cluster is \"etcd\", must be one of \"local\"");
+  expect_refused([](Json& j) { j["cluster"] = "etcd"; }, "cluster is \"etcd\", which needs to know where");
   expect_refused([](Json& j) { j["state_dir"] = "relative"; },
                  "state_dir is \"relative\", must be an absolute path");
   expect_refused([](Json& j) { j["log_level"] = "loud"; }, "log_level is \"loud\"");

@@ -90,6 +90,11 @@ class FakeEngine {
     }
     return texts;
   }
+  // What is neither a port, an endpoint, a policy nor a service.
+  api::ObjectSet rest() const {
+    const std::lock_guard lock(mutex_);
+    return rest_;
+  }
   std::set<std::string> services() const {
     const std::lock_guard lock(mutex_);
     std::set<std::string> names;
@@ -110,8 +115,8 @@ class FakeEngine {
   // Answers `flows` and `flows_flush`; set before start().
   std::function<Result<Json>(const std::string& method, const Json& params)> flows;
   std::string refused_service;  // by name; set while nothing is under way
-  std::string refused_prefix;   // of routes, likewise
   std::string refused_route;    // by prefix, likewise
+  std::string refused_vtep;     // by name, likewise
 
  private:
   struct Staged {
@@ -208,9 +213,8 @@ class FakeEngine {
       if (port.kind == api::PortKind::kTap && !known && !staged.queues.contains(port.id))
         return invalid("unknown tap " + port.name);
     }
-    for (const auto& route : staged.objects.routes) {
-      if (to_string(route.prefix) == refused_prefix)
-        return invalid("route " + refused_prefix + " is refused");
+    for (const auto& vtep : staged.objects.vteps) {
+      if (vtep.name == refused_vtep) return invalid("vtep " + vtep.name + " is refused");
     }
     for (const auto& service : staged.objects.services) {
       if (service.name == refused_service) return invalid("service " + service.name + " is refused");
@@ -226,10 +230,11 @@ class FakeEngine {
     for (const auto id : removed.endpoints) endpoints_.erase(id);
     for (const auto id : removed.policies) policies_.erase(id);
     for (const auto id : removed.services) services_.erase(id);
-    std::erase_if(rest_.routes, [&](const api::Route& route) {
-      const auto& gone = removed.routes;
-      return std::find(gone.begin(), gone.end(), route.id) != gone.end();
-    });
+    if (!all) {
+      change_rest(rest_.vteps, staged.objects.vteps, removed.vteps);
+      change_rest(rest_.domains, staged.objects.domains, removed.domains);
+      change_rest(rest_.routes, staged.objects.routes, removed.routes);
+    }
     if (all) {
       auto kept = std::move(queues_);
       queues_.clear();
@@ -242,14 +247,6 @@ class FakeEngine {
       services_.clear();
       rest_ = staged.objects;
     }
-    if (!all) {
-      for (const auto id : removed.routes)
-        std::erase_if(rest_.routes, [&](const api::Route& route) { return route.id == id; });
-      for (const auto& route : staged.objects.routes) {
-        std::erase_if(rest_.routes, [&](const api::Route& other) { return other.id == route.id; });
-        rest_.routes.push_back(route);
-      }
-    }
     for (const auto& policy : staged.objects.policies) policies_[policy.id] = policy;
     for (const auto& endpoint : staged.objects.endpoints) {
       if (endpoint.policy && !policies_.contains(endpoint.policy)) return invalid("unknown policy");
@@ -258,13 +255,16 @@ class FakeEngine {
     for (const auto& port : staged.objects.ports) ports_[port.id] = port;
     for (const auto& endpoint : staged.objects.endpoints) endpoints_[endpoint.id] = endpoint;
     for (const auto& service : staged.objects.services) services_[service.id] = service;
-    if (!all) {
-      for (const auto& route : staged.objects.routes) {
-        std::erase_if(rest_.routes, [&](const api::Route& other) { return other.id == route.id; });
-        rest_.routes.push_back(route);
-      }
-    }
     return Json{{"generation", ++generation_}};
+  }
+
+  template <class Object, class Id>
+  static void change_rest(std::vector<Object>& kept, const std::vector<Object>& put,
+                          const std::vector<Id>& removed) {
+    std::set<Id> replaced(removed.begin(), removed.end());
+    for (const auto& object : put) replaced.insert(object.id);
+    std::erase_if(kept, [&](const Object& object) { return replaced.contains(object.id); });
+    kept.insert(kept.end(), put.begin(), put.end());
   }
 
   template <class Objects>

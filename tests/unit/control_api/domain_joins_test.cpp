@@ -128,13 +128,13 @@ TEST_F(DomainJoinsTest, WhatCannotBeIsRefusedAndChangesNothing) {
            {"domain_join", {{"name", "a"}}, "domains"},
        })
     EXPECT_NE(refused(verb, params).find(text), std::string::npos) << refused(verb, params);
-  engine.refused_prefix = "10.3.0.0/16";
+  engine.refused_route = "10.3.0.0/16";
   EXPECT_EQ(refused("domain_join", {{"name", "a"}, {"domains", {"c"}}}), "route 10.3.0.0/16 is refused");
   EXPECT_EQ(engine.joins(), before);
   EXPECT_EQ(*store->get_fact("domain_groups"), kept);
   EXPECT_EQ(domain("c")["reaches"], Json::array());
   expect_agreement();
-  engine.refused_prefix.clear();
+  engine.refused_route.clear();
   done("domain_join", {{"name", "a"}, {"domains", {"c"}}});
   expect_agreement();
 }

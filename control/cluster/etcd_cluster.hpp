@@ -1,0 +1,93 @@
+// The cluster in etcd. Two threads of its own: one lists, claims and then watches, anew whenever that ends;
+// the other keeps this node's liveness key alive, notices when the store is gone, and looks after nodes that
+// have fallen silent. What this node leased is also in its own state, so that it comes up, and goes on,
+// without the store.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <random>
+#include <thread>
+
+#include "control/cluster/etcd_table.hpp"
+#include "control/config.hpp"
+#include "control/state/store.hpp"
+
+namespace podwire::control {
+
+struct EtcdTimes {
+  int lease_s = 15;                            // how long a node that is gone counts as alive
+  std::chrono::milliseconds beat{5000};        // the liveness key is kept alive so often
+  std::chrono::milliseconds first_retry{200};  // doubles up to the longest, each spread by half
+  std::chrono::milliseconds longest_retry{2000};
+  std::chrono::seconds forget_after{24 * 3600};  // of silence
+  // That this daemon itself must have seen of it: its clock may have been wrong when it started.
+  std::chrono::seconds seen_for{600};
+  // Every node notices the silence of another, one after another within this time.
+  std::chrono::milliseconds notice_within{30000};
+};
+
+class EtcdCluster final : public Cluster {
+ public:
+  // Both references must outlive it. `config`: as configured, before anything is leased.
+  EtcdCluster(const Config& config, Store& store, EtcdOptions options, EtcdTimes times = {});
+  ~EtcdCluster() override { EtcdCluster::stop(); }
+
+  Result<DomainPrefixes> lease_prefixes() override;
+  void start(const NodeRecord& own, Changed changed) override;
+  void stop() override;
+  std::vector<NodeView> nodes() const override;
+  Result<void> forget(const std::string& name) override;
+  std::vector<std::string> problems() const override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  Result<DomainPrefixes> saved_prefixes() const;
+  Result<void> save_prefixes(const DomainPrefixes& prefixes);
+  Result<std::string> instance();
+  Result<void> list();
+  Result<IpPrefix> lease_one(const DomainConfig& domain, const IpPrefix& range);
+  Error used_up(const DomainConfig& domain, const IpPrefix& range) const;
+
+  // The watching thread.
+  void follow();
+  Result<void> session();
+  Result<void> claim_name();
+  Result<void> claim_prefixes();
+  bool take(const std::vector<EtcdEvent>& events);
+  // The beating thread.
+  void beat();
+  void look_after_silent();
+  Result<void> note_silence(EtcdClient& client, const std::string& name);
+
+  Result<void> forget_with(EtcdClient& client, const std::string& name);
+  bool pause(std::chrono::milliseconds time);  // false: stopping
+  void note_failure(const Error& error);
+
+  const Config& config_;
+  Store& store_;
+  const EtcdTimes times_;
+  EtcdClient client_, beat_client_, admin_client_;
+  std::string instance_;
+  DomainPrefixes own_;
+  NodeRecord record_;
+  Changed changed_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  EtcdTable table_;
+  std::optional<Clock::time_point> failing_since_ = Clock::now();  // none: the store answers
+  std::optional<Error> last_failure_;                              // since the store answered
+  std::vector<std::string> claims_lost_;
+  std::map<std::string, Clock::time_point> silent_;  // noticed by this daemon
+
+  std::mutex admin_mutex_;
+  std::atomic<std::int64_t> lease_{0};
+  std::atomic<int> threads_{0};  // that run
+  std::thread follower_, beater_;
+};
+
+}  // namespace podwire::control

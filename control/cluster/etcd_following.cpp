@@ -1,0 +1,189 @@
+// EtcdCluster: its two threads.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "control/cluster/etcd_cluster.hpp"
+
+namespace podwire::control {
+namespace {
+
+std::int64_t unix_time_s() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+void EtcdCluster::note_failure(const Error& error) {
+  const std::lock_guard lock(mutex_);
+  if (!failing_since_) failing_since_ = Clock::now();
+  const bool told = last_failure_ && last_failure_->message == error.message;
+  if (!told && !stopping_) spdlog::warn("cluster: {}", error.message);
+  last_failure_ = error;
+}
+
+void EtcdCluster::follow() {
+  auto wait = times_.first_retry;
+  // A store that comes back must not meet all nodes at the same moment.
+  std::minstd_rand random(static_cast<unsigned>(std::hash<std::string>{}(instance_)));
+  std::uniform_int_distribution<int> percent(50, 150);
+  do {
+    const auto begun = Clock::now();
+    auto ended = session();
+    if (!ended) {
+      note_failure(ended.error());
+      client_.change_server();
+    }
+    if (Clock::now() - begun > times_.longest_retry) wait = times_.first_retry;
+    if (!pause(wait * percent(random) / 100)) break;
+    wait = std::min(wait * 2, times_.longest_retry);
+  } while (true);
+  --threads_;
+}
+
+// From a listing to the end of the watch that begins there. No error: list again.
+Result<void> EtcdCluster::session() {
+  PODWIRE_TRY(const auto all, client_.list(table_.keys().all()));
+  ClusterChange change;
+  {
+    const std::lock_guard lock(mutex_);
+    change = table_.replace(all.items);
+    claims_lost_.clear();
+  }
+  PODWIRE_CHECK(claim_name());
+  PODWIRE_CHECK(claim_prefixes());
+  changed_(change);
+  {
+    const std::lock_guard lock(mutex_);
+    if (last_failure_) spdlog::info("cluster: the store answers, {} nodes are known", table_.nodes().size());
+    failing_since_.reset();
+    last_failure_.reset();
+  }
+  auto watched = client_.watch(table_.keys().all(), all.revision + 1,
+                               [this](const auto& events) { return take(events); });
+  if (watched) return {};
+  // Compaction is nobody's failure: the listing that follows tells what was missed.
+  if (watched.error().code == ErrorCode::kNotFound) return {};
+  return watched.error();
+}
+
+bool EtcdCluster::take(const std::vector<EtcdEvent>& events) {
+  ClusterChange change;
+  bool robbed = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return false;
+    change = table_.apply(events);
+    robbed = table_.was_robbed();
+  }
+  if (!change.put.empty() || !change.gone.empty()) changed_(change);
+  return !robbed;
+}
+
+// Liveness with a new lease, the record, and the end of any silence, in one step.
+Result<void> EtcdCluster::claim_name() {
+  const auto& keys = table_.keys();
+  const auto alive = keys.alive(config_.node);
+  const auto* other = table_.instance(config_.node);
+  if (other != nullptr && *other != instance_) {
+    return conflict(
+        "node \"" + config_.node +
+        "\" is alive on another machine too; give one of the two another \"node\" in podwired.json");
+  }
+  PODWIRE_TRY(const auto lease, client_.grant(times_.lease_s));
+  const EtcdTransaction claim{{{alive, table_.revision(alive)}},
+                              {{alive, instance_, lease}, {keys.node(config_.node), to_value(record_)}},
+                              {keys.silent(config_.node)}};
+  PODWIRE_TRY(const bool ours, client_.commit(claim));
+  if (!ours) return unavailable("the liveness of this node changed in the store meanwhile; trying again");
+  lease_ = lease;
+  return {};
+}
+
+Result<void> EtcdCluster::claim_prefixes() {
+  std::vector<std::string> lost;
+  for (const auto& [domain, prefixes] : own_) {
+    for (const auto& prefix : prefixes) {
+      const auto owner = table_.owner(domain, prefix);
+      if (owner == config_.node) continue;
+      if (owner.empty()) {
+        // The store lost it, or this node was forgotten. Nobody else has it, so it still is ours.
+        const auto key = table_.keys().prefix(domain, prefix);
+        PODWIRE_TRY(const bool ours, client_.commit({{{key, 0}}, {{key, owner_value(config_.node)}}, {}}));
+        if (!ours) return unavailable("prefix " + to_string(prefix) + " was taken meanwhile; looking again");
+        continue;
+      }
+      lost.push_back(
+          "prefix " + to_string(prefix) + " of domain \"" + domain + "\" belongs to node \"" + owner +
+          "\" by now, because this one had been forgotten: delete this node's pods, stop podwired, remove " +
+          config_.state_dir + "/podwire.db and start it again");
+    }
+  }
+  for (const auto& text : lost) spdlog::error("cluster: {}", text);
+  const std::lock_guard lock(mutex_);
+  claims_lost_ = std::move(lost);
+  return {};
+}
+
+// The store has to answer every beat; if it does not, the watch would not tell.
+void EtcdCluster::beat() {
+  while (pause(times_.beat)) {
+    auto lease = lease_.load();
+    if (lease == 0) continue;
+    auto kept = beat_client_.keep_alive(lease);
+    if (!kept || !*kept) {
+      if (!kept) note_failure(kept.error());
+      lease_.compare_exchange_strong(lease, 0);  // unless a new one has been claimed meanwhile
+      client_.cancel();
+      continue;
+    }
+    look_after_silent();
+  }
+  --threads_;
+}
+
+// The one that notices first writes it down; after long enough the first one to look forgets the node.
+void EtcdCluster::look_after_silent() {
+  const auto now = Clock::now();
+  std::vector<NodeView> views;
+  {
+    const std::lock_guard lock(mutex_);
+    views = table_.nodes();
+  }
+  std::map<std::string, Clock::time_point> silent;
+  for (const auto& view : views) {
+    if (view.alive || view.node.name == config_.node) continue;
+    const auto& name = view.node.name;
+    const auto known = silent_.find(name);
+    const auto since = silent[name] = known == silent_.end() ? now : known->second;
+    const auto turn =
+        times_.notice_within * (std::hash<std::string>{}(config_.node + "/" + name) % 1000) / 1000;
+    if (now - since < turn) continue;
+    if (!view.silent_since_s) {
+      if (auto noted = note_silence(beat_client_, name); !noted)
+        spdlog::warn("cluster: {}", noted.error().message);
+    } else if (unix_time_s() - *view.silent_since_s >= times_.forget_after.count() &&
+               now - since >= times_.seen_for) {
+      auto forgotten = forget_with(beat_client_, name);
+      if (!forgotten && forgotten.error().code != ErrorCode::kNotFound)
+        spdlog::warn("cluster: {}", forgotten.error().message);
+    }
+  }
+  silent_ = std::move(silent);
+}
+
+Result<void> EtcdCluster::note_silence(EtcdClient& client, const std::string& name) {
+  const auto& keys = table_.keys();
+  // Not done: it is alive again, or another node was faster.
+  PODWIRE_TRY(const bool done, client.commit({{{keys.alive(name), 0}, {keys.silent(name), 0}},
+                                              {{keys.silent(name), silence_value(unix_time_s())}},
+                                              {}}));
+  if (done)
+    spdlog::warn(
+        "cluster: node \"{}\" has fallen silent; its pods keep their routes, and it is forgotten after {} h",
+        name, times_.forget_after.count() / 3600);
+  return {};
+}
+
+}  // namespace podwire::control

@@ -1,0 +1,86 @@
+// EngineReconciler: what other nodes have, as patches.
+#include <algorithm>
+
+#include "control/state/engine_reconciler.hpp"
+
+namespace podwire::control {
+namespace {
+
+// What certainly fits a message: an object has some 250 bytes, a domain with its flooding is counted apart.
+constexpr std::size_t kPatchObjects = 1500;
+constexpr std::size_t kPatchFloods = 5000;
+
+}  // namespace
+
+Result<void> EngineReconciler::change_remote(RemoteChange change) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!thread_.joinable()) {
+      remote_.apply(change);
+      return {};
+    }
+  }
+  Change work;
+  work.action = Action::kRemote;
+  work.remote = std::move(change);
+  return submit(std::move(work));
+}
+
+RemoteObjects EngineReconciler::remote() const {
+  const std::lock_guard lock(mutex_);
+  return remote_;
+}
+
+// Half of it in force would be neither the old nor the new cluster, so a refused change is taken back whole.
+Result<void> EngineReconciler::patch_remote(EngineSession& session, const RemoteChange& change) {
+  RemoteChange undo;
+  api::ObjectSet put;
+  api::IdSet remove;
+  std::size_t floods = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    undo = remote_.apply(change);
+    std::set<DomainId> flooding;
+    for (const auto& [domain, vtep] : change.flooded) flooding.insert(domain);
+    for (const auto& [domain, vtep] : change.unflooded) flooding.insert(domain);
+    for (const auto& domain : node_.objects.domains) {
+      if (!flooding.contains(domain.id)) continue;
+      put.domains.push_back(programmed_domain(domain));
+      remote_.complete(put.domains.back());
+      floods += put.domains.back().flood.size();
+    }
+  }
+  put.vteps = change.vteps;
+  put.routes = change.routes;
+  remove.vteps.assign(change.gone_vteps.begin(), change.gone_vteps.end());
+  remove.routes.assign(change.gone_routes.begin(), change.gone_routes.end());
+  // Larger ones go as a full replace, which is sent in pieces and applied as a difference.
+  const bool fits = change.size() <= kPatchObjects && floods <= kPatchFloods;
+  const auto send = [&]() -> Result<void> {
+    if (!fits) return program(session);
+    PODWIRE_TRY(const auto generation, session.patch(put, remove, {}));
+    set_generation(generation);
+    return {};
+  };
+  auto sent = send();
+  // A connection that broke is followed by a full replace, of the new.
+  if (sent || !session.ok()) return {};
+  {
+    const std::lock_guard lock(mutex_);
+    remote_.apply(undo);
+  }
+  if (!fits) {
+    if (auto restored = program(session); !restored)
+      return Error{sent.error().code,
+                   sent.error().message + "; going back failed: " + restored.error().message};
+  }
+  return sent;
+}
+
+// As desired_objects() has it: without a host interface nobody talks through it.
+api::Domain EngineReconciler::programmed_domain(api::Domain domain) const {
+  if (!host_problem_.empty()) domain.host_access = false;
+  return domain;
+}
+
+}  // namespace podwire::control
