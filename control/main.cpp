@@ -20,6 +20,7 @@
 #include "control/api/daemon.hpp"
 #include "control/api/request_pool.hpp"
 #include "control/cluster/etcd_cluster.hpp"
+#include "control/cluster/first_lease.hpp"
 #include "control/cluster/leased_config.hpp"
 #include "control/cni/netns.hpp"
 #include "control/cni/tap.hpp"
@@ -31,7 +32,8 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::size_t kRequestThreads = 128;
-// A device that is taken from the kernel serves the node until the engine does.
+// A device that is taken from the kernel serves the node until the engine does, so the engine has to be there
+// first.
 constexpr auto kEngineStart = std::chrono::seconds(60);
 constexpr auto kFirstProgramming = std::chrono::seconds(30);
 // How long requests that run when SIGTERM comes may take.
@@ -161,21 +163,6 @@ Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, En
                (programmed ? "stopped while starting" : programmed.error().message) +
                    (restored ? "; the underlay was put back"
                              : "; putting the underlay back failed: " + restored.error().message)};
-}
-
-// Until this node has its prefixes, or SIGTERM comes (none).
-Result<std::optional<DomainPrefixes>> wait_for_prefixes(Cluster& cluster, const StopSignal& stop) {
-  constexpr auto kPause = std::chrono::milliseconds(1000);
-  for (std::string told;;) {
-    auto leased = cluster.lease_prefixes();
-    if (leased) return std::optional<DomainPrefixes>(std::move(*leased));
-    if (leased.error().code != ErrorCode::kUnavailable) return leased.error();
-    if (told != leased.error().message)
-      spdlog::warn("waiting for the cluster's store, which has this node's prefixes: {}",
-                   leased.error().message);
-    told = leased.error().message;
-    if (stop.came(kPause)) return std::optional<DomainPrefixes>();
-  }
 }
 
 class Server {
@@ -319,7 +306,8 @@ Result<void> run(const Config& config, const StopSignal& stop) {
     return run_node(config, config, *store, nullptr, server, stop);
   PODWIRE_TRY(auto options, EtcdOptions::of(config.cluster));
   EtcdCluster cluster(config, *store, std::move(options));
-  PODWIRE_TRY(const auto leased, wait_for_prefixes(cluster, stop));
+  PODWIRE_TRY(const auto leased,
+              wait_for_prefixes(cluster, config, *store, [&](auto time) { return stop.came(time); }));
   if (!leased) return {};
   return run_node(leased_config(config, *leased), config, *store, &cluster, server, stop);
 }
