@@ -98,6 +98,12 @@ def start_up(node, nodes):
     return time.monotonic() - begun
 
 
+def split(node):
+    """What podwired says of its last listing."""
+    said = [line for line in node.daemon.log.read_text().splitlines() if " other nodes: " in line]
+    return said[-1].split(" other nodes: ")[1] if said else "nothing was listed yet"
+
+
 def changes(etcd, nodes, rate, stop, done):
     gateway, number, begun = Gateway(etcd), 0, time.monotonic()
     while not stop.is_set():
@@ -157,6 +163,7 @@ def measure(options, directory):
                 etcd.ctl("del", "/podwire/alive/measured")
                 shutil.rmtree(directory / "node/state")
             result[own] = round(start_up(node, options.nodes), 2)
+            result[own + "_split"] = split(node)
         idle = lags(node, etcd, 2)
         stop, done = threading.Event(), []
         writer = threading.Thread(target=changes, args=(etcd, options.nodes, options.rate, stop, done))
