@@ -20,6 +20,7 @@
 #include "control/api/daemon.hpp"
 #include "control/api/request_pool.hpp"
 #include "control/cluster/etcd_cluster.hpp"
+#include "control/cluster/first_lease.hpp"
 #include "control/cluster/flannel_cluster.hpp"
 #include "control/cluster/leased_config.hpp"
 #include "control/cni/netns.hpp"
@@ -34,7 +35,8 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::size_t kRequestThreads = 128;
-// A device that is taken from the kernel serves the node until the engine does.
+// A device that is taken from the kernel serves the node until the engine does, so the engine has to be there
+// first.
 constexpr auto kEngineStart = std::chrono::seconds(60);
 constexpr auto kFirstProgramming = std::chrono::seconds(30);
 // How long requests that run when SIGTERM comes may take.
@@ -187,21 +189,6 @@ Result<std::unique_ptr<RouteFollower>> start_routing(const Config& config, const
     if (!changed) spdlog::warn("routing: {}", changed.error().message);
   };
   return RouteFollower::start(std::move(options));
-}
-
-// Until this node has its prefixes, or SIGTERM comes (none).
-Result<std::optional<DomainPrefixes>> wait_for_prefixes(Cluster& cluster, const StopSignal& stop) {
-  constexpr auto kPause = std::chrono::milliseconds(1000);
-  for (std::string told;;) {
-    auto leased = cluster.lease_prefixes();
-    if (leased) return std::optional<DomainPrefixes>(std::move(*leased));
-    if (leased.error().code != ErrorCode::kUnavailable) return leased.error();
-    if (told != leased.error().message)
-      spdlog::warn("waiting for the cluster's store, which has this node's prefixes: {}",
-                   leased.error().message);
-    told = leased.error().message;
-    if (stop.came(kPause)) return std::optional<DomainPrefixes>();
-  }
 }
 
 class Server {
@@ -366,7 +353,8 @@ Result<void> run_flannel(const Config& config, Store& store, EtcdOptions options
     if (own.address.is_v4() || !own.address.v6().is_link_local()) addresses.push_back(own.address);
   }
   FlannelCluster cluster(config, store, std::move(options), addresses);
-  PODWIRE_TRY(const auto leased, wait_for_prefixes(cluster, stop));
+  PODWIRE_TRY(const auto leased,
+              wait_for_prefixes(cluster, config, store, [&](auto time) { return stop.came(time); }));
   if (!leased) return {};
   auto own = leased_config(config, *leased);
   own.vxlan.mac = cluster.mac();
@@ -384,7 +372,8 @@ Result<void> run(const Config& config, const StopSignal& stop) {
   if (config.cluster.mode == ClusterMode::kFlannel)
     return run_flannel(config, *store, std::move(options), server, stop);
   EtcdCluster cluster(config, *store, std::move(options));
-  PODWIRE_TRY(const auto leased, wait_for_prefixes(cluster, stop));
+  PODWIRE_TRY(const auto leased,
+              wait_for_prefixes(cluster, config, *store, [&](auto time) { return stop.came(time); }));
   if (!leased) return {};
   return run_node(leased_config(config, *leased), config, *store, &cluster, server, stop);
 }

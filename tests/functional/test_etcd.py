@@ -145,6 +145,21 @@ def test_a_node_boots_while_the_store_is_away(nodes):
     nodes.settle()
 
 
+def test_a_domain_is_added_while_the_node_is_down(nodes):
+    """It needs a prefix from the store, and the way to the store leads through a device that nobody serves."""
+    node = nodes.podwire[2]
+    engine = node.engine_pid
+    node.daemon.kill9()
+    kill9(engine)
+    wait_until(lambda: not alive(engine), 5, "engine gone")
+    node.config["domains"].append({"name": "added", "vni": 3, "prefixes": ["10.250.0.0/16"]})
+    node.start(timeout=40)
+    nodes.settle(10)
+    assert nodes.etcd.owners("added") == {"10.250.0.0-24": "node3"}
+    assert node.pod("added", domain="added").ipv4.startswith("10.250.0.")
+    assert_all_pairs(nodes.pods)
+
+
 def test_what_strangers_write_is_left_out(nodes):
     """Records that would break a node: not ours, or another node's address, prefix or port."""
     node = nodes.podwire[0]

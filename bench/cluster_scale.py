@@ -1,0 +1,198 @@
+"""What bench/cluster-scale.sh runs. Root; Debian's python3."""
+import argparse
+import base64
+import contextlib
+import http.client
+import json
+import pathlib
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+
+_HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(_HERE.parent / "tests")]
+
+from support.etcd import Etcd
+from support.netns import Fabric, sweep
+from support.node import Node
+from support.rpc import Rpc
+
+_DOMAINS = [{"name": "default", "vni": 1, "mode": "l3", "prefixes": ["10.0.0.0/8", "fd00::/32"], "lease_v4": 24,
+             "lease_v6": 64}]
+_CHANGES_A_TRANSACTION = 20
+_MARK_EVERY = 0.25  # seconds
+
+
+def address(number):
+    return f"172.{16 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+
+
+def record(number, mac):
+    return {"addresses": [address(number)], "udp_port": 4789, "mac": f"02:{mac >> 32 & 255:02x}:{mac >> 24 & 255:02x}:"
+            f"{mac >> 16 & 255:02x}:{mac >> 8 & 255:02x}:{mac & 255:02x}"}
+
+
+def _base64(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+class Gateway:
+    """etcd's JSON gateway, from inside of its own namespace."""
+
+    def __init__(self, etcd):
+        with etcd.ns:
+            self.http = http.client.HTTPConnection("127.0.0.1", 2379, timeout=30)
+            self.http.connect()
+
+    def put(self, values):
+        """All of them in one transaction."""
+        puts = [{"request_put": {"key": _base64(key), "value": _base64(json.dumps(value))}} for key, value in values]
+        self.http.request("POST", "/v3/kv/txn", json.dumps({"success": puts}))
+        reply = self.http.getresponse()
+        body = reply.read()
+        if reply.status != 200:
+            raise RuntimeError(f"etcd: {reply.status} {body[:200]}")
+
+
+def fill(gateway, nodes):
+    values = []
+    for n in range(1, nodes + 1):
+        owner = {"node": f"n{n}"}
+        values += [(f"/podwire/nodes/n{n}", record(n, n)), (f"/podwire/prefixes/default/10.{n >> 8}.{n & 255}.0-24", owner),
+                   (f"/podwire/prefixes/default/fd00:0:0:{n:x}::-64", owner)]
+    for begin in range(0, len(values), 60):
+        gateway.put(values[begin:begin + 60])
+
+
+def resident_mib(pid):
+    return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+def remote_vteps(rpc):
+    """Of the engine: by name."""
+    vteps, after = {}, 0
+    while after is not None:
+        page = rpc.call("dump", {"noun": "vteps", **({"after_id": after} if after else {})})
+        vteps.update({vtep["name"]: vtep for vtep in page["objects"] if not vtep.get("local")})
+        after = page.get("next_after_id")
+    return vteps
+
+
+def wait_for(condition, timeout, what):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{what}: not within {timeout} s")
+        time.sleep(0.002)
+
+
+def start_up(node, nodes):
+    """Seconds until the engine has every node, counted from when podwired serves."""
+    node.start()
+    begun = time.monotonic()
+    with Rpc(node.engine_socket) as rpc:
+        wait_for(lambda: len(remote_vteps(rpc)) >= nodes, 120, "every node in the engine")
+    return time.monotonic() - begun
+
+
+def split(node):
+    """What podwired says of its last listing."""
+    said = [line for line in node.daemon.log.read_text().splitlines() if " other nodes: " in line]
+    return said[-1].split(" other nodes: ")[1] if said else "nothing was listed yet"
+
+
+def changes(etcd, nodes, rate, stop, done):
+    gateway, number, begun = Gateway(etcd), 0, time.monotonic()
+    while not stop.is_set():
+        values = []
+        for _ in range(_CHANGES_A_TRANSACTION):
+            number += 1
+            n = 2 + number % (nodes - 1)
+            values.append((f"/podwire/nodes/n{n}", record(n, (1 << 24) + number)))
+        gateway.put(values)
+        time.sleep(max(0, begun + number / rate - time.monotonic()))
+    done.append(number / (time.monotonic() - begun))
+
+
+def lags(node, etcd, seconds):
+    """How long a change takes from etcd's answer to the engine's tables, in ms, while others are under way."""
+    gateway, found, number = Gateway(etcd), [], 0
+    with Rpc(node.engine_socket) as rpc:
+        vtep = remote_vteps(rpc)["n1"]["id"]
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            number += 1
+            wanted = record(1, (2 << 24) + number)
+            gateway.put([("/podwire/nodes/n1", wanted)])
+            begun = time.monotonic()
+            wait_for(lambda: rpc.call("dump", {"noun": "vteps", "after_id": vtep - 1, "limit": 1})["objects"][0]["mac"]
+                     == wanted["mac"], 30, "a change in the engine")
+            found.append((time.monotonic() - begun) * 1000)
+            time.sleep(_MARK_EVERY)
+    return found
+
+
+def measure(options, directory):
+    with contextlib.ExitStack() as stack:
+        fabric = Fabric()
+        stack.callback(fabric.delete)
+        etcd = Etcd(fabric, directory / "etcd")
+        stack.callback(etcd.close)
+        etcd.start()
+        node = Node(fabric, "measured", 1, directory / "node", domains=_DOMAINS,
+                    cluster={"mode": "etcd", "endpoints": [etcd.url]})
+        stack.callback(node.close)
+        node.start()
+        engine = node.engine_pid
+        before = {"podwired": resident_mib(node.daemon.pid), "engine": resident_mib(engine)}
+        begun = time.monotonic()
+        fill(Gateway(etcd), options.nodes)
+        with Rpc(node.engine_socket) as rpc:
+            wait_for(lambda: len(remote_vteps(rpc)) >= options.nodes, 120, "every node in the engine")
+        result = {"nodes": options.nodes, "followed_while_written_s": round(time.monotonic() - begun, 2)}
+        result["podwired_kib_a_node"] = round((resident_mib(node.daemon.pid) - before["podwired"]) * 1024 / options.nodes, 2)
+        result["engine_kib_a_node"] = round((resident_mib(engine) - before["engine"]) * 1024 / options.nodes, 2)
+        # A node that knows nobody: its state is lost, its engine new.
+        for own in ("start_up_s", "start_up_with_state_s"):
+            node.call("leave")
+            node.daemon.wait()
+            if own == "start_up_s":
+                etcd.ctl("del", "/podwire/alive/measured")
+                shutil.rmtree(directory / "node/state")
+            result[own] = round(start_up(node, options.nodes), 2)
+            result[own + "_split"] = split(node)
+        idle = lags(node, etcd, 2)
+        stop, done = threading.Event(), []
+        writer = threading.Thread(target=changes, args=(etcd, options.nodes, options.rate, stop, done))
+        writer.start()
+        try:
+            busy = lags(node, etcd, options.seconds)
+        finally:
+            stop.set()
+            writer.join()
+        result.update(lag_idle_ms=round(statistics.median(idle), 1), changes_a_second=round(done[0]),
+                      lag_median_ms=round(statistics.median(busy), 1), lag_most_ms=round(max(busy), 1))
+        return result
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="cluster-scale.sh")
+    parser.add_argument("--nodes", type=int, default=5000)
+    parser.add_argument("--rate", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    sweep()
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="pwc", dir="/tmp"))
+    try:
+        result = measure(options, directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    print(json.dumps(result) if options.json else "\n".join(f"{key:26} {value}" for key, value in result.items()))
+
+
+if __name__ == "__main__":
+    main()
