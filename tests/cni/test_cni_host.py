@@ -16,7 +16,7 @@ FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 ANY = {4: "0.0.0.0", 6: "::"}
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 GATEWAY = {4: "10.244.1.1", 6: "fd00:10:244:1::1"}
-SECOND = "192.168.100.21"
+SECOND = "192.168.101.21"
 
 SERVICE = """
 apiVersion: v1
