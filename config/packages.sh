@@ -16,7 +16,7 @@ build="build-essential pkg-config meson ninja-build ccache
 run="dpdk iproute2 ethtool nftables containernetworking-plugins iputils-ping iperf3 jq"
 # What the tests call besides.
 test="python3-pytest python3-scapy tcpdump strace sqlite3 podman runc busybox-static isc-dhcp-client
-  clang libclang-rt-14-dev clang-format bash-completion util-linux procps qemu-system-x86"
+  clang libclang-rt-14-dev clang-format bash-completion util-linux procps qemu-system-x86 bird2"
 # What benches measure Podwire against.
 peers="openvswitch-switch-dpdk"
 

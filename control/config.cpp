@@ -9,6 +9,7 @@
 namespace podwire::control {
 
 const std::vector<std::string> kUnderlayDriverNames{"af_xdp", "af_packet"};
+static const std::vector<std::string> kTransportNames{"tunnel", "routed", "subnet"};
 
 // Found by argument-dependent lookup from read_value(std::vector<T>&), so they stand in this namespace.
 Result<void> read_value(const Json& value, const std::string& path, AddressRange& out);
@@ -207,6 +208,13 @@ Result<void> read_tracking(ObjectReader& r, DomainConfig& out) {
                  "stateful out, or masquerade");
 }
 
+Result<void> read_routing(const Json& value, const std::string& path, RoutingConfig& out) {
+  ObjectReader r(value, path);
+  r.optional("tables", out.tables);
+  r.optional_in("announce_table", out.announce_table, 0, 4294967295);
+  return r.finish();
+}
+
 std::string default_node_name() {
   char name[256] = {};
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "";
@@ -275,7 +283,11 @@ Result<void> read_value(const Json& value, const std::string& path, DomainConfig
   r.optional("learning", out.learning);
   r.optional("flood_peers", out.flood_peers);
   r.optional("host_access", out.host_access);
+  r.optional("global", out.global);
+  r.choice("transport", out.transport, kTransportNames);
   r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
+  r.keep(read_nullable_in(r, "dscp", out.dscp, 0, 63));
+  r.optional("trust_dscp", out.trust_dscp);
   r.keep(read_tracking(r, out));
   if (const Json* dns = r.find("dns"); dns != nullptr && !dns->is_null())
     r.keep(read_dns(*dns, r.child("dns"), out));
@@ -357,6 +369,7 @@ Result<Config> parse_config(const Json& document, const std::string& what) {
   const Json* host_services = r.find("host_services");
   if (host_services != nullptr)
     r.keep(read_host_services(*host_services, "host_services", config.host_services));
+  if (const Json* routing = r.find("routing")) r.keep(read_routing(*routing, "routing", config.routing));
   r.required("domains", config.domains);
   std::size_t cluster = 0;
   r.choice("cluster", cluster, {"local"});
@@ -376,6 +389,11 @@ Result<Config> parse_config(const Json& document, const std::string& what) {
 Result<Config> read_config(const std::string& path) {
   PODWIRE_TRY(const Json document, read_json_file(path));
   return parse_config(document, path);
+}
+
+bool Config::has_routed_domains() const {
+  return std::any_of(domains.begin(), domains.end(),
+                     [](const auto& d) { return d.transport != DomainTransport::kTunnel; });
 }
 
 const DomainConfig* Config::find_domain(const std::string& name) const {

@@ -109,6 +109,14 @@ struct PodSocketsConfig {
 
 enum class ClusterMode { kLocal, kEtcd, kFlannel };
 
+// What the engine and the node's routing daemon learn from each other by way of the kernel's routes.
+struct RoutingConfig {
+  // Whose routes over the host interface the engine follows; an earlier one has precedence. 1..4294967295.
+  std::vector<std::uint32_t> tables{254};
+  // Where the prefixes of pods that are reached without tunnels stand beside the main table; 0: only there.
+  std::uint32_t announce_table = 0;
+};
+
 // A TLS client's files, PEM. Without `ca`: the system's.
 struct TlsConfig {
   std::string ca, certificate, key;
@@ -144,8 +152,11 @@ struct Config {
   std::vector<DomainConfig> domains;
   std::vector<PeerConfig> peers;
   ClusterConfig cluster;
+  RoutingConfig routing;
 
   const DomainConfig* find_domain(const std::string& name) const;
+  // Whether pods of some domain are reached without tunnels.
+  bool has_routed_domains() const;
 };
 
 // `what` names the document in messages.

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "control/config.hpp"
+#include "control/state/joins.hpp"
 
 namespace podwire::control {
 namespace {
@@ -181,6 +182,58 @@ Result<void> check_masquerade(const DomainConfig& d, const Config& config, const
   return {};
 }
 
+// Without tunnels an address alone tells whose it is.
+Result<void> check_transport(const Config& config, std::size_t index) {
+  const auto& d = config.domains[index];
+  if (d.transport == DomainTransport::kTunnel) return {};
+  const auto path = at("domains", index);
+  if (d.mode != api::DomainMode::kL3) {
+    return invalid(path + ".transport: only domains of mode \"l3\" are routed; domain \"" + d.name +
+                   "\" is \"l2\": leave transport out");
+  }
+  if (!config.underlay.host_interface) {
+    return invalid(path + ".transport needs a host interface, whose routes the engine follows; " +
+                   "underlay.host_interface is null");
+  }
+  for (const auto& prefix : d.prefixes) {
+    for (const auto& own : config.underlay.addresses) {
+      if (!prefix.contains(own.address)) continue;
+      return invalid(path + ": prefix " + to_string(prefix) + " contains the underlay address " +
+                     to_string(own) + "; pods need a prefix of their own");
+    }
+    for (std::size_t i = 0; i < index; ++i) {
+      const auto& other = config.domains[i];
+      if (other.transport == DomainTransport::kTunnel) continue;
+      for (const auto& taken : other.prefixes) {
+        if (!prefix.overlaps(taken)) continue;
+        return invalid(path + ": prefix " + to_string(prefix) + " overlaps " + to_string(taken) +
+                       " of domain \"" + other.name + "\"; without tunnels both cannot be routed, give one " +
+                       "of them other addresses or the transport \"tunnel\"");
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> check_routing(const RoutingConfig& routing) {
+  constexpr std::uint32_t kLocalTable = 255;
+  if (routing.tables.empty()) return invalid("routing.tables is empty; name a table, 254 is the main one");
+  if (routing.announce_table == kLocalTable)
+    return invalid("routing.announce_table is 255, the kernel's table of local addresses; choose another");
+  for (std::size_t i = 0; i < routing.tables.size(); ++i) {
+    const auto table = routing.tables[i];
+    const auto path = at("routing.tables", i);
+    if (table == 0 || table == kLocalTable) {
+      return invalid(path + " is " + std::to_string(table) +
+                     ", which is no table for routes to other machines; 254 is the main one");
+    }
+    if (std::find(routing.tables.begin(), routing.tables.begin() + static_cast<std::ptrdiff_t>(i), table) !=
+        routing.tables.begin() + static_cast<std::ptrdiff_t>(i))
+      return invalid(path + " is " + std::to_string(table) + ", which is listed already; list it once");
+  }
+  return {};
+}
+
 Result<void> check_domains(const Config& config) {
   if (config.domains.empty()) return invalid("domains is empty; a node needs at least one");
   if (config.domains.size() > 8190)
@@ -202,8 +255,15 @@ Result<void> check_domains(const Config& config) {
     PODWIRE_CHECK(check_pools(d, path));
     PODWIRE_CHECK(check_dns(d, path));
     PODWIRE_CHECK(check_masquerade(d, config, path));
+    if (d.dscp && !d.trust_dscp) {
+      return invalid(path +
+                     ".trust_dscp is false beside dscp; dscp marks every packet, so leave trust_dscp out");
+    }
+    PODWIRE_CHECK(check_transport(config, i));
     if (d.mode == api::DomainMode::kL3 && d.learning)
       return invalid(path + ".learning is for mode \"l2\"; this domain is \"l3\"");
+    if (d.mode == api::DomainMode::kL2 && d.global)
+      return invalid(path + ".global is for mode \"l3\"; this domain is \"l2\"");
     if (!d.host_access) continue;
     if (host_domain != nullptr) {
       return invalid(path + ".host_access: domain \"" + host_domain->name +
@@ -287,13 +347,23 @@ Result<void> check_peers(const Config& config) {
   return {};
 }
 
+// What podwirectl has joined is not known here.
+Result<void> check_global(const Config& config) {
+  const auto plan = plan_joins(config, {});
+  if (plan.problems.empty()) return {};
+  return invalid("domains: with \"global\": true every other l3 domain is reached, but " +
+                 plan.problems.front());
+}
+
 }  // namespace
 
 Result<void> check_config(const Config& config) {
   PODWIRE_CHECK(check_underlay(config.underlay));
   PODWIRE_CHECK(check_domains(config));
   PODWIRE_CHECK(check_peers(config));
-  return check_host_services(config);
+  PODWIRE_CHECK(check_host_services(config));
+  PODWIRE_CHECK(check_routing(config.routing));
+  return check_global(config);
 }
 
 }  // namespace podwire::control

@@ -21,6 +21,8 @@
 #include "control/api/request_pool.hpp"
 #include "control/cni/netns.hpp"
 #include "control/cni/tap.hpp"
+#include "control/routing/announce.hpp"
+#include "control/routing/follower.hpp"
 #include "dataplane/base/rpc_server.hpp"
 
 namespace podwire::control {
@@ -143,6 +145,7 @@ Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, En
   store.set_domains(domain_pools(config, underlay.node()));
   PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
   host_services.set_node(objects, underlay.node());
+  for (const auto& problem : objects.join_problems) spdlog::warn("{}", problem);
   PODWIRE_CHECK(services.load(objects));
   PODWIRE_CHECK(underlay.take());
   reconciler.set_node(std::move(objects), underlay.take_host_queues());
@@ -160,6 +163,26 @@ Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, En
                (programmed ? "stopped while starting" : programmed.error().message) +
                    (restored ? "; the underlay was put back"
                              : "; putting the underlay back failed: " + restored.error().message)};
+}
+
+// For pods that are reached without tunnels: the kernel, and whatever daemon speaks to other routers, learns
+// of them, and the engine of the kernel's routes. Null: there are none.
+Result<std::unique_ptr<RouteFollower>> start_routing(const Config& config, const Underlay& underlay,
+                                                     EngineReconciler& reconciler) {
+  if (!config.has_routed_domains() || !config.underlay.host_interface)
+    return std::unique_ptr<RouteFollower>();
+  PODWIRE_TRY(auto netlink, netlink::Netlink::open());
+  const auto& interface = *config.underlay.host_interface;
+  PODWIRE_CHECK(announce_pods(netlink, interface, config, underlay.node().addresses));
+  RouteFollower::Options options;
+  options.interface = interface;
+  options.tables = config.routing.tables;
+  options.uplink = reconciler.node().uplink;
+  options.changed = [&reconciler](const RoutePatch& patch) {
+    auto changed = reconciler.change_routes(patch.put, patch.remove);
+    if (!changed) spdlog::warn("routing: {}", changed.error().message);
+  };
+  return RouteFollower::start(std::move(options));
 }
 
 class Server {
@@ -281,11 +304,14 @@ Result<void> run(const Config& config, const StopSignal& stop) {
   EngineReconciler reconciler(std::move(options), ready_ones(std::move(attachments)));
   Policies policies(config, *store, reconciler);
   PODWIRE_CHECK(policies.load());
+  PODWIRE_CHECK(Addresses::load(*store, reconciler));
   HostServices host_services(config);
   Services services(config, *store, reconciler, &host_services);
   PODWIRE_TRY(const bool up, bring_up(config, *store, underlay, reconciler, host_services, services, stop));
   if (!up) return {};
   PODWIRE_CHECK(hold_published(*store, host_services));
+
+  PODWIRE_TRY(const auto follower, start_routing(config, underlay, reconciler));
 
   CniService cni({config, *store, reconciler, &host_services});
   for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);
@@ -295,6 +321,8 @@ Result<void> run(const Config& config, const StopSignal& stop) {
       }};
   daemon.host_services = &host_services;
   PODWIRE_TRY(daemon.leftovers, half_done(*store));
+  if (auto settled = daemon.addresses.settle(); !settled)
+    spdlog::warn("addresses outside: {}", settled.error().message);
   spdlog::info("podwired {} serves node {} at {}", PODWIRE_VERSION, config.node, config.control_socket);
   server.serve(daemon);
   return {};

@@ -17,8 +17,8 @@ _CROSS_CHECK = 0.05
 _RESOLVED_FOR = 20
 
 
-def memory_mib(packets):
-    return (packets + SPARE_MBUFS) * _MBUF_BYTES // 2**20 + 96
+def memory_mib(packets, spare=SPARE_MBUFS):
+    return (packets + spare) * _MBUF_BYTES // 2**20 + 96
 
 
 def _domain(mode, **more):
@@ -27,17 +27,17 @@ def _domain(mode, **more):
             "gateways": ["10.244.0.1/16"], **more}
 
 
-def _port(id, name, devargs, role="pod", **more):
+def port(id, name, devargs, role="pod", **more):
     domain = {"domain": DOMAIN} if role == "pod" else {}
     return {"id": id, "name": name, "kind": "physical", "role": role, "devargs": devargs, **domain, **more}
 
 
 def _source(pcap, role="pod"):
-    return _port(SOURCE, "source", f"net_pcap0,rx_pcap={pcap},infinite_rx=1", role)
+    return port(SOURCE, "source", f"net_pcap0,rx_pcap={pcap},infinite_rx=1", role)
 
 
 def _sink():
-    return _port(SINK, "sink", "net_null0,no-rx=1")
+    return port(SINK, "sink", "net_null0,no-rx=1")
 
 
 def _pod(port):
@@ -78,7 +78,7 @@ def route(cell, directory):
 
 def _tunnel(cell, directory, peers, endpoints=(), routes=(), **domain):
     played = traffic.underlay_answers(directory / "underlay.pcap", traffic.VTEP_MAC, peers)
-    uplink = _port(UPLINK, "uplink", f"net_pcap1,rx_pcap={played}", "uplink", mtu=1600)
+    uplink = port(UPLINK, "uplink", f"net_pcap1,rx_pcap={played}", "uplink", mtu=1600)
     return {"ports": [_source(cell.pcap), uplink], "domains": [_domain("l3", **domain)], "vteps": vteps(peers),
             "endpoints": [_pod(SOURCE), *endpoints], "routes": [_underlay(UPLINK), *routes]}
 
@@ -117,7 +117,7 @@ def encap_stateful(rules):
         # The peer's answers come in by an uplink of their own, so that every connection is established.
         answers = traffic.pcap("vxlan", cell.size, cell.flows)
         return encap(cell, directory, **_stateful(rules, _SERVED)) | {
-            "answers": _port(ANSWERS, "answers", f"net_pcap2,rx_pcap={answers}", "uplink")}
+            "answers": port(ANSWERS, "answers", f"net_pcap2,rx_pcap={answers}", "uplink")}
     return program
 
 
@@ -133,7 +133,7 @@ def decap_stateful(rules):
     def program(cell, directory):
         # The pod answers; twice, because the first may come before there is anybody to take them.
         played = traffic.join(directory / "pod.pcap", [traffic.pcap("plain", cell.size, cell.flows)] * 2)
-        sink = _port(SINK, "sink", f"net_pcap1,rx_pcap={played}")
+        sink = port(SINK, "sink", f"net_pcap1,rx_pcap={played}")
         return decap(cell, directory, sink,
                      **_stateful(rules, {"source": "10.244.2.0/24", "source_ports": [5201, 5201]}))
     return program
@@ -152,13 +152,16 @@ class Podwire(System):
     """`name`: which build."""
 
     programs = PROGRAMS
+    engine_options = {}
+    spare_mbufs = SPARE_MBUFS
 
     def __init__(self, name, ns, directory, cell, march):
         self.name, self.march = name, march
         self.directory = directory
         packets = traffic.packets_of(cell.size, cell.flows)
-        self.engine = build.engine(name, ns, directory, mbufs=packets + SPARE_MBUFS, jumbo_mbufs=64,
-                                   memory_mib=memory_mib(packets), **({"burst": cell.burst} if cell.burst else {}),
+        self.engine = build.engine(name, ns, directory, mbufs=packets + self.spare_mbufs, jumbo_mbufs=64,
+                                   memory_mib=memory_mib(packets, self.spare_mbufs), **self.engine_options,
+                                   **({"burst": cell.burst} if cell.burst else {}),
                                    hugepages="require" if cell.hugepages else "never")
         try:
             program, self.peers = self.programs[cell.scenario]

@@ -4,6 +4,8 @@ plain  pod -> remote pods: 10.244.1.2 -> 10.244.2.2 to .65 in turn, UDP; the fra
 wide   the same to 100,000 addresses from 10.16.0.0 on
 answers  the answers to plain, as the remote pods send them
 vxlan  the same encapsulated for VNI 100: 192.168.100.2 -> 192.168.100.1
+backends  as vxlan, from 10.244.3.2 to .65: what stands behind services that plain asks
+world  the answers to plain of a node that hides its pods behind its own address: to 192.168.100.1, on the underlay
 
 Sizes are bytes in the buffer, without FCS; vxlan's are the inner frame's. scapy makes one header of each kind; the
 fields that differ from flow to flow are patched in with their checksums, which is a thousand times as fast.
@@ -79,14 +81,15 @@ def _checksum(total):
     return ~total & 0xFFFF
 
 
-class _Template:
+class Template:
     """The inner frame of one size; make(address, port) fills in the remote pod and the pod's port."""
 
-    def __init__(self, size, answers):
+    def __init__(self, size, answers=False, world=False, pod=(POD_IP, POD_MAC)):
         if answers:
-            frame = Ether(src=GATEWAY_MAC, dst=POD_MAC) / IP(src="0.0.0.0", dst=POD_IP, ttl=63, id=0, flags="DF")
+            ends = (PEER_MAC, VTEP_MAC, VTEP_IP) if world else (GATEWAY_MAC, POD_MAC, POD_IP)
+            frame = Ether(src=ends[0], dst=ends[1]) / IP(src="0.0.0.0", dst=ends[2], ttl=63, id=0, flags="DF")
         else:
-            frame = Ether(src=POD_MAC, dst=GATEWAY_MAC) / IP(src=POD_IP, dst="0.0.0.0", ttl=64, id=0, flags="DF")
+            frame = Ether(src=pod[1], dst=GATEWAY_MAC) / IP(src=pod[0], dst="0.0.0.0", ttl=64, id=0, flags="DF")
         frame /= UDP(sport=5201 if answers else 0, dport=0 if answers else 5201)
         self.frame = bytearray(bytes(frame / bytes((i * 7 + 3) & 0xFF for i in range(size - 42))))
         self.address, self.port = (26, 36) if answers else (30, 34)
@@ -113,9 +116,11 @@ def _outer(size):
 
 def _frames(kind, size, flows):
     sizes = IMIX if size == "imix" else (int(size),)
-    templates = {s: _Template(s, kind in ("answers", "vxlan")) for s in set(sizes)}
-    outers = {s: _outer(s) for s in set(sizes)} if kind == "vxlan" else None
-    base = _WIDE_BASE if kind == "wide" else int.from_bytes(bytes((10, 244, 2, 2)), "big")
+    tunnelled = kind in ("vxlan", "backends")
+    templates = {s: Template(s, tunnelled or kind in ("answers", "world"), kind == "world") for s in set(sizes)}
+    outers = {s: _outer(s) for s in set(sizes)} if tunnelled else None
+    first = (10, 244, 3 if kind == "backends" else 2, 2)
+    base = _WIDE_BASE if kind == "wide" else int.from_bytes(bytes(first), "big")
     pods = WIDE_PODS if kind == "wide" else REMOTE_PODS
     for i in range(packets_of(size, flows)):
         flow = i % flows

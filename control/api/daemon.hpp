@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "control/api/addresses.hpp"
+#include "control/api/joins.hpp"
 #include "control/api/named_ports.hpp"
 #include "control/api/policies.hpp"
 #include "control/api/services.hpp"
@@ -37,6 +39,8 @@ struct Daemon {
   std::mutex leave_mutex{};
   bool leaving = false;
   NamedPorts named_ports{config, store, reconciler};
+  Addresses addresses{config, store, reconciler, underlay};
+  DomainJoins joins{config, store, reconciler, underlay};
 };
 
 // Answers one request of the control socket; runs on a pool thread and may block.

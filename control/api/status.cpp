@@ -73,6 +73,8 @@ Result<Json> differences_part(Daemon& daemon) {
   PODWIRE_TRY(auto all, daemon.reconciler.differences());
   PODWIRE_TRY(const auto node, daemon.underlay.differences());
   all.insert(all.end(), node.begin(), node.end());
+  PODWIRE_TRY(const auto addresses, daemon.addresses.differences());
+  all.insert(all.end(), addresses.begin(), addresses.end());
   if (daemon.host_services != nullptr) {
     const auto host = daemon.host_services->differences();
     all.insert(all.end(), host.begin(), host.end());
@@ -123,7 +125,7 @@ Result<Json> status_view(Daemon& daemon) {
               {"counts",
                {{"ports", node.objects.ports.size() + ready},
                 {"endpoints", endpoints},
-                {"routes", node.objects.routes.size()},
+                {"routes", node.objects.routes.size() + daemon.reconciler.mirrored_routes().size()},
                 {"peers", daemon.config.peers.size()},
                 {"attachments", attachments.size()}}},
               {"differences", differences}};

@@ -32,6 +32,11 @@ Result<Json> change(Daemon& daemon, RpcRequest& request) {
   return (daemon.named_ports.*Change)(request.params);
 }
 
+template <Result<Json> (DomainJoins::*Change)(const Json&)>
+Result<Json> join(Daemon& daemon, RpcRequest& request) {
+  return (daemon.joins.*Change)(request.params);
+}
+
 template <Result<Json> (Policies::*Answer)(const Json&)>
 Result<Json> policy(Daemon& daemon, RpcRequest& request) {
   return (daemon.policies.*Answer)(request.params);
@@ -40,6 +45,11 @@ Result<Json> policy(Daemon& daemon, RpcRequest& request) {
 template <Result<Json> (Services::*Answer)(const Json&)>
 Result<Json> service(Daemon& daemon, RpcRequest& request) {
   return (daemon.services.*Answer)(request.params);
+}
+
+template <Result<Json> (Addresses::*Answer)(const Json&)>
+Result<Json> address(Daemon& daemon, RpcRequest& request) {
+  return (daemon.addresses.*Answer)(request.params);
 }
 
 Result<Json> reconcile(Daemon& daemon) {
@@ -72,6 +82,9 @@ constexpr std::array kVerbs{
     Verb{"port_del", change<&NamedPorts::delete_port>},
     Verb{"endpoint_add", change<&NamedPorts::add_endpoint>},
     Verb{"endpoint_del", change<&NamedPorts::delete_endpoint>},
+    Verb{"domain_join", join<&DomainJoins::join>},
+    Verb{"domain_isolate", join<&DomainJoins::isolate>},
+    Verb{"domain_global", join<&DomainJoins::make_global>},
     Verb{"policies", policy<&Policies::list>},
     Verb{"policy_apply", policy<&Policies::apply>},
     Verb{"policy_del", policy<&Policies::remove>},
@@ -79,6 +92,10 @@ constexpr std::array kVerbs{
     Verb{"services", service<&Services::list>},
     Verb{"service_apply", service<&Services::apply>},
     Verb{"service_del", service<&Services::remove>},
+    Verb{"addresses", address<&Addresses::list>},
+    Verb{"address_egress", address<&Addresses::set_egress>},
+    Verb{"address_floating", address<&Addresses::set_floating>},
+    Verb{"address_del", address<&Addresses::remove>},
     Verb{"reconcile", plain<reconcile>},
     Verb{"leave", plain<leave>},
     Verb{"cni", cni},

@@ -150,6 +150,7 @@ Result<Json> ports_view(Daemon& daemon, const Json& params) {
 Result<Json> domains_view(Daemon& daemon, const Json& params) {
   PODWIRE_TRY(const auto page, read_page(params));
   PODWIRE_TRY(const auto usage, daemon.store.usage());
+  PODWIRE_TRY(const auto groups, load_groups(daemon.store, daemon.config));
   const auto node = daemon.reconciler.node();
   Json domains = Json::array();
   for (const auto& domain : node.objects.domains) {
@@ -157,6 +158,9 @@ Result<Json> domains_view(Daemon& daemon, const Json& params) {
     Json entry = api::to_json(domain);
     entry["gateways"] = texts(domain.gateways);
     entry["prefixes"] = config == nullptr ? Json::array() : texts(config->prefixes);
+    const auto reached = node.reaches.find(domain.name);
+    entry["reaches"] = reached == node.reaches.end() ? Json::array() : Json(reached->second);
+    entry["global"] = config != nullptr && is_global(*config, groups);
     // The scarcest pool decides how many pods still fit.
     const PoolUsage* scarcest = nullptr;
     Json pools = Json::array();
@@ -190,12 +194,16 @@ Result<Json> routes_view(Daemon& daemon, const Json& params) {
   PODWIRE_TRY(const auto page, read_page(params));
   const auto node = daemon.reconciler.node();
   Json routes = Json::array();
-  for (const auto& route : node.objects.routes) {
+  auto all = node.objects.routes;
+  const auto mirrored = daemon.reconciler.mirrored_routes();
+  all.insert(all.end(), mirrored.begin(), mirrored.end());
+  for (const auto& route : all) {
     Json hops = Json::array();
     for (const auto& hop : route.next_hops) {
       Json entry;
       if (hop.vtep) entry["peer"] = peer_name(node, hop.vtep);
       if (hop.port) entry["port"] = port_title(node, hop.port);
+      if (hop.into) entry["into"] = domain_name(node, hop.into);
       if (!hop.mac.is_zero()) entry["mac"] = to_string(hop.mac);
       if (!hop.address.is_zero()) entry["address"] = to_string(hop.address);
       entry["weight"] = hop.weight;
@@ -207,7 +215,8 @@ Result<Json> routes_view(Daemon& daemon, const Json& params) {
                       {"prefix", to_string(route.prefix)},
                       {"next_hops", hops},
                       {"blackhole", route.blackhole},
-                      {"source", source == node.route_sources.end() ? "config" : to_text(source->second)}});
+                      {"source", source == node.route_sources.end() ? to_text(RouteSource::kKernel)
+                                                                    : to_text(source->second)}});
   }
   return make_page("routes", std::move(routes), page);
 }

@@ -1,8 +1,8 @@
 // rtnetlink over libmnl: links, addresses, routes, neighbours and the per-interface IPv6 switches, always of
 // the calling thread's network namespace (enter it with NetnsGuard first). A Netlink object belongs to the
 // thread that opened it and stays in the namespace it was opened in. Every error names the object and carries
-// the kernel's text. Left out: monitoring, and interface kinds other than the few that the node and the tests
-// need.
+// the kernel's text. Left out: monitoring (monitor.hpp), and interface kinds other than the few that the node
+// and the tests need.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,7 @@ struct Address {
   IpPrefix prefix;             // address with the on-link length
   bool nodad = false;          // IPv6: usable at once, no duplicate address detection
   bool noprefixroute = false;  // the kernel adds no on-link route
+  bool deprecated = false;     // IPv6: nobody's choice for new connections (RFC 4862 section 5.5.4)
   bool tentative = false;      // read only: detection is running, or has failed
   bool dynamic = false;        // read only: has a lifetime (DHCP, router advertisement)
   std::uint8_t scope = 0;      // RT_SCOPE_*
@@ -48,6 +49,7 @@ struct RouteNextHop {
   unsigned link = 0;
   std::uint16_t weight = 1;  // 1..256
   bool onlink = false;
+  bool operator==(const RouteNextHop&) const = default;
 };
 
 struct Route {

@@ -84,6 +84,20 @@ IpAddr zero_of(int family) {
   return family == AF_INET ? IpAddr(Ipv4{}) : IpAddr(Ipv6{});
 }
 
+// Also one of the other family, as an IPv4 route may have (RFC 8950).
+std::optional<IpAddr> gateway_of(const Attributes<RTA_MAX + 1>& attributes, int family) {
+  const nlattr* const via = attributes[RTA_VIA];
+  if (via == nullptr) return attributes.ip(RTA_GATEWAY, family);
+  Ipv6 v6;
+  std::uint16_t via_family = 0;
+  if (mnl_attr_get_payload_len(via) != sizeof via_family + v6.bytes.size()) return std::nullopt;
+  const auto* const at = static_cast<const char*>(mnl_attr_get_payload(via));
+  std::memcpy(&via_family, at, sizeof via_family);
+  if (via_family != AF_INET6) return std::nullopt;
+  std::memcpy(v6.bytes.data(), at + sizeof via_family, v6.bytes.size());
+  return IpAddr(v6);
+}
+
 std::vector<RouteNextHop> parse_next_hops(const nlattr* multipath, int family) {
   std::vector<RouteNextHop> hops;
   const auto* at = static_cast<const char*>(mnl_attr_get_payload(multipath));
@@ -94,7 +108,7 @@ std::vector<RouteNextHop> parse_next_hops(const nlattr* multipath, int family) {
     const std::size_t length = head.rtnh_len;
     if (length < sizeof head || length > left) break;
     const Attributes<RTA_MAX + 1> attributes(at + sizeof head, length - sizeof head);
-    hops.push_back({.gateway = attributes.ip(RTA_GATEWAY, family),
+    hops.push_back({.gateway = gateway_of(attributes, family),
                     .link = static_cast<unsigned>(head.rtnh_ifindex),
                     .weight = static_cast<std::uint16_t>(head.rtnh_hops + 1),
                     .onlink = (head.rtnh_flags & RTNH_F_ONLINK) != 0});
@@ -137,6 +151,7 @@ bool parse_message(const nlmsghdr* message, Address& out) {
                 .prefix = {*address, head->ifa_prefixlen},
                 .nodad = (flags & IFA_F_NODAD) != 0,
                 .noprefixroute = (flags & IFA_F_NOPREFIXROUTE) != 0,
+                .deprecated = (flags & IFA_F_DEPRECATED) != 0,
                 .tentative = (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) != 0,
                 .dynamic = (flags & IFA_F_PERMANENT) == 0,
                 .scope = head->ifa_scope};
@@ -144,13 +159,18 @@ bool parse_message(const nlmsghdr* message, Address& out) {
 }
 
 bool parse_message(const nlmsghdr* message, Route& out) {
-  const auto* const head = head_of<rtmsg>(message, RTM_NEWROUTE);
+  return message->nlmsg_type == RTM_NEWROUTE && parse_route(message, out);
+}
+
+bool parse_route(const nlmsghdr* message, Route& out) {
+  if (message->nlmsg_type != RTM_NEWROUTE && message->nlmsg_type != RTM_DELROUTE) return false;
+  const auto* const head = head_of<rtmsg>(message, message->nlmsg_type);
   // RTM_F_CLONED marks cached exceptions (path MTU), which are no routes of anybody's.
   if (head == nullptr || !ip_family(head->rtm_family) || (head->rtm_flags & RTM_F_CLONED) != 0) return false;
   const int family = head->rtm_family;
   const Attributes<RTA_MAX + 1> attributes(message, sizeof *head);
   out = Route{.destination = {attributes.ip(RTA_DST, family).value_or(zero_of(family)), head->rtm_dst_len},
-              .gateway = attributes.ip(RTA_GATEWAY, family),
+              .gateway = gateway_of(attributes, family),
               .link = attributes.u32(RTA_OIF),
               .source = attributes.ip(RTA_PREFSRC, family),
               .metric = attributes.u32(RTA_PRIORITY),

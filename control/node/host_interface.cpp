@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "control/cni/tap.hpp"
+#include "control/routing/announce.hpp"
 
 namespace podwire::control {
 namespace {
@@ -96,8 +97,9 @@ Result<void> add_pod_routes(netlink::Netlink& netlink, const std::string& name, 
   PODWIRE_TRY(const auto present, netlink.routes(link.index));
   for (const auto& route : present) {
     // Those to services are the table of them's (control/node/host_routes.hpp).
+    const bool announced = route.metric == kAnnouncedMetric;  // which are not for this function
     const bool ours =
-        route.protocol == netlink::kRouteProtocol && route.gateway &&
+        route.protocol == netlink::kRouteProtocol && !announced && route.gateway &&
         std::find(domain->gateways.begin(), domain->gateways.end(), *route.gateway) != domain->gateways.end();
     if (ours && std::find(wanted.begin(), wanted.end(), route.destination) == wanted.end())
       batch.remove_route(route);

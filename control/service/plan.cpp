@@ -176,46 +176,12 @@ Result<std::vector<api::Service>> Planner::plan() {
   return out;
 }
 
-// Whose every frontend is: no two services can have one.
-class Claims {
- public:
-  // The same services, when nobody has a frontend of theirs.
-  Result<std::vector<api::Service>> take(std::vector<api::Service> services) {
-    for (const auto& service : services) {
-      for (const auto& frontend : service.frontends) {
-        const auto [owner, fresh] = owners_.try_emplace(api::to_json(frontend).dump(), service.name);
-        if (fresh || owner->second == service.name) continue;
-        return conflict((frontend.address ? to_string(*frontend.address) : "the node's") + " port " +
-                        std::to_string(frontend.port) + " is that of service " + owner->second +
-                        " already; give one of the two another port");
-      }
-    }
-    return services;
-  }
-
- private:
-  std::map<std::string, std::string> owners_;
-};
-
 }  // namespace
 
-ServicePlan plan_services(const std::vector<ClusterService>& services,
-                          const std::vector<ClusterSlice>& slices, const Config& config,
-                          const NodeObjects& node) {
-  std::map<ObjectKey, std::vector<const ClusterSlice*>> by_service;
-  for (const auto& slice : slices) by_service[{slice.key.first, slice.service}].push_back(&slice);
-  ServicePlan plan;
-  Claims claims;
-  for (const auto& service : services) {
-    auto planned = Planner(service, by_service[service.key], config, node).plan();
-    if (planned) planned = claims.take(std::move(*planned));
-    if (planned) {
-      std::move(planned->begin(), planned->end(), std::back_inserter(plan.services));
-    } else {
-      plan.problems.emplace_back(service.key, planned.error().message);
-    }
-  }
-  return plan;
+Result<std::vector<api::Service>> plan_service(const ClusterService& service,
+                                               const std::vector<const ClusterSlice*>& slices,
+                                               const Config& config, const NodeObjects& node) {
+  return Planner(service, slices, config, node).plan();
 }
 
 }  // namespace podwire::control

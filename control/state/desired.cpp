@@ -41,8 +41,8 @@ IpPrefix host_prefix(const IpAddr& address) {
 // Collects the objects, allotting ids by name as it goes.
 class Builder {
  public:
-  Builder(const Config& config, const NodeUnderlay& underlay, Store& store)
-      : config_(config), underlay_(underlay), store_(store) {}
+  Builder(const Config& config, const NodeUnderlay& underlay, Store& store, const DomainGroups* groups)
+      : config_(config), underlay_(underlay), store_(store), groups_(groups) {}
 
   Result<NodeObjects> build() {
     out_.addresses = own_addresses(underlay_);
@@ -57,6 +57,7 @@ class Builder {
       if (domain.host_access) PODWIRE_CHECK(add_host_routes(domain));
     }
     PODWIRE_CHECK(add_own_routes());
+    PODWIRE_CHECK(add_join_routes());
     PODWIRE_CHECK(store_.keep_ids("vtep", vtep_names_));
     PODWIRE_CHECK(store_.keep_ids("domain", domain_names_));
     PODWIRE_CHECK(store_.keep_ids("route", route_names_));
@@ -68,17 +69,21 @@ class Builder {
   Result<void> add_local_vteps();
   Result<void> add_peer_vteps();
   Result<void> add_domains();
+  Result<void> check_own_addresses(const DomainConfig& domain) const;
   Result<api::Masquerade> masquerade_of(const DomainConfig& domain) const;
   Result<void> add_underlay_routes();
   Result<void> add_peer_routes(const DomainConfig& domain);
+  bool is_reached_plainly(const DomainConfig& domain, const PeerConfig& peer) const;
   Result<void> add_host_routes(const DomainConfig& domain);
   Result<void> add_own_routes();
+  Result<void> add_join_routes();
   Result<void> add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
                          RouteSource source);
 
   const Config& config_;
   const NodeUnderlay& underlay_;
   Store& store_;
+  const DomainGroups* const groups_;  // null: the store's
   NodeObjects out_;
   std::vector<std::string> vtep_names_, domain_names_, route_names_;
 };
@@ -182,7 +187,11 @@ Result<void> Builder::add_domains() {
     domain.dns_servers = config.dns_servers;
     domain.search_domains = config.search_domains;
     domain.host_access = config.host_access && out_.host;
+    domain.routed = config.transport != DomainTransport::kTunnel;
+    PODWIRE_CHECK(check_own_addresses(config));
     domain.stateful = config.stateful;
+    domain.dscp = config.dscp;
+    domain.trust_dscp = config.trust_dscp;
     if (config.masquerade) {
       PODWIRE_TRY(domain.masquerade, masquerade_of(config));
     }
@@ -192,6 +201,20 @@ Result<void> Builder::add_domains() {
       }
     }
     out_.objects.domains.push_back(domain);
+  }
+  return {};
+}
+
+// The addresses may be the device's, which the configuration does not tell.
+Result<void> Builder::check_own_addresses(const DomainConfig& domain) const {
+  if (domain.transport == DomainTransport::kTunnel) return {};
+  for (const auto& own : out_.addresses) {
+    for (const auto& prefix : domain.prefixes) {
+      if (!prefix.contains(own)) continue;
+      return invalid("domain \"" + domain.name + "\": prefix " + to_string(prefix) +
+                     " contains this node's own address " + to_string(own) +
+                     "; pods need a prefix of their own");
+    }
   }
   return {};
 }
@@ -261,12 +284,27 @@ Result<void> Builder::add_peer_routes(const DomainConfig& domain) {
   for (const auto& peer : config_.peers) {
     const auto at = peer.domains.find(domain.name);
     if (at == peer.domains.end()) continue;
+    if (domain.transport == DomainTransport::kRouted) continue;  // the kernel's routes lead there
     api::NextHop hop;
-    hop.vtep = out_.peers[peer.name];
+    const bool plain = is_reached_plainly(domain, peer);
+    if (plain) {
+      hop.port = out_.uplink;
+      hop.address = peer.address;
+    } else {
+      hop.vtep = out_.peers[peer.name];
+    }
     for (const auto& prefix : at->second)
-      PODWIRE_CHECK(add_route(domain.name, prefix, hop, RouteSource::kPeer));
+      PODWIRE_CHECK(add_route(plain ? std::string() : domain.name, prefix, hop, RouteSource::kPeer));
   }
   return {};
+}
+
+bool Builder::is_reached_plainly(const DomainConfig& domain, const PeerConfig& peer) const {
+  if (domain.transport != DomainTransport::kSubnet) return domain.transport == DomainTransport::kRouted;
+  const auto& all = underlay_.addresses;
+  return std::any_of(all.begin(), all.end(), [&](const IpPrefix& own) {
+    return own.length < own.address.bits() && own.contains(peer.address);
+  });
 }
 
 Result<void> Builder::add_host_routes(const DomainConfig& domain) {
@@ -283,7 +321,7 @@ Result<void> Builder::add_host_routes(const DomainConfig& domain) {
     PODWIRE_CHECK(add_route(domain.name, host_prefix(own.address), hop, RouteSource::kBuiltin));
   }
   for (const auto& peer : config_.peers) {
-    if (!peer.domains.contains(domain.name)) continue;
+    if (!peer.domains.contains(domain.name) || is_reached_plainly(domain, peer)) continue;
     api::NextHop hop;
     hop.vtep = out_.peers[peer.name];
     PODWIRE_CHECK(add_route(domain.name, host_prefix(peer.address), hop, RouteSource::kBuiltin));
@@ -308,6 +346,41 @@ Result<void> Builder::add_own_routes() {
   return {};
 }
 
+// From each domain to the prefixes of those that it reaches. They may be many: their ids come at once.
+Result<void> Builder::add_join_routes() {
+  DomainGroups stored;
+  if (groups_ == nullptr) {
+    PODWIRE_TRY(stored, load_groups(store_, config_));
+  }
+  auto plan = plan_joins(config_, groups_ != nullptr ? *groups_ : stored);
+  std::vector<std::string> names;
+  std::vector<api::Route> routes;
+  for (const auto& [name, others] : plan.reaches) {
+    for (const auto& other : others) {
+      api::NextHop hop;
+      hop.into = out_.domains[other];
+      for (const auto& prefix : prefixes_of(config_, *config_.find_domain(other))) {
+        names.push_back(name + "/" + to_string(prefix));
+        api::Route route;
+        route.domain = out_.domains[name];
+        route.prefix = prefix;
+        route.next_hops.push_back(hop);
+        routes.push_back(std::move(route));
+      }
+    }
+  }
+  PODWIRE_TRY(const auto ids, store_.ids_for("route", names));
+  for (std::size_t i = 0; i < routes.size(); ++i) {
+    routes[i].id = RouteId(ids[i]);
+    out_.route_sources[routes[i].id] = RouteSource::kJoin;
+    out_.objects.routes.push_back(std::move(routes[i]));
+  }
+  route_names_.insert(route_names_.end(), names.begin(), names.end());
+  out_.reaches = std::move(plan.reaches);
+  out_.join_problems = std::move(plan.problems);
+  return {};
+}
+
 }  // namespace
 
 const char* to_text(RouteSource source) {
@@ -318,6 +391,8 @@ const char* to_text(RouteSource source) {
       return "peer";
     case RouteSource::kKernel:
       return "kernel";
+    case RouteSource::kJoin:
+      return "join";
     case RouteSource::kBuiltin:
       break;
   }
@@ -332,6 +407,7 @@ std::vector<std::uint16_t> vxlan_ports(const Config& config) {
 
 std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay) {
   if (domain.mtu) return *domain.mtu;
+  if (domain.transport == DomainTransport::kRouted) return underlay.mtu;
   const bool v6_peer = std::any_of(config.peers.begin(), config.peers.end(),
                                    [](const PeerConfig& p) { return p.address.is_v6(); });
   const bool v6_only = first_of_family(underlay.addresses, true) == nullptr;
@@ -359,8 +435,9 @@ std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& 
   return all;
 }
 
-Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store) {
-  return Builder(config, underlay, store).build();
+Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store,
+                                 const DomainGroups* groups) {
+  return Builder(config, underlay, store, groups).build();
 }
 
 }  // namespace podwire::control

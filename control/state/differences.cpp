@@ -55,6 +55,10 @@ void compare(const char* noun, const std::vector<T>& desired, const std::vector<
       out.push_back("the engine lacks " + what + "; type: podwirectl reconcile");
       continue;
     }
+    if (normalized(wanted, wanted) == normalized(*at->second, wanted)) {  // the usual case, without any text
+      found.erase(at);
+      continue;
+    }
     const auto fields =
         differing_fields(to_json(normalized(wanted, wanted)), to_json(normalized(*at->second, wanted)));
     if (!fields.empty())

@@ -118,6 +118,7 @@ Result<void> read_value(const Json& value, const std::string& path, Domain& out)
   r.optional("learning", out.learning);
   r.optional("flood", out.flood);
   r.optional("host_access", out.host_access);
+  r.optional("routed", out.routed);
   r.optional_in("fdb_limit", out.fdb_limit, 0, 1 << 20);
   r.optional_in("fdb_ageing_s", out.fdb_ageing_s, 1, 86400);
   r.optional("dns_servers", out.dns_servers);
@@ -136,6 +137,7 @@ Result<void> read_value(const Json& value, const std::string& path, Domain& out)
     return invalid(path + ".id is 1, which is the built-in underlay domain; use 2 to 65535");
   if (out.mode == DomainMode::kL3 && out.learning) return invalid(path + ".learning is for mode l2");
   if (out.mode == DomainMode::kL3 && !out.flood.empty()) return invalid(path + ".flood is for mode l2");
+  if (out.mode == DomainMode::kL2 && out.routed) return invalid(path + ".routed is for mode l3");
   if (!out.stateful && (out.strict_tcp || !out.rules.empty() || out.masquerade))
     return invalid(path +
                    ": strict_tcp, rules and masquerade are for stateful domains; set \"stateful\": true");
@@ -163,6 +165,7 @@ Json to_json(const Domain& d) {
          {"fdb_ageing_s", d.fdb_ageing_s}};
   for (const auto& server : d.dns_servers) j["dns_servers"].push_back(to_string(server));
   for (const auto& name : d.search_domains) j["search_domains"].push_back(name);
+  if (d.routed) j["routed"] = true;
   if (d.stateful) j["stateful"] = true;
   if (d.dscp) j["dscp"] = *d.dscp;
   if (!d.trust_dscp) j["trust_dscp"] = false;

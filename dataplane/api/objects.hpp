@@ -113,6 +113,10 @@ struct Domain {
   std::vector<VtepId> flood;       // remote VTEPs that flooded frames go to (l2 only)
   bool host_access =
       false;  // the node itself may talk to this domain through the host port; at most one domain
+  // Its pods are reached without tunnels too (l3 only): what arrives on an uplink or the host port for the
+  // subnet of one of its gateways is for it, and what it has no route for itself leaves by the underlay's. No
+  // two such domains have overlapping subnets.
+  bool routed = false;
   std::uint32_t fdb_limit = 4096;  // learned MACs at most
   std::uint32_t fdb_ageing_s = 300;
   // What endpoints with dhcp are told.

@@ -3,8 +3,9 @@
 // queue. It decides nothing that the stages would decide otherwise: whatever is not plain, not allowed, not
 // known, too large or otherwise special is left to them as it came, in its place among the others, so that
 // no flow is reordered. In stateful domains it takes what belongs to a connection whose state the packet
-// does not change, translated ones included; what the uplink brings is either from tunnels or answers to
-// such, burst by burst. Learning domains, the host port and VLAN ports take the stages' way always.
+// does not change, translated ones included; what the uplink brings is either from tunnels, or answers to
+// such and packets to pods that are reached without tunnels, burst by burst. Learning domains, the host port
+// and VLAN ports take the stages' way always.
 //
 // Runs before the stages, on the worker's own thread. Counted as the stage "express".
 #pragma once
@@ -30,7 +31,8 @@ class Express {
     if (role == api::PortRole::kPod)
       taken = serve<false>(ctx, burst, first);
     else if (role == api::PortRole::kUplink)
-      taken = serve<true>(ctx, burst, first) || (ctx.tables->translates && serve<false>(ctx, burst, first));
+      taken = serve<true>(ctx, burst, first) ||
+              ((ctx.tables->translates || ctx.tables->routed != nullptr) && serve<false>(ctx, burst, first));
     if (!taken) {
       leave(ctx, burst, first);
       Stages::run(ctx, burst);

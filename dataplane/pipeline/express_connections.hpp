@@ -4,6 +4,7 @@
 
 #include "dataplane/packet/checksum.hpp"
 #include "dataplane/packet/flow_hash.hpp"
+#include "dataplane/packet/marking.hpp"
 #include "dataplane/packet/plain_frame.hpp"
 #include "dataplane/pipeline/context.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
@@ -34,6 +35,12 @@ inline void route_plain(std::uint8_t* frame, const MacAddr& destination, const M
   engine::decrement_ttl(*reinterpret_cast<Ipv4Header*>(frame + plain::kIp));
 }
 
+// What the guard stage does with packets that pass.
+inline void mark_plain(std::uint8_t* frame, const DomainEntry& domain) noexcept {
+  auto& ip = *reinterpret_cast<Ipv4Header*>(frame + plain::kIp);
+  set_traffic_class(ip, static_cast<std::uint8_t>((ip.dscp_ecn & domain.dscp_kept) | domain.dscp_set));
+}
+
 inline FlowPacket plain_flow_packet(const std::uint8_t* frame) noexcept {
   FlowPacket packet;
   packet.has_event = frame[plain::kProtocol] == ip_proto::kTcp;
@@ -42,14 +49,11 @@ inline FlowPacket plain_flow_packet(const std::uint8_t* frame) noexcept {
   return packet;
 }
 
-// What FlowStage does with a packet that leaves its connection as it is: `decision` is the way that it takes.
-// False: anything else. `to_gateway` tells whether the frame is addressed to the domain's gateway.
+// What FlowStage does with a packet that leaves its connection, `view`, as it is. False: anything else.
+// `to_gateway` tells whether the frame is addressed to the domain's gateway.
 inline bool follow_connection(const Context& ctx, const std::uint8_t* frame, FlowRef ref,
-                              const DomainEntry& domain, bool to_gateway, FlowDecision& decision) noexcept {
-  FlowView view;
-  if (!ctx.flows->read(ref, view) || view.rules_generation != domain.rules_generation ||
-      view.decision.adjacency == 0 || view.decision.translated)
-    return false;
+                              const FlowView& view, const DomainEntry& domain, bool to_gateway) noexcept {
+  if (view.rules_generation != domain.rules_generation) return false;
   const auto step = step_flow(plain_flow_packet(frame), view.phase, ref.direction());
   if (step.outcome != FlowStep::Outcome::kPass || !(step.phase == view.phase)) return false;
   const auto& adjacency = ctx.tables->adjacencies[view.decision.adjacency];
@@ -58,7 +62,6 @@ inline bool follow_connection(const Context& ctx, const std::uint8_t* frame, Flo
   if (view.decision.routed ? !to_gateway || frame[plain::kTtl] <= 1 : destination != adjacency.mac)
     return false;
   ctx.flows->touch(ref, ctx.now_s);
-  decision = view.decision;
   return true;
 }
 

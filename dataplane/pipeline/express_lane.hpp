@@ -5,6 +5,7 @@
 #include "dataplane/packet/flow_hash.hpp"
 #include "dataplane/packet/plain_frame.hpp"
 #include "dataplane/pipeline/express_nat.hpp"
+#include "dataplane/pipeline/express_routed.hpp"
 #include "dataplane/pipeline/express_way.hpp"
 #include "dataplane/tunnels/vxlan.hpp"
 
@@ -27,8 +28,11 @@ class ExpressLane {
   // Passes one and two. False when nothing in the burst is for the lane.
   bool recognise(const Burst& burst) noexcept {
     // One pass where the tables are in the cache; else every look-up's memory is asked for first.
-    return tables_.fdb->bytes() + tables_.fib4->bytes() <= kCached ? recognise<true>(burst)
-                                                                   : recognise<false>(burst);
+    const bool any = tables_.fdb->bytes() + tables_.fib4->bytes() <= kCached ? recognise<true>(burst)
+                                                                             : recognise<false>(burst);
+    if (marks_ && any) [[unlikely]]
+      mark(burst);
+    return any;
   }
 
   bool knows(std::uint16_t i) const noexcept { return plans_[i].slot != 0; }
@@ -36,7 +40,11 @@ class ExpressLane {
   // Pass three: serves packets from `i` on, up to one that is for the stages, which stays as it came. Returns
   // the index of that one.
   std::uint16_t serve(const Burst& burst, std::uint16_t i) noexcept {
-    while (i < burst.count && serve(burst.mbufs[i], plans_[i])) ++i;
+    if (!kTunnel && (translates_ || answers_)) [[unlikely]] {
+      while (i < burst.count && serve_apart(burst.mbufs[i], i)) ++i;
+    } else {
+      while (i < burst.count && serve(burst.mbufs[i], plans_[i])) ++i;
+    }
     way_.leave(ingress_);
     book_moved();
     return i;
@@ -55,6 +63,7 @@ class ExpressLane {
     bool routed;
     bool wanted;      // to be looked up in a table
     bool tracked;     // to be looked up among the connections
+    bool entered;     // from the uplink, for a pod that is reached without a tunnel
     bool translated;  // with `tracked`: the connection has other ends
     const DomainEntry* domain;
     std::uint64_t key;
@@ -69,6 +78,7 @@ class ExpressLane {
         port->sources4.size() > kPatterns)
       return;
     if (port->role == api::PortRole::kUplink) return prepare_answers();
+    marks_ = domain_->marks();
     for (const auto& source : port->sources4) {
       auto& pattern = patterns_[pattern_count_++];
       pattern = plain_pattern();
@@ -82,7 +92,8 @@ class ExpressLane {
     remember(*domain_);
   }
 
-  // What comes from outside without a tunnel: nothing but connections that are translated.
+  // What comes from outside without a tunnel: connections that are translated, and what is for pods that are
+  // reached so.
   void prepare_answers() noexcept {
     answers_ = true;
     patterns_[0] = plain_pattern();
@@ -133,7 +144,10 @@ class ExpressLane {
       plan.slot = 0;
       plan.wanted = plan.tracked = false;
       if (!is_plain(burst.mbufs[i])) continue;
-      if (tracks_) {
+      if (!kTunnel && answers_) {
+        any |= recognise_arrival(burst.mbufs[i], plan);
+        tracked += plan.tracked;
+      } else if (tracks_) {
         plan.domain = domain_;
         plan.tracked = true;
         ++tracked;
@@ -147,6 +161,18 @@ class ExpressLane {
     return any != 0;
   }
 
+  // What the uplink brings without a tunnel: for a pod that is reached so, or else perhaps an answer to a
+  // connection that is translated. Whether it is known already where it goes.
+  [[gnu::noinline]] bool recognise_arrival(const rte_mbuf* mbuf, Plan& plan) const noexcept {
+    const auto* frame = frame_of(mbuf);
+    const auto* domain = plain_entry(tables_, frame, tables_.port(ingress_)->mac);
+    plan.entered = plan.routed = domain != nullptr;
+    plan.domain = plan.entered ? domain : domain_;
+    plan.tracked = plan.entered ? domain->stateful : tables_.translates;
+    if (plan.entered && !plan.tracked) plan.slot = plain_entry_slot(tables_, *domain, frame);
+    return plan.slot != 0;
+  }
+
   [[gnu::always_inline]] bool is_plain(const rte_mbuf* mbuf) noexcept {
     const auto* frame = rte_pktmbuf_mtod(mbuf, const std::uint8_t*);
     const std::uint32_t length = mbuf->data_len;
@@ -154,6 +180,13 @@ class ExpressLane {
     if (kTunnel && !(is_ours(frame, length) && sender_is_known(frame) && find_domain(frame + kVni)))
       return false;
     return is_owned(frame + kOuter) && rest_is_plain(frame + kOuter, length - kOuter);
+  }
+
+  // What the guard stage does with packets that pass. The stages may mark one again: it stays as it is.
+  [[gnu::cold, gnu::noinline]] void mark(const Burst& burst) const noexcept {
+    for (std::uint16_t i = 0; i < burst.count; ++i) {
+      if (knows(i)) mark_plain(rte_pktmbuf_mtod(burst.mbufs[i], std::uint8_t*), *domain_);
+    }
   }
 
   bool is_owned(const std::uint8_t* frame) const noexcept {
@@ -165,11 +198,14 @@ class ExpressLane {
     return false;
   }
 
-  // VXLAN over IPv4 to our VTEP that ends where the frame ends, and met no congestion.
+  // VXLAN over IPv4 to our VTEP that ends where the frame ends, and met no congestion: its ECN is that of the
+  // packet in it, or as harmless as none.
   bool is_ours(const std::uint8_t* outer, std::uint32_t length) const noexcept {
     return outer_.matches(outer) && outer_rest_.matches(outer + sizeof outer_.value) &&
            load_be16(outer + plain::kTotal) + plain::kIp == length &&
-           load_be16(outer + kUdpLength) + plain::kL4 == length && (outer[plain::kTos] & 3) != 3 &&
+           load_be16(outer + kUdpLength) + plain::kL4 == length &&
+           ((outer[plain::kTos] & 1) == 0 ||
+            ((outer[plain::kTos] ^ outer[kOuter + plain::kTos]) & kEcnMask) == 0) &&
            plain_checksum_is_right(outer + plain::kIp);
   }
 
@@ -257,21 +293,26 @@ class ExpressLane {
       const auto* frame = frame_of(burst.mbufs[i]);
       const MacAddr destination = reinterpret_cast<const EtherHeader*>(frame)->destination;
       const bool to_gateway =
-          destination == plan.domain->gateway_mac || (kTunnel && destination == local_->mac);
-      FlowDecision decision;
-      plan.translated = false;
-      if (!found[known]) break;
-      if (!follow_connection(ctx_, frame, found[known], *plan.domain, to_gateway, decision)) {
-        if (kTunnel || !follow_translated(ctx_, frame, keys[known], found[known], decision, leaving_[i]))
+          destination == plan.domain->gateway_mac || (kTunnel && destination == local_->mac) || entered(plan);
+      FlowView view;
+      if (!found[known] || !ctx_.flows->read(found[known], view) || view.decision.adjacency == 0) break;
+      plan.translated = view.decision.translated;
+      if (!plan.translated) {
+        if (!follow_connection(ctx_, frame, found[known], view, *plan.domain, to_gateway)) break;
+      } else {
+        if (kTunnel || entered(plan) ||
+            !follow_translated(ctx_, frame, keys[known], found[known], view, leaving_[i]))
           break;
-        plan.translated = true;
+        translates_ = true;
       }
-      plan.slot = decision.adjacency;
-      plan.routed = decision.routed;
+      plan.slot = view.decision.adjacency;
+      plan.routed = view.decision.routed;
       ++known;
     }
     return known != 0;
   }
+
+  bool entered(const Plan& plan) const noexcept { return !kTunnel && answers_ && plan.entered; }
 
   [[gnu::always_inline]] std::uint32_t find(const LookupTable<Key64>& table, const Key64& key,
                                             std::uint64_t hash, const Plan& plan) const noexcept {
@@ -281,21 +322,12 @@ class ExpressLane {
     return slot;
   }
 
-  // The longest length did not match. `key` has the address as far as that length goes.
-  [[gnu::noinline]] static std::uint32_t shorter_match(const Snapshot& tables, const DomainEntry& domain,
-                                                       std::uint64_t key) noexcept {
-    const std::uint32_t word = __builtin_bswap32(static_cast<std::uint32_t>(key));
-    Ipv4 address;
-    std::memcpy(address.bytes.data(), &word, sizeof word);
-    return find_route(tables, domain, address);
-  }
-
   // The same for a packet whose connection has other ends, `leaving`; from a pod, or an answer.
   [[gnu::noinline]] bool serve_translated(rte_mbuf* mbuf, const Plan& plan,
                                           const PlainLeaving& leaving) noexcept {
     const auto& adjacency = tables_.adjacencies[plan.slot];
     const bool outside = adjacency.kind == Adjacency::Kind::kUnderlay;
-    if (!outside && leaving.domain != domain_ && !answers_) return false;
+    if (!outside && leaving.domain != domain_ && !answers_ && !domain_->joined) return false;
     if (adjacency.place() != way_.place || leaving.domain != way_.domain) {
       way_.leave(ingress_);
       way_.find(ctx_, adjacency, *leaving.domain, true);
@@ -303,28 +335,52 @@ class ExpressLane {
     if (mbuf->data_len > way_.limit) return false;
     const bool tunnel = way_.vtep != nullptr && !outside;
     if (tunnel && mbuf->data_off < way_.vtep->header_bytes) return false;
-    translate_plain(mbuf, leaving);
     auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+    translate_plain(frame, leaving);
     route_plain(frame, adjacency.mac, leaving.domain->gateway_mac);
-    if (tunnel) vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, plain_hash(frame));
+    if (tunnel)
+      vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, plain_hash(frame), frame[plain::kTos]);
     if (outside) std::memcpy(frame, way_.vtep->header.data(), 2 * sizeof(MacAddr));
     if (leaving.domain != domain_) count_moved(*leaving.domain);
     way_.append(mbuf);
     return true;
   }
 
+  // The same for a packet from the uplink to a pod that is reached without a tunnel.
+  [[gnu::noinline]] bool serve_entered(rte_mbuf* mbuf, const Plan& plan) noexcept {
+    const auto& adjacency = tables_.adjacencies[plan.slot];
+    if (adjacency.kind != Adjacency::Kind::kPort) return false;
+    if (adjacency.place() != way_.place || plan.domain != way_.domain) {
+      way_.leave(ingress_);
+      way_.find(ctx_, adjacency, *plan.domain, false);
+    }
+    if (mbuf->data_len > way_.limit) return false;
+    route_plain(rte_pktmbuf_mtod(mbuf, std::uint8_t*), adjacency.mac, plan.domain->gateway_mac);
+    count_moved(*plan.domain);
+    way_.append(mbuf);
+    return true;
+  }
+
+  // A packet of a burst some of which are translated, or which the uplink brought without a tunnel.
+  bool serve_apart(rte_mbuf* mbuf, std::uint16_t i) noexcept {
+    const auto& plan = plans_[i];
+    if (plan.slot == 0) return false;
+    if (plan.tracked && plan.translated) return serve_translated(mbuf, plan, leaving_[i]);
+    return answers_ ? serve_entered(mbuf, plan) : serve(mbuf, plan);
+  }
+
   [[gnu::always_inline]] bool serve(rte_mbuf* mbuf, const Plan& plan) noexcept {
     if (plan.slot == 0) return false;
-    if (!kTunnel && plan.tracked && plan.translated)
-      return serve_translated(mbuf, plan, leaving_[static_cast<std::size_t>(&plan - plans_.data())]);
-    const auto& adjacency = tables_.adjacencies[plan.slot];
-    if (adjacency.place() != way_.place || (kTunnel && plan.domain != way_.domain)) {
+    auto* frame = rte_pktmbuf_mtod_offset(mbuf, std::uint8_t*, kOuter);
+    const auto* to = &tables_.adjacencies[plan.slot];
+    if (to->place() != way_.place || (kTunnel && plan.domain != way_.domain)) {
+      if (to->kind == Adjacency::Kind::kMultipath) to = &path_of(tables_, *to, frame);
       way_.leave(ingress_);
-      way_.find(ctx_, adjacency, *plan.domain, !kTunnel);
+      way_.find(ctx_, *to, *plan.domain, !kTunnel);
     }
+    const auto& adjacency = *to;
     const std::uint32_t length = mbuf->data_len - std::uint32_t{kOuter};
     if (length > way_.limit) return false;
-    auto* frame = rte_pktmbuf_mtod_offset(mbuf, std::uint8_t*, kOuter);
     if (way_.vtep != nullptr) {
       if (mbuf->data_off < way_.vtep->header_bytes) return false;
     } else if constexpr (kTunnel) {
@@ -334,9 +390,18 @@ class ExpressLane {
     }
     if (plan.routed) route_plain(frame, adjacency.mac, plan.domain->gateway_mac);
     if constexpr (kTunnel) strip(mbuf, *plan.domain);
-    if (way_.vtep != nullptr) vxlan::put_before(mbuf, *way_.vtep, plan.domain->vni, plain_hash(frame));
+    if (way_.vtep != nullptr) put_outer(mbuf, frame, *plan.domain);
     way_.append(mbuf);
     return true;
+  }
+
+  // The tunnel's headers, or without one the next hop's MACs.
+  [[gnu::always_inline]] void put_outer(rte_mbuf* mbuf, std::uint8_t* frame,
+                                        const DomainEntry& domain) const noexcept {
+    if (way_.vtep->direct) [[unlikely]]
+      std::memcpy(frame, way_.vtep->header.data(), 2 * sizeof(MacAddr));
+    else
+      vxlan::put_before(mbuf, *way_.vtep, domain.vni, plain_hash(frame), frame[plain::kTos]);
   }
 
   void strip(rte_mbuf* mbuf, const DomainEntry& domain) noexcept {
@@ -369,8 +434,10 @@ class ExpressLane {
   const DomainId domain_of_port_;
   std::size_t pattern_count_ = 0;
   bool sources_are_plain_ = true;
-  bool answers_ = false;  // the port is the uplink, and no tunnel is looked for
-  bool tracks_ = false;   // connections decide
+  bool answers_ = false;     // the port is the uplink, and no tunnel is looked for
+  bool tracks_ = false;      // connections decide
+  bool translates_ = false;  // some of the burst's have other ends
+  bool marks_ = false;       // the port's domain does
   const LocalVtep* local_ = nullptr;
   const DomainEntry* domain_ = nullptr;  // the port's, or the last VNI's
   std::uint64_t domain_bits_ = 0;        // of its FDB keys
@@ -385,7 +452,7 @@ class ExpressLane {
   FrameMatch outer_, outer_rest_;  // bytes 0..31 and 32..63 of a tunnel packet to us
   std::array<FrameMatch, kPatterns> patterns_;
   std::array<Plan, kBurstMax> plans_;
-  std::array<PlainLeaving, kBurstMax> leaving_;  // of plans that are translated
+  std::array<PlainLeaving, kTunnel ? 1 : kBurstMax> leaving_;  // of plans that are translated
 };
 
 }  // namespace podwire::engine

@@ -71,6 +71,7 @@ struct ExpressWay {
     const auto& hop = ctx.tables->vteps[slot];
     if (!hop.direct || !hop.resolved || hop.header_bytes != 2 * sizeof(MacAddr)) return;
     find_port(ctx, hop.egress);
+    if (domain->mtu != 0) limit = std::min(limit, domain->mtu + kEther);
     vtep = &hop;
   }
 

@@ -92,19 +92,39 @@ inline bool has_ports(std::uint8_t protocol) noexcept {
          protocol == ip_proto::kIcmp || protocol == ip_proto::kIcmpv6;
 }
 
-// As on the wire; false where the fragment header is out of reach.
-inline bool identification_of(rte_mbuf* mbuf, const PacketMeta& meta, std::uint32_t& id) noexcept {
+// Of a fragment whose data begin at `offset` eighths and have so many bytes.
+inline FragmentPiece piece_of(std::uint16_t offset, std::uint32_t bytes, bool last) noexcept {
+  // Of others than the last, the length is a multiple of 8 (RFC 791, RFC 8200 section 4.5).
+  if (!last && bytes % 8 != 0) return {};
+  const std::uint32_t end = offset + (bytes + 7) / 8;
+  return {offset, static_cast<std::uint16_t>(std::min<std::uint32_t>(end, 0xffff)), last};
+}
+
+// The identification as on the wire, and what the fragment covers; false where the fragment header is out of
+// reach.
+inline bool read_fragment_header(rte_mbuf* mbuf, const PacketMeta& meta, std::uint32_t& id,
+                                 FragmentPiece& piece) noexcept {
   if (meta.ether_type == ether_type::kIpv4) {
-    id = header_unchecked<Ipv4Header>(mbuf, meta.l3_offset)->identification.raw();
+    const auto* ip = header_unchecked<Ipv4Header>(mbuf, meta.l3_offset);
+    const std::uint16_t field = ip->flags_fragment.host();
+    id = ip->identification.raw();
+    piece =
+        piece_of(field & Ipv4Header::kOffsetMask, std::uint32_t{ip->total_length.host()} - ip->header_bytes(),
+                 (field & Ipv4Header::kMoreFragments) == 0);
     return true;
   }
-  std::uint8_t next = header_unchecked<Ipv6Header>(mbuf, meta.l3_offset)->next_header;
+  const auto* ip = header_unchecked<Ipv6Header>(mbuf, meta.l3_offset);
+  std::uint8_t next = ip->next_header;
   std::uint32_t offset = meta.l3_offset + std::uint32_t{sizeof(Ipv6Header)};
+  const std::uint32_t end = offset + ip->payload_length.host();
   for (int headers = 0; headers < 8; ++headers) {
     const auto* extension = header_at<Ipv6FragmentHeader>(mbuf, offset);  // 8 bytes, as every one has
     if (extension == nullptr) return false;
     if (next == ip_proto::kFragment) {
       id = extension->identification.raw();
+      const std::uint16_t field = extension->offset_flags.host();
+      const std::uint32_t data = offset + std::uint32_t{sizeof *extension};
+      piece = piece_of(field >> 3, end > data ? end - data : 0, (field & 1) == 0);
       return true;
     }
     next = extension->next_header;
@@ -113,26 +133,35 @@ inline bool identification_of(rte_mbuf* mbuf, const PacketMeta& meta, std::uint3
   return false;
 }
 
+// `again`: it was read before, and counts once.
 [[gnu::cold, gnu::noinline]] inline FlowPacket read_fragment(FlowTable* table, rte_mbuf* mbuf,
                                                              const PacketMeta& meta, std::uint32_t now_s,
-                                                             FlowKey& key) noexcept {
+                                                             FlowKey& key, bool again) noexcept {
+  using Verdict = FragmentTable::Verdict;
   const bool v4 = meta.ether_type == ether_type::kIpv4;
   std::uint32_t id = 0;
-  if (!identification_of(mbuf, meta, id)) return refused(DropReason::fragment_unmatched);
+  FragmentPiece piece;
+  if (!read_fragment_header(mbuf, meta, id, piece)) return refused(DropReason::fragment_unmatched);
   FlowKey datagram = key;
   datagram.set_head(meta.domain, meta.ip_proto, v4, id);
   std::uint32_t ports = 0;
   FlowPacket packet;
   packet.kind = FlowPacket::Kind::kTracked;
+  auto verdict = Verdict::kFollows;
   if (meta.l4_offset != 0) {
     packet = read_l4(mbuf, meta.ip_proto, meta.l4_offset, v4, ports);
-    if (table != nullptr) table->fragments().note_first(datagram, table->hash(datagram), ports, now_s);
+    const bool atomic = piece.first == 0 && piece.last;  // nothing else belongs to it (RFC 6946)
+    if (table != nullptr && !atomic && !again)
+      verdict = table->fragments().note_first(datagram, table->hash(datagram), piece, ports, now_s);
   } else if (has_ports(meta.ip_proto)) {
     if (table == nullptr) return {};  // nothing to look at
-    if (!table->fragments().find(datagram, table->hash(datagram), now_s, ports))
-      return refused(DropReason::fragment_unmatched);
+    const auto hash = table->hash(datagram);
+    verdict = again ? table->fragments().look(datagram, hash, now_s, ports)
+                    : table->fragments().find(datagram, hash, piece, now_s, ports);
     packet.may_begin = meta.ip_proto != ip_proto::kTcp;
   }
+  if (verdict == Verdict::kUnmatched) return refused(DropReason::fragment_unmatched);
+  if (verdict == Verdict::kInvalid) return refused(DropReason::fragment_invalid);
   key.set_head(meta.domain, meta.ip_proto, v4, ports);
   return packet;
 }
@@ -177,9 +206,10 @@ inline bool identification_of(rte_mbuf* mbuf, const PacketMeta& meta, std::uint3
 
 }  // namespace flow_packet_detail
 
-// `meta` is parsed. `table` may be null: then later fragments and ICMP errors are not looked at.
+// `meta` is parsed. `table` may be null: then later fragments and ICMP errors are not looked at. `again`:
+// this very packet was read before.
 inline FlowPacket read_flow_packet(FlowTable* table, rte_mbuf* mbuf, const PacketMeta& meta,
-                                   std::uint32_t now_s, FlowKey& key) noexcept {
+                                   std::uint32_t now_s, FlowKey& key, bool again = false) noexcept {
   using namespace flow_packet_detail;
   bool to_many = false;
   const bool v4 = meta.ether_type == ether_type::kIpv4;
@@ -196,7 +226,7 @@ inline FlowPacket read_flow_packet(FlowTable* table, rte_mbuf* mbuf, const Packe
   }
   FlowPacket packet;
   if (meta.is_fragment) [[unlikely]] {
-    packet = read_fragment(table, mbuf, meta, now_s, key);
+    packet = read_fragment(table, mbuf, meta, now_s, key, again);
   } else if (meta.l4_offset == 0) [[unlikely]] {
     if (has_ports(meta.ip_proto)) return refused(DropReason::flow_invalid);
     packet.kind = FlowPacket::Kind::kTracked;

@@ -79,7 +79,9 @@ struct GatewayStage {
     book(*ctx.counters, meta, &LedgerCounters::consumed);
     book(*ctx.counters, meta, &LedgerCounters::generated);
     meta.generated = true;
-    if (!meta.from_tunnel || link_local) {
+    const bool from_afar =
+        meta.from_tunnel || meta.ingress_role == static_cast<std::uint8_t>(api::PortRole::kUplink);
+    if (!from_afar || link_local) {
       return_to_sender(meta, domain);
     } else {
       header_unchecked<EtherHeader>(mbuf, 0)->destination = domain.gateway_mac;  // forward routes it

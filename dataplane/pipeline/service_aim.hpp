@@ -1,6 +1,7 @@
 // Services in the pipeline: the first packet of a connection that asks for a service is aimed at one of its
-// backends, or refused at once where there is none. Part of the flow stage, before its rules are asked; the
-// packet itself is changed when they have allowed it (pipeline/nat.hpp). Called by workers.
+// backends, or refused at once where there is none; what asks for no service, but for a floating address, is
+// aimed at the endpoint behind it, whatever its protocol. Part of the flow stage, before its rules are asked;
+// the packet itself is changed when they have allowed it (pipeline/nat.hpp). Called by workers.
 #pragma once
 
 #include "dataplane/packet/tcp_reset.hpp"
@@ -8,14 +9,15 @@
 #include "dataplane/pipeline/flow_packet.hpp"
 #include "dataplane/pipeline/policy.hpp"
 #include "dataplane/pipeline/routing.hpp"
+#include "dataplane/tables/outside_table.hpp"
 #include "dataplane/tables/service_table.hpp"
 
 namespace podwire::engine {
 
 struct ServiceAim {
   enum class Outcome : std::uint8_t {
-    kNone,   // asks for no service
-    kAimed,  // `key` and `domain` are those of the backend now, and the packet has its Arrival
+    kNone,   // asks for neither a service nor a floating address
+    kAimed,  // `key` and `domain` are those of the backend or endpoint now, and the packet has its Arrival
     kGone,   // refused: dropped, or an answer in its place
   };
 
@@ -23,23 +25,27 @@ struct ServiceAim {
                      const DomainEntry*& domain) noexcept {
     const auto& tables = *ctx.tables;
     if (packet.kind != FlowPacket::Kind::kTracked) return Outcome::kNone;
-    const auto* service = tables.services->find_for(key, is_from_node(burst.meta[i]));
-    if (service == nullptr) return Outcome::kNone;
-    const auto* to = tables.domain(service->domain);
+    const auto* service =
+        tables.services != nullptr ? tables.services->find_for(key, is_from_node(burst.meta[i])) : nullptr;
+    const auto* inside =
+        service == nullptr && tables.outside != nullptr ? tables.outside->behind(key.destination()) : nullptr;
+    if (service == nullptr && inside == nullptr) return Outcome::kNone;
+    const auto* to = tables.domain(service != nullptr ? service->domain : inside->domain);
     if (to == nullptr || !to->stateful) return Outcome::kNone;
     const auto start = begin_flow(packet, key.protocol(), to->strict_tcp);
     if (start.outcome != FlowStep::Outcome::kPass) return Outcome::kNone;
     // To other domains a pod is what it is to the world outside.
     const bool foreign = key.domain() != kUnderlayDomain && key.domain() != to->id;
-    if (foreign && (!domain->masquerade || domain->masquerade->address(key.is_v4()).is_zero()))
-      return Outcome::kNone;
-    const auto choice = ServiceTable::choose(*service, key, ctx.now_s);
+    if (foreign && outside_ends(tables, key).address.is_zero()) return Outcome::kNone;
+    const auto choice = service != nullptr ? ServiceTable::choose(*service, key, ctx.now_s)
+                                           : ServiceTable::Choice{ServiceTable::Choice::Kind::kBackend,
+                                                                  inside->address, key.destination_port()};
     if (choice.kind == ServiceTable::Choice::Kind::kReject) {
       refuse(ctx, burst, i);
       return Outcome::kGone;
     }
     Arrival arrival{key, 0, start.phase, false, Arrival::Source::kOwn};
-    const bool hidden = service->hide_clients && key.domain() == kUnderlayDomain;
+    const bool hidden = service != nullptr && service->hide_clients && key.domain() == kUnderlayDomain;
     if (foreign) {
       arrival.source = Arrival::Source::kMasquerade;
     } else if (hidden || choice.address == key.source()) {

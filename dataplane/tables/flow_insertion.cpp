@@ -225,8 +225,9 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
       const bool translated = !(reply == original.reversed());
       // In one piece for remove(), which may come to the entry by its index.
       spin_lock(lines_[entry * 2].locked);
-      write_line(entry * 2, original, phase, rules_generation, now_s, translated);
-      write_line(entry * 2 + 1, both ? reply : FlowKey{}, phase, rules_generation, now_s, translated);
+      const FlowKey back = both ? reply : FlowKey{};
+      write_line(entry * 2, original, back, phase, rules_generation, now_s, translated);
+      write_line(entry * 2 + 1, back, original, phase, rules_generation, now_s, translated);
       owners_[entry].store(owner.port.value(), kRelaxed);
       set_mark(entry, mark_of(phase.state, now_s));
       lines_[entry * 2].locked.store(0, kRelease);

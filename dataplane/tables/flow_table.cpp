@@ -143,7 +143,10 @@ bool FlowTable::read(FlowRef ref, FlowView& view) const noexcept {
 
 FlowKey FlowTable::key_at(std::uint32_t line) const noexcept {
   FlowKey key;
-  for (std::size_t i = 0; i < 5; ++i) key.words[i] = lines_[line].key[i].load(kAcquire);
+  const auto& words = lines_[line].key;
+  key.words[0] = words[0].load(kAcquire);
+  const std::size_t count = key.is_v4() ? 2 : 5;
+  for (std::size_t i = 1; i < count; ++i) key.words[i] = words[i].load(kAcquire);
   return key;
 }
 
@@ -153,6 +156,13 @@ bool FlowTable::read_key(FlowRef ref, Direction direction, FlowKey& key) const n
 }
 
 bool FlowTable::read_other_key(FlowRef ref, FlowKey& key) const noexcept {
+  const auto& own = lines_[ref.line];
+  if (own.key[0].load(kAcquire) >> 56 == 4) {
+    key = {};
+    key.words[0] = own.key[kOtherAt].load(kAcquire);
+    key.words[1] = own.key[kOtherAt + 1].load(kAcquire);
+    return own.sequence.load(kRelaxed) == ref.sequence && (ref.sequence & 1) == 0 && key.words[0] != 0;
+  }
   const auto& other = lines_[ref.line ^ 1u];
   const auto sequence = other.sequence.load(kAcquire);
   key = key_at(ref.line ^ 1u);
@@ -262,12 +272,14 @@ void FlowTable::clear_slot(std::uint64_t hash, std::uint32_t line) noexcept {
 }
 
 // Under the entry's lock.
-void FlowTable::write_line(std::uint32_t line, const FlowKey& key, FlowPhase phase,
+void FlowTable::write_line(std::uint32_t line, const FlowKey& key, const FlowKey& other, FlowPhase phase,
                            std::uint32_t rules_generation, std::uint32_t now_s, bool translated) noexcept {
   auto& to = lines_[line];
   const auto sequence = to.sequence.load(kRelaxed);
   to.sequence.store(sequence + 1, kRelaxed);
-  for (std::size_t i = 0; i < 5; ++i) to.key[i].store(key.words[i], kRelease);
+  FlowKey stored = key;
+  if (key.is_v4()) std::copy_n(other.words, 2, stored.words + kOtherAt);
+  for (std::size_t i = 0; i < 5; ++i) to.key[i].store(stored.words[i], kRelease);
   to.decision.store(translated ? kTranslatedBit : 0, kRelease);
   to.rules_generation.store(rules_generation, kRelease);
   to.last_seen.store(now_s, kRelease);
@@ -276,8 +288,8 @@ void FlowTable::write_line(std::uint32_t line, const FlowKey& key, FlowPhase pha
 }
 
 void FlowTable::forget_lines(std::uint32_t entry) noexcept {
-  write_line(entry * 2, {}, {}, 0, 0);
-  write_line(entry * 2 + 1, {}, {}, 0, 0);
+  write_line(entry * 2, {}, {}, {}, 0, 0);
+  write_line(entry * 2 + 1, {}, {}, {}, 0, 0);
 }
 
 }  // namespace podwire::engine

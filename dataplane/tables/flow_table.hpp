@@ -219,9 +219,10 @@ class FlowTable {
     std::atomic<std::uint8_t> phase;
     std::atomic<std::uint8_t> locked;  // of the entry; in the original direction's line
     std::uint16_t spare;
-    std::atomic<std::uint64_t> key[5];
+    std::atomic<std::uint64_t> key[5];  // an IPv4 key leaves room for the other direction's, from kOtherAt on
   };
   static_assert(sizeof(Line) == 64);
+  static constexpr std::size_t kOtherAt = 2;
 
   struct alignas(64) SlotLine {
     std::atomic<std::uint64_t> tags[2];  // four of 16 bits each; 0: empty
@@ -306,8 +307,8 @@ class FlowTable {
   std::uint32_t evict_next() noexcept;
   bool spare(std::uint32_t entry) noexcept;
   bool unlink(FlowRef ref, bool replaceable_only) noexcept;
-  void write_line(std::uint32_t line, const FlowKey& key, FlowPhase phase, std::uint32_t rules_generation,
-                  std::uint32_t now_s, bool translated = false) noexcept;
+  void write_line(std::uint32_t line, const FlowKey& key, const FlowKey& other, FlowPhase phase,
+                  std::uint32_t rules_generation, std::uint32_t now_s, bool translated = false) noexcept;
   void forget_lines(std::uint32_t entry) noexcept;
   // Under all three locks.
   void forget(std::uint32_t entry, const std::uint64_t (&hashes)[2]) noexcept;

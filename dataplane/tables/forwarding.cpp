@@ -60,6 +60,10 @@ void Forwarding::prepare(const Changes& changes) {
 }
 
 void Forwarding::prepare_domain(const Change<api::Domain>& change) {
+  if (change.before && change.after && change.before->routed && !change.after->routed) {
+    leaving_underlay_.push_back({IpAddr(Ipv4{}), 0});
+    leaving_underlay_.push_back({IpAddr(Ipv6{}), 0});
+  }
   for (const auto* domain :
        {change.before ? &*change.before : nullptr, change.after ? &*change.after : nullptr}) {
     if (domain == nullptr) continue;
@@ -105,6 +109,11 @@ Adjacency Forwarding::compile_hop(const api::Route& route, const api::NextHop& h
     adjacency.kind = Adjacency::Kind::kVtep;
     adjacency.vtep = topology_.slot_of(hop.vtep);
     adjacency.mac = hop.mac.is_zero() ? intent_.vtep(hop.vtep)->mac : hop.mac;
+    return adjacency;
+  }
+  if (hop.into) {
+    adjacency.kind = Adjacency::Kind::kInto;
+    adjacency.vtep = hop.into.value();
     return adjacency;
   }
   adjacency.port = hop.port;
@@ -243,6 +252,7 @@ void Forwarding::apply() {
   }
   dirty_prefixes_.clear();
   dirty_macs_.clear();
+  invalidate_underlay();
   adjacency_pool().invalidate_released();
 }
 
@@ -262,7 +272,30 @@ void Forwarding::refresh(const DomainPrefix& key) {
   }
   if ((before == 0) != (after == 0)) count_length(key, after != 0);
   // Connections that went the former way look it up again; the others are left alone.
-  if (const auto former = before != 0 ? before : cover_of(key)) invalidate(former);
+  if (const auto former = before != 0 ? before : cover_of(key)) {
+    invalidate(former);
+  } else if (const auto* domain = intent_.domain(key.domain); domain != nullptr && domain->routed) {
+    leaving_underlay_.push_back(key.prefix);
+  }
+}
+
+// One look at all of the underlay's routes, however many prefixes there are.
+void Forwarding::invalidate_underlay() {
+  const auto prefixes = std::exchange(leaving_underlay_, {});
+  if (prefixes.empty()) return;
+  constexpr std::size_t kCompared = 16;
+  const auto concerns = [&](const IpPrefix& other) {
+    return prefixes.size() > kCompared ||
+           std::any_of(prefixes.begin(), prefixes.end(),
+                       [&](const IpPrefix& prefix) { return prefix.overlaps(other); });
+  };
+  for (const auto id : intent_.underlay_routes()) {
+    if (concerns(intent_.route(id)->prefix)) invalidate(compiled_routes_.at(id).slot);
+  }
+  for (const auto& [address, neighbor] : neighbors_) {
+    if (concerns({address, address.bits()})) invalidate(neighbor.adjacency);
+  }
+  if (node_slot_ != 0) invalidate(node_slot_);
 }
 
 std::uint32_t Forwarding::cover_of(const DomainPrefix& key) const {

@@ -120,6 +120,8 @@ class Forwarding {
   // The slot that addresses of `key` would get if it were not there; 0 for none.
   std::uint32_t cover_of(const DomainPrefix& key) const;
   void invalidate(std::uint32_t slot);
+  // Domains that go on with the underlay's routes have got some of their own, or do so no longer.
+  void invalidate_underlay();
   void erase_learned(DomainId domain, const MacAddr& mac);
 
   AdjacencyPool& adjacency_pool() { return memory_->adjacencies; }
@@ -144,6 +146,8 @@ class Forwarding {
   std::vector<DomainPrefix> dirty_prefixes_;
   std::vector<std::pair<DomainId, MacAddr>> dirty_macs_;
   std::set<DomainId> resized_;
+  std::vector<IpPrefix>
+      leaving_underlay_;  // prefixes that connections may have left by the underlay's routes
   bool publish_needed_ = false;
 };
 

@@ -131,6 +131,8 @@ void Programmer::State::commit(const Changes& changes, Devices devices, std::uin
   environment_.publisher->synchronize();
   sweep(changes);
   sweep_services(changes);
+  sweep_translations(changes);
+  sweep_joins(changes);
   forget_connections(changes);
   underlay_.tick(now_ms);
   release_settled();
@@ -159,8 +161,12 @@ void Programmer::State::add_structure(const Changes& changes, std::uint64_t now_
   policies_.prepare(changes);
   for (const auto id : affected_domains(changes)) rebuild(id);
   for (const auto id : forwarding_.take_resized_domains()) rebuild(id);
-  if (!changes.domains.empty()) rebuild_vnis();
+  if (!changes.domains.empty()) {
+    rebuild_vnis();
+    rebuild_routed();
+  }
   if (services_.update(intent_, changes)) publish_needed_ = true;
+  if (outside_.update(intent_, changes, garbage_)) publish_needed_ = true;
   // Host port, host domain and the list of uplinks are the snapshot's own.
   if (!changes.ports.empty() || !changes.domains.empty()) publish_needed_ = true;
 }
@@ -225,6 +231,12 @@ std::set<DomainId> Programmer::State::affected_domains(const Changes& changes) c
   for (const auto& change : changes.ports) {
     if (change.before) affected.insert(change.before->domain);
     if (change.after) affected.insert(change.after->domain);
+  }
+  for (const auto& change : changes.routes) {
+    for (const auto* route :
+         {change.before ? &*change.before : nullptr, change.after ? &*change.after : nullptr}) {
+      if (route != nullptr && Intent::leads_into_domain(*route)) affected.insert(route->domain);
+    }
   }
   return affected;
 }
@@ -300,11 +312,17 @@ bool Programmer::State::publish() {
     if (port.role == api::PortRole::kUplink) next->uplinks.push_back(id);
   }
   next->vni_to_domain = vnis_.get();
+  next->routed = routed_.get();
   next->services = services_.table();
   next->translates = next->translates || next->services != nullptr;
   underlay_.fill(*next);
   forwarding_.fill_tables(*next);
   next->policies = policies_.view();
+  next->outside = outside_.table();
+  if (next->outside != nullptr) {
+    const auto& own = next->outside->addresses();
+    next->outside_addresses.insert(next->outside_addresses.end(), own.begin(), own.end());
+  }
   environment_.publisher->publish(std::move(next));
   auto garbage = std::exchange(garbage_, {});
   for (auto more : {underlay_.take_garbage(), services_.take_garbage()})

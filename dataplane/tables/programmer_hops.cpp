@@ -50,12 +50,38 @@ void Programmer::State::give_up_hops(const std::function<bool(const Forwarding::
                                      std::uint64_t now_ms) {
   forwarding_.drop_neighbors(wanted);
   std::set<NeighborKey> used;
-  for (const auto id : intent_.underlay_routes()) {
-    for (const auto& hop : intent_.route(id)->next_hops) used.insert({hop.port, hop.address});
-  }
   for (const auto& [address, neighbor] : forwarding_.neighbors()) used.insert(neighbor.at);
-  underlay_.drop_hops([&](const NeighborKey& key) { return used.contains(key); }, now_ms);
+  underlay_.drop_hops([&](const NeighborKey& key) { return used.contains(key) || leads_there(key); }, now_ms);
   for (const auto id : forwarding_.take_resized_domains()) rebuild(id);
+}
+
+// Hops are few and routes may be many, so the hop is looked for among the routes and not the other way round.
+bool Programmer::State::leads_there(const NeighborKey& key) const {
+  const auto& routes = key.address.is_zero() ? intent_.routes_through(key.port)
+                                             : intent_.routes_through(kUnderlayDomain, key.address);
+  return std::any_of(routes.begin(), routes.end(), [&](RouteId id) {
+    const auto& route = *intent_.route(id);
+    return route.domain == kUnderlayDomain &&
+           std::any_of(route.next_hops.begin(), route.next_hops.end(), [&](const api::NextHop& hop) {
+             return hop.port == key.port && hop.address == key.address;
+           });
+  });
+}
+
+void Programmer::State::rebuild_routed() {
+  std::vector<std::pair<IpPrefix, DomainId>> subnets;
+  for (const auto& [id, domain] : intent_.domains()) {
+    if (!domain.routed) continue;
+    for (const auto& gateway : domain.gateways) subnets.emplace_back(gateway.network(), id);
+  }
+  if (subnets.empty() && !routed_) return;
+  std::unique_ptr<RoutedPrefixes> next;
+  if (!subnets.empty()) {
+    next = std::make_unique<RoutedPrefixes>(subnets.size());
+    for (const auto& [subnet, id] : subnets) next->add(subnet, id);
+  }
+  discard(garbage_, std::exchange(routed_, std::move(next)));
+  publish_needed_ = true;
 }
 
 // Who does not answer makes room.

@@ -11,9 +11,11 @@
 #include "dataplane/tables/forwarding.hpp"
 #include "dataplane/tables/intent.hpp"
 #include "dataplane/tables/neighbor_prober.hpp"
+#include "dataplane/tables/outside_addresses.hpp"
 #include "dataplane/tables/parking.hpp"
 #include "dataplane/tables/policy_tables.hpp"
 #include "dataplane/tables/programmer.hpp"
+#include "dataplane/tables/routed_prefixes.hpp"
 #include "dataplane/tables/rule_set.hpp"
 #include "dataplane/tables/services.hpp"
 #include "dataplane/tables/shaping.hpp"
@@ -74,7 +76,10 @@ class Programmer::State final : private Topology {
   // programmer_policies.cpp
   std::vector<DomainPrefix> addresses_concerned(const Changes& changes) const;
   void sweep(const Changes& changes);
-  void sweep_services(const Changes& changes);  // programmer_services.cpp
+  bool rules_allow(const FlowKey& original, const FlowKey& reply) const;
+  void sweep_services(const Changes& changes);      // programmer_services.cpp
+  void sweep_translations(const Changes& changes);  // programmer_outside.cpp
+  void sweep_joins(const Changes& changes);         // programmer_joins.cpp
 
   MacAddr mac_of(PortId port) const override;
   std::uint32_t slot_of(VtepId vtep) const override { return underlay_.slot_of(vtep); }
@@ -89,6 +94,7 @@ class Programmer::State final : private Topology {
   void remove_hops(const Changes& changes, std::uint64_t now_ms);
   void give_up_hops(const std::function<bool(const Forwarding::Neighbor&)>& wanted, std::uint64_t now_ms);
   void age_hops(std::uint64_t now_ms);
+  bool leads_there(const NeighborKey& key) const;  // some route of the underlay does
   // Gives a parked packet for a host on link that host's own next hop.
   void name_hop(rte_mbuf* mbuf, std::uint64_t now_ms);
 
@@ -110,6 +116,7 @@ class Programmer::State final : private Topology {
   void rebuild(PortId id);
   void rebuild(DomainId id);
   void rebuild_vnis();
+  void rebuild_routed();  // programmer_hops.cpp
   const PortEntry* port_entry(PortId id) const;
   // Publishes when something has changed since the last time; returns whether it did.
   bool publish();
@@ -137,9 +144,11 @@ class Programmer::State final : private Topology {
   std::vector<std::unique_ptr<const PortEntry>> port_entries_;      // by id
   std::vector<std::unique_ptr<const DomainEntry>> domain_entries_;  // by id
   std::unique_ptr<LookupTable<Key64>> vnis_ = std::make_unique<LookupTable<Key64>>();
-  RuleSets rule_sets_;  // of the stateful domains
+  std::unique_ptr<RoutedPrefixes> routed_;  // null: no domain is reached without tunnels
+  RuleSets rule_sets_;                      // of the stateful domains
   std::uint32_t rules_generation_ = 0;
   Services services_;
+  OutsideAddresses outside_;
   std::set<PortId> lease_news_;  // ports whose leases have changed since they were last advertised
   Garbage garbage_;
   bool publish_needed_ = true;

@@ -139,6 +139,35 @@ TEST_F(Flow, LaterFragmentsFollowTheFirst) {
   expect_dropped(DropReason::fragment_unmatched);
 }
 
+TEST_F(Flow, FragmentsThatOverlapAreDroppedWithTheRestOfTheirDatagram) {
+  const auto fragment4 = [](std::uint16_t flags_fragment, std::uint16_t port) {
+    return Packet()
+        .eth(kGatewayMac, kPod1Mac)
+        .ipv4(kPod1Ip, kPod2Ip, {.id = 3, .flags_fragment = flags_fragment})
+        .udp_without_checksum(9, port)
+        .payload(24);
+  };
+  receive(kPod1, fragment4(Ipv4Header::kMoreFragments, 53));
+  EXPECT_EQ(ports_out(), Ports{kPod2});
+  receive(kPod1, fragment4(Ipv4Header::kMoreFragments, 80));  // another header for the same datagram
+  expect_dropped(DropReason::fragment_invalid);
+  receive(kPod1, fragment4(4, 53));
+  expect_dropped(DropReason::fragment_invalid, 2);
+  // IPv6: offset 3, of what the first (32 bytes, as the builder's UDP header and payload are) covers already.
+  const auto fragment6 = [](std::uint16_t offset_flags) {
+    return Packet()
+        .eth(kGatewayMac, kPod1Mac)
+        .ipv6(parse_ip("fd00:10:244:1::11")->v6(), parse_ip("fd00:10:244:1::12")->v6())
+        .fragment6(offset_flags, 7)
+        .udp_without_checksum(9, 53)
+        .payload(24);
+  };
+  receive(kPod1, fragment6(1));
+  EXPECT_EQ(ports_out(), Ports{kPod2});
+  receive(kPod1, fragment6(3 << 3));
+  expect_dropped(DropReason::fragment_invalid, 3);
+}
+
 TEST_F(Flow, AMovedEndpointIsFollowedAndOthersAreLeftAlone) {
   resolve_peer();
   receive(kPod1, out());

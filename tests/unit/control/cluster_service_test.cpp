@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "control/service/plan.hpp"
+#include "control/service/model.hpp"
 
 namespace podwire::control {
 namespace {
@@ -68,23 +68,32 @@ class ClusterServiceTest : public ::testing::Test {
     node.domains = {{"default", DomainId(2)}, {"plain", DomainId(3)}};
     node.addresses = {*parse_ip("192.168.100.1"), *parse_ip("fd00:100::1")};
   }
-  ServicePlan plan(const std::vector<Json>& manifests) {
-    std::vector<ClusterService> services;
-    std::vector<ClusterSlice> slices;
+  struct ServicePlan {
+    std::vector<api::Service> services;
+    std::vector<std::pair<ObjectKey, std::string>> problems;
+  };
+  ServiceEdit edit_of(const std::vector<Json>& manifests) {
+    ServiceEdit edit;
     for (const auto& manifest : manifests) {
       const auto read = read_service_manifest(manifest);
       EXPECT_TRUE(read) << read.error().message;
       if (read->kind == "Service") {
         const auto one = read_cluster_service(*read);
         EXPECT_TRUE(one) << one.error().message;
-        services.push_back(*one);
+        edit.services[one->key] = *one;
       } else {
         const auto one = read_cluster_slice(*read);
         EXPECT_TRUE(one) << one.error().message;
-        slices.push_back(*one);
+        edit.slices[one->key] = *one;
       }
     }
-    auto plan = plan_services(services, slices, config, node);
+    return edit;
+  }
+  ServicePlan plan(const std::vector<Json>& manifests) {
+    ServiceModel model(config);
+    model.set_node(node);
+    auto outcome = model.change(edit_of(manifests));
+    ServicePlan plan{std::move(outcome.put), std::move(outcome.spoilt)};
     for (auto& one : plan.services) {
       one.id = ServiceId(1);
       api::Service read;

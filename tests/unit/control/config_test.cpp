@@ -74,6 +74,30 @@ TEST(Config, AMasqueradeImpliesConnections) {
   EXPECT_TRUE(parsed(document).domains[0].stateful);
 }
 
+TEST(Config, AGlobalDomainIsReachedByAllThatCanBeJoined) {
+  const auto with = [](const Json& other) {
+    return [other](Json& document) {
+      document["domains"][0]["global"] = true;
+      document["domains"].push_back(other);
+    };
+  };
+  auto document = sound();
+  with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.50.1.0/24"}}})(document);
+  with({{"name", "lan"}, {"vni", 3}, {"mode", "l2"}, {"prefixes", {"10.50.1.0/24"}}})(document);
+  EXPECT_TRUE(parsed(document).domains[0].global);
+  EXPECT_FALSE(parsed(document).domains[1].global);
+  expect_refused(with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.244.0.0/16"}}}),
+                 "domain \"blue\" has 10.244.0.0/16 and domain \"default\" 10.244.1.0/24, which overlap");
+  expect_refused(with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.244.2.128/25"}}}),
+                 "domain \"default\" has 10.244.2.0/24 and domain \"blue\" 10.244.2.128/25, which overlap");
+  expect_refused(with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.50.1.0/24"}}, {"stateful", true}}),
+                 "domain \"blue\" tracks connections and domain \"default\" does not");
+  expect_refused(
+      with({{"name", "lan"}, {"vni", 2}, {"mode", "l2"}, {"prefixes", {"10.50.1.0/24"}}, {"global", true}}),
+      "domains[1].global is for mode \"l3\"; this domain is \"l2\"");
+  expect_refused([](Json& json) { json["domains"][0]["global"] = "yes"; }, "domains[0].global");
+}
+
 TEST(Config, RefusesAMasqueradeThatCannotBe) {
   const auto with = [](const Json& masquerade) {
     return [masquerade](Json& document) { document["domains"][0]["masquerade"] = masquerade; };
@@ -117,6 +141,7 @@ TEST(Config, ReadsEveryField) {
   domain["flood_peers"] = false;
   domain["mtu"] = 1400;
   domain["flow_limit"] = 5000;
+  domain["dscp"] = 46;
   domain["gateways"] = {"fd00:10:244:1::fe", "10.244.1.254"};
   domain["ranges"] = Json::parse(R"([{"start": "10.244.1.10", "end": "10.244.1.20"}])");
   domain["exclude"] = {"10.244.1.15", "10.244.1.64/28"};
@@ -129,6 +154,8 @@ TEST(Config, ReadsEveryField) {
   EXPECT_EQ(config.domains[0].mode, api::DomainMode::kL2);
   EXPECT_EQ(to_string(config.domains[0].gateways[0]), "10.244.1.254");  // in the order of the prefixes
   EXPECT_EQ(to_string(config.domains[0].exclude[0]), "10.244.1.15/32");
+  EXPECT_EQ(config.domains[0].dscp, 46);
+  EXPECT_TRUE(config.domains[0].trust_dscp);
   EXPECT_EQ(config.peers[0].udp_port, 8472);
 }
 
@@ -270,6 +297,11 @@ TEST(Config, ChecksPrefixesGatewaysAndRanges) {
                  "domains[0].exclude[0] is 10.245.0.0/24");
   expect_refused([&](Json& j) { domain(j)["exclude"] = {"x"}; }, "domains[0].exclude[0]");
   expect_refused([&](Json& j) { domain(j)["learning"] = true; }, "learning is for mode \"l2\"");
+  expect_refused([&](Json& j) { domain(j)["dscp"] = 64; }, "domains[0].dscp is 64, must be from 0 to 63");
+  expect_refused([&](Json& j) { domain(j)["trust_dscp"] = 1; },
+                 "domains[0].trust_dscp must be true or false, not an integer");
+  expect_refused([&](Json& j) { domain(j)["dscp"] = 10, domain(j)["trust_dscp"] = false; },
+                 "domains[0].trust_dscp is false beside dscp");
   expect_refused([&](Json& j) { domain(j)["flow_limit"] = 16777217; },
                  "domains[0].flow_limit is 16777217, must be from 0 to 16777216");
 }
@@ -297,6 +329,65 @@ TEST(Config, ChecksPeers) {
   expect_refused([](Json& j) { j["underlay"]["addresses"] = {"fd00:100::1/64"}; },
                  "underlay.addresses has none of that family");
   expect_refused([](Json& j) { j["underlay"]["addresses"] = {"192.168.100.2/24"}; }, "this node's own");
+}
+
+TEST(Config, ReadsHowPodsAreReached) {
+  auto document = sound();
+  EXPECT_EQ(parsed(document).domains[0].transport, DomainTransport::kTunnel);
+  EXPECT_FALSE(parsed(document).has_routed_domains());
+  EXPECT_EQ(parsed(document).routing.tables, std::vector<std::uint32_t>{254});
+  document["domains"][0]["transport"] = "subnet";
+  EXPECT_EQ(parsed(document).domains[0].transport, DomainTransport::kSubnet);
+  document["domains"][0]["transport"] = "routed";
+  document["routing"] = {{"tables", {100, 254}}, {"announce_table", 1080}};
+  const auto config = parsed(document);
+  EXPECT_EQ(config.domains[0].transport, DomainTransport::kRouted);
+  EXPECT_TRUE(config.has_routed_domains());
+  EXPECT_EQ(config.routing.tables, (std::vector<std::uint32_t>{100, 254}));
+  EXPECT_EQ(config.routing.announce_table, 1080u);
+}
+
+TEST(Config, ChecksHowPodsAreReached) {
+  const auto expect = [](const std::function<void(Json&)>& change, const char* expected) {
+    expect_refused(
+        [&](Json& d) {
+          d["domains"][0]["transport"] = "routed";
+          change(d);
+        },
+        expected);
+  };
+  expect([](Json& d) { d["domains"][0]["transport"] = "bgp"; }, "domains[0].transport");
+  expect(
+      [](Json& d) {
+        d["domains"][0]["mode"] = "l2";
+        d["peers"] = Json::array();
+      },
+      "only domains of mode \"l3\"");
+  expect(
+      [](Json& d) {
+        d["underlay"]["host_interface"] = nullptr;
+        d["domains"][0]["host_access"] = false;
+      },
+      "needs a host interface");
+  expect(
+      [](Json& d) {
+        d["underlay"]["addresses"] = {"10.244.1.5/16"};
+        d["domains"][0]["host_access"] = false;
+        d["peers"] = Json::array();
+      },
+      "contains the underlay address 10.244.1.5/16");
+  expect(
+      [](Json& d) {
+        d["domains"].push_back(
+            {{"name", "other"}, {"vni", 2}, {"prefixes", {"10.244.1.128/25"}}, {"transport", "subnet"}});
+      },
+      "domains[1]: prefix 10.244.1.128/25 overlaps 10.244.1.0/24 of domain \"default\"");
+  expect([](Json& d) { d["routing"]["tables"] = Json::array(); }, "routing.tables is empty");
+  expect([](Json& d) { d["routing"]["tables"] = {254, 255}; }, "routing.tables[1] is 255");
+  expect([](Json& d) { d["routing"]["tables"] = {7, 7}; }, "routing.tables[1] is 7, which is listed already");
+  expect([](Json& d) { d["routing"]["tables"] = {-1}; }, "routing.tables[0]");
+  expect([](Json& d) { d["routing"]["announce_table"] = 255; }, "routing.announce_table is 255");
+  expect([](Json& d) { d["routing"]["table"] = 1; }, "did you mean");
 }
 
 TEST(Config, ReadsPodSocketsAndDns) {

@@ -20,7 +20,7 @@ class DesiredTest : public ::testing::Test {
       "node": "node-a", "underlay": {"device": "eth0"},
       "domains": [
         {"name": "default", "vni": 1, "prefixes": ["10.244.1.0/24", "fd00:1::/64"], "host_access": true},
-        {"name": "wire", "vni": 2, "mode": "l2", "learning": true, "prefixes": ["10.9.0.0/24"]}],
+        {"name": "wire", "vni": 2, "mode": "l2", "learning": true, "trust_dscp": false, "prefixes": ["10.9.0.0/24"]}],
       "peers": [
         {"name": "node-b", "address": "192.168.100.2", "domains": {"default": {"prefixes": ["10.244.2.0/24", "fd00:2::/64"]}, "wire": {}}},
         {"name": "flannel", "address": "192.168.100.3", "udp_port": 8472, "mac": "02:aa:00:00:00:03",
@@ -120,6 +120,8 @@ TEST_F(DesiredTest, DomainsHaveGatewaysMtuAndFloodLists) {
   const auto& l2 = node.objects.domains[1];
   EXPECT_EQ(l2.flood, std::vector<VtepId>{node.peers.at("node-b")});
   EXPECT_TRUE(l2.learning);
+  EXPECT_TRUE(l3.trust_dscp);
+  EXPECT_FALSE(l2.trust_dscp);
 }
 
 TEST_F(DesiredTest, MasqueradesWithTheNodesAddressesButNotBetweenPods) {
@@ -291,6 +293,40 @@ TEST_F(DesiredTest, AttachmentsBecomePortAndEndpoint) {
   EXPECT_EQ(endpoint_name(a), "ns/web/eth0");
   a.key.ifname = "\xc3\xa9th 0";
   EXPECT_EQ(port_name(a), "0123456789ab.__th_0.7");
+}
+
+TEST_F(DesiredTest, RoutedDomainsReachPeersWithoutTunnels) {
+  const auto id = build().domains.at("default");
+  config_.domains[0].transport = DomainTransport::kRouted;
+  auto node = build();
+  EXPECT_TRUE(node.objects.domains[0].routed);
+  EXPECT_FALSE(node.objects.domains[1].routed);
+  EXPECT_EQ(node.objects.domains[0].mtu, 1500);
+  EXPECT_EQ(find(node, id, "10.244.2.0/24"), nullptr) << "the kernel's routes lead there";
+  EXPECT_EQ(find(node, kUnderlayDomain, "10.244.2.0/24"), nullptr);
+
+  config_.domains[0].transport = DomainTransport::kSubnet;
+  config_.peers[1].address = *parse_ip("198.51.100.3");  // beyond a router
+  node = build();
+  EXPECT_TRUE(node.objects.domains[0].routed);
+  EXPECT_EQ(node.objects.domains[0].mtu, 1450) << "what also fits a tunnel";
+  const auto* plain = find(node, kUnderlayDomain, "10.244.2.0/24");
+  ASSERT_NE(plain, nullptr);
+  EXPECT_EQ(plain->next_hops[0].port, node.uplink);
+  EXPECT_EQ(plain->next_hops[0].address, *parse_ip("192.168.100.2"));
+  EXPECT_EQ(find(node, id, "10.244.2.0/24"), nullptr);
+  const auto* tunnel = find(node, id, "10.244.3.0/24");
+  ASSERT_NE(tunnel, nullptr);
+  EXPECT_EQ(tunnel->next_hops[0].vtep, node.peers.at("flannel"));
+}
+
+TEST_F(DesiredTest, RefusesARoutedPrefixWithTheNodesOwnAddress) {
+  config_.domains[0].transport = DomainTransport::kRouted;
+  config_.domains[0].host_access = false;
+  underlay_.addresses.push_back(*parse_prefix("10.244.1.77/32"));
+  const auto refused = node_objects(config_, underlay_, *store_);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("10.244.1.77"), std::string::npos);
 }
 
 }  // namespace

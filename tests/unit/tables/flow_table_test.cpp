@@ -290,24 +290,19 @@ TEST(FlowTableTest, ListsFromAnIndexOn) {
   EXPECT_EQ(seen, (std::vector<std::string>{"10.0.0.2", "10.0.0.3"}));
 }
 
-TEST(FragmentTableTest, RemembersPortsForAWhile) {
-  FragmentTable fragments;
-  const auto datagram = key4(1);
-  std::uint32_t ports = 0;
-  EXPECT_FALSE(fragments.find(datagram, 5, 100, ports));
-  fragments.note_first(datagram, 5, 0x1234, 100);
-  ASSERT_TRUE(fragments.find(datagram, 5, 130, ports));
-  EXPECT_EQ(ports, 0x1234u);
-  EXPECT_FALSE(fragments.find(datagram, 5, 131, ports));
-  EXPECT_FALSE(fragments.find(key4(2), 5, 100, ports));
-}
-
-TEST(FragmentTableTest, TheOldestOfASetMakesRoom) {
-  FragmentTable fragments;
-  std::uint32_t ports = 0;
-  for (std::uint32_t i = 0; i < 5; ++i) fragments.note_first(key4(i), 5, i, 100 + i);
-  EXPECT_FALSE(fragments.find(key4(0), 5, 104, ports));
-  for (std::uint32_t i = 1; i < 5; ++i) EXPECT_TRUE(fragments.find(key4(i), 5, 104, ports)) << i;
+TEST(FlowTableTest, TheOtherKeyIsReadFromEitherEnd) {
+  FlowTable table(4, 1);
+  for (const auto& [key, other] : {std::pair{key4(1), key4(9, 1)}, std::pair{key6(1), key6(9)}}) {
+    const auto made = table.insert(key, other, kUdp, 1, 100);
+    ASSERT_EQ(made.outcome, Outcome::kNew);
+    FlowKey read;
+    ASSERT_TRUE(table.read_other_key(table.find(key), read));
+    EXPECT_EQ(read, other);
+    ASSERT_TRUE(table.read_other_key(table.find(other), read));
+    EXPECT_EQ(read, key);
+    EXPECT_TRUE(table.remove(made.ref));
+    EXPECT_FALSE(table.read_other_key(made.ref, read)) << "the connection has gone";
+  }
 }
 
 }  // namespace
