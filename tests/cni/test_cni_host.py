@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,7 +17,7 @@ FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 ANY = {4: "0.0.0.0", 6: "::"}
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 GATEWAY = {4: "10.244.1.1", 6: "fd00:10:244:1::1"}
-SECOND = "192.168.100.21"
+SECOND = "192.168.101.21"
 
 SERVICE = """
 apiVersion: v1
@@ -125,6 +126,35 @@ def test_a_service_is_reached(node, web, family, kind, port, node_port, target):
     with serve(web.ns, kind, family, target) as server:
         for address, number in ((vip, port), (node_address(node, family), node_port), (LOOPBACK[family], node_port)):
             assert asks(node.ns, kind, family, address, number, server) == GATEWAY[family]
+
+
+@pytest.mark.parametrize("family", (4, 6))
+def test_large_data_goes_both_ways(node, pod, family):
+    p = pod("server", runtimeConfig=published((8080, 80, "tcp", None), (8080, 80, "udp", None)))
+    data = os.urandom(2 << 20)
+
+    def take(connection):
+        got = bytearray()
+        while len(got) < len(data):
+            part = connection.recv(1 << 20)
+            assert part, "it ended early"
+            got += part
+        return bytes(got) == data
+    with serve(p.ns, "tcp", family, 80) as server, open_socket(node.ns, "tcp", family) as client:
+        client.connect((LOOPBACK[family], 8080))
+        peer, _ = server.accept()
+        with peer, ThreadPoolExecutor(1) as other:
+            peer.settimeout(10)
+            for sender, receiver in ((client, peer), (peer, client)):
+                taken = other.submit(take, receiver)
+                sender.sendall(data)
+                assert taken.result(30)
+    with serve(p.ns, "udp", family, 80) as server, open_socket(node.ns, "udp", family) as client:
+        client.connect((LOOPBACK[family], 8080))
+        client.send(data[:3000])  # in fragments: loopback's MTU is not the pods'
+        word, peer = server.recvfrom(4000)
+        server.sendto(data[:4000], peer)
+        assert word == data[:3000] and client.recv(5000) == data[:4000]
 
 
 def test_a_port_that_a_service_lacks_is_refused(node, web):

@@ -163,7 +163,8 @@ TEST_F(HostServicesTest, ANewDaemonPutsRightWhatTheOldOneLeft) {
     EXPECT_FALSE(routes().contains("10.96.0.10/32"));
     const auto found = host->differences();
     ASSERT_EQ(found.size(), 1u);
-    EXPECT_NE(found[0].find("pod shop/pod-7/eth0 tcp *:8080: host port tcp *:8080 is taken: a program of this node"),
+    EXPECT_NE(found[0].find(
+                  "pod shop/pod-7/eth0 tcp *:8080: host port tcp *:8080 is taken: a program of this node"),
               std::string::npos)
         << found[0];
   });
