@@ -161,6 +161,17 @@ Result<void> read_pod_sockets(const Json& value, const std::string& path, PodSoc
                  ": a socket's path has 107 and the pod's part of it needs the rest");
 }
 
+// null or false: off.
+Result<void> read_host_services(const Json& value, const std::string& path, HostServicesConfig& out) {
+  out.enabled = !(value.is_null() || value == false);
+  if (!out.enabled || value == true) return {};
+  if (!value.is_object())
+    return invalid(path + " must be true, false or an object with prefixes, not " + json_type_name(value));
+  ObjectReader r(value, path);
+  r.optional("prefixes", out.prefixes);
+  return r.finish();
+}
+
 Result<void> read_dns(const Json& value, const std::string& path, DomainConfig& out) {
   ObjectReader r(value, path);
   r.optional("servers", out.dns_servers);
@@ -273,7 +284,10 @@ Result<void> read_value(const Json& value, const std::string& path, DomainConfig
   r.optional("flood_peers", out.flood_peers);
   r.optional("host_access", out.host_access);
   r.choice("transport", out.transport, kTransportNames);
+  r.optional("global", out.global);
   r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
+  r.keep(read_nullable_in(r, "dscp", out.dscp, 0, 63));
+  r.optional("trust_dscp", out.trust_dscp);
   r.keep(read_tracking(r, out));
   if (const Json* dns = r.find("dns"); dns != nullptr && !dns->is_null())
     r.keep(read_dns(*dns, r.child("dns"), out));
@@ -353,6 +367,9 @@ Result<Config> parse_config(const Json& document, const std::string& what) {
   if (const Json* sockets = r.find("pod_sockets"))
     r.keep(read_pod_sockets(*sockets, "pod_sockets", config.pod_sockets));
   if (const Json* routing = r.find("routing")) r.keep(read_routing(*routing, "routing", config.routing));
+  const Json* host_services = r.find("host_services");
+  if (host_services != nullptr)
+    r.keep(read_host_services(*host_services, "host_services", config.host_services));
   r.required("domains", config.domains);
   std::size_t cluster = 0;
   r.choice("cluster", cluster, {"local"});
@@ -361,6 +378,9 @@ Result<Config> parse_config(const Json& document, const std::string& what) {
   if (checked) checked = check_name("node", config.node);
   if (checked) checked = check_absolute("state_dir", config.state_dir);
   if (checked) checked = check_absolute("control_socket", config.control_socket);
+  if (checked && host_services != nullptr && config.host_services.enabled && !config.underlay.host_interface)
+    checked = invalid("host_services needs a host interface; underlay.host_interface is null");
+  if (!config.underlay.host_interface) config.host_services.enabled = false;
   if (checked) checked = check_config(config);
   if (!checked) return Error{checked.error().code, what + ": " + checked.error().message};
   return config;

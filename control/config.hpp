@@ -89,6 +89,17 @@ struct DomainConfig {
   std::vector<std::string> search_domains;
 };
 
+// Addresses by which the node's own programs meet services: what they send to a published or node port is
+// rewritten to one of these, which the kernel routes to the engine. Nobody else sees them.
+struct HostServicesConfig {
+  bool enabled = true;  // false also without a host interface
+  // At most one a family, networks of 62 addresses or more.
+  std::vector<IpPrefix> prefixes{
+      {IpAddr(Ipv4{{169, 254, 112, 0}}), 26},
+      {IpAddr(Ipv6{{0xfd, 0x70, 0x6f, 0x64, 0x77, 0x69, 0x72, 0x65}}), 64},
+  };
+};
+
 // Where the sockets of memif and vhost-user pods lie, and whose they are.
 struct PodSocketsConfig {
   std::string directory = "/run/podwire/pods";  // a directory a pod in there
@@ -137,6 +148,7 @@ struct Config {
   UnderlayConfig underlay;
   VxlanConfig vxlan;
   PodSocketsConfig pod_sockets;
+  HostServicesConfig host_services;
   std::vector<DomainConfig> domains;
   std::vector<PeerConfig> peers;
   ClusterConfig cluster;

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "control/config.hpp"
+#include "control/state/joins.hpp"
 
 namespace podwire::control {
 namespace {
@@ -29,6 +30,54 @@ Result<void> check_underlay(const UnderlayConfig& underlay) {
       return invalid("underlay.gateways: " + to_string(g) +
                      " has no address of its family in underlay.addresses");
     }
+  }
+  return {};
+}
+
+Result<void> check_host_prefix(const IpPrefix& prefix, const Config& config) {
+  const auto refused = "host_services.prefixes: " + to_string(prefix);
+  if (prefix != prefix.network())
+    return invalid(refused + " has host bits set; did you mean " + to_string(prefix.network()) + "?");
+  const auto& address = prefix.address;
+  const bool loopback = address.is_v4() ? address.v4().is_loopback() : address.v6().is_loopback();
+  const bool link_local6 = address.is_v6() && address.v6().is_link_local();
+  if (address.is_zero() || address.is_multicast() || loopback || link_local6)
+    return invalid(refused +
+                   " cannot be routed to an interface; use one like 169.254.112.0/26 or fd00:70::/64");
+  constexpr int kRoomBits = 6;  // of the node's addresses every one needs one, and one all together
+  const int longest = address.bits() - kRoomBits;
+  if (prefix.length > longest)
+    return invalid(refused + " is too small; the longest that will do is /" + std::to_string(longest));
+  const auto keep_apart = [&](const IpPrefix& other, const std::string& what) -> Result<void> {
+    if (!prefix.overlaps(other)) return {};
+    return invalid(refused + " overlaps " + what + " " + to_string(other) +
+                   "; use addresses that nothing else has");
+  };
+  for (const auto& own : config.underlay.addresses)
+    PODWIRE_CHECK(keep_apart(own.network(), "the underlay's"));
+  for (const auto& domain : config.domains) {
+    for (const auto& pods : domain.prefixes)
+      PODWIRE_CHECK(keep_apart(pods, "domain \"" + domain.name + "\" with"));
+  }
+  for (const auto& peer : config.peers) {
+    for (const auto& [name, prefixes] : peer.domains) {
+      for (const auto& pods : prefixes) PODWIRE_CHECK(keep_apart(pods, "peer \"" + peer.name + "\" with"));
+    }
+  }
+  return {};
+}
+
+Result<void> check_host_services(const Config& config) {
+  if (!config.host_services.enabled) return {};
+  const auto& prefixes = config.host_services.prefixes;
+  if (prefixes.empty())
+    return invalid("host_services.prefixes is empty; give one a family, or set host_services to null");
+  std::set<bool> families;
+  for (const auto& prefix : prefixes) {
+    PODWIRE_CHECK(check_host_prefix(prefix, config));
+    if (families.insert(prefix.address.is_v4()).second) continue;
+    return invalid("host_services.prefixes: " + to_string(prefix) +
+                   " is the second of its family; give at most one a family");
   }
   return {};
 }
@@ -207,8 +256,14 @@ Result<void> check_domains(const Config& config) {
     PODWIRE_CHECK(check_dns(d, path));
     PODWIRE_CHECK(check_masquerade(d, config, path));
     PODWIRE_CHECK(check_transport(config, i));
+    if (d.dscp && !d.trust_dscp) {
+      return invalid(path +
+                     ".trust_dscp is false beside dscp; dscp marks every packet, so leave trust_dscp out");
+    }
     if (d.mode == api::DomainMode::kL3 && d.learning)
       return invalid(path + ".learning is for mode \"l2\"; this domain is \"l3\"");
+    if (d.mode == api::DomainMode::kL2 && d.global)
+      return invalid(path + ".global is for mode \"l3\"; this domain is \"l2\"");
     if (!d.host_access) continue;
     if (host_domain != nullptr) {
       return invalid(path + ".host_access: domain \"" + host_domain->name +
@@ -292,13 +347,23 @@ Result<void> check_peers(const Config& config) {
   return {};
 }
 
+// What podwirectl has joined is not known here.
+Result<void> check_global(const Config& config) {
+  const auto plan = plan_joins(config, {});
+  if (plan.problems.empty()) return {};
+  return invalid("domains: with \"global\": true every other l3 domain is reached, but " +
+                 plan.problems.front());
+}
+
 }  // namespace
 
 Result<void> check_config(const Config& config) {
   PODWIRE_CHECK(check_underlay(config.underlay));
   PODWIRE_CHECK(check_domains(config));
   PODWIRE_CHECK(check_routing(config.routing));
-  return check_peers(config);
+  PODWIRE_CHECK(check_peers(config));
+  PODWIRE_CHECK(check_host_services(config));
+  return check_global(config);
 }
 
 }  // namespace podwire::control

@@ -141,9 +141,11 @@ Result<bool> wait_until_programmed(EngineReconciler& reconciler, const StopSigna
 // Takes the device and programs the engine. False: SIGTERM came meanwhile. Unless a daemon before us had
 // taken the device, it is given back when this does not end well.
 Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler,
-                      Services& services, const StopSignal& stop) {
+                      HostServices& host_services, Services& services, const StopSignal& stop) {
   store.set_domains(domain_pools(config, underlay.node()));
   PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
+  host_services.set_node(objects, underlay.node());
+  for (const auto& problem : objects.join_problems) spdlog::warn("{}", problem);
   PODWIRE_CHECK(services.load(objects));
   PODWIRE_CHECK(underlay.take());
   reconciler.set_node(std::move(objects), underlay.take_host_queues());
@@ -258,6 +260,16 @@ Result<std::vector<AttachmentKey>> half_done(Store& store) {
   return keys;
 }
 
+// Of the pods that are there.
+Result<void> hold_published(Store& store, HostServices& host_services) {
+  PODWIRE_TRY(auto attachments, store.list());
+  for (const auto& attachment : ready_ones(std::move(attachments))) {
+    if (auto held = host_services.hold(attachment); !held) spdlog::warn("{}", held.error().message);
+  }
+  host_services.start();
+  return {};
+}
+
 Result<void> run(const Config& config, const StopSignal& stop) {
   Server server(stop, config.control_socket);
   PODWIRE_CHECK(server.listen());
@@ -292,19 +304,25 @@ Result<void> run(const Config& config, const StopSignal& stop) {
   EngineReconciler reconciler(std::move(options), ready_ones(std::move(attachments)));
   Policies policies(config, *store, reconciler);
   PODWIRE_CHECK(policies.load());
-  Services services(config, *store, reconciler);
-  PODWIRE_TRY(const bool up, bring_up(config, *store, underlay, reconciler, services, stop));
+  PODWIRE_CHECK(Addresses::load(*store, reconciler));
+  HostServices host_services(config);
+  Services services(config, *store, reconciler, &host_services);
+  PODWIRE_TRY(const bool up, bring_up(config, *store, underlay, reconciler, host_services, services, stop));
   if (!up) return {};
+  PODWIRE_CHECK(hold_published(*store, host_services));
 
   PODWIRE_TRY(const auto follower, start_routing(config, underlay, reconciler));
 
-  CniService cni({config, *store, reconciler});
+  CniService cni({config, *store, reconciler, &host_services});
   for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);
   Daemon daemon{
       config, *store, reconciler, underlay, engine ? &*engine : nullptr, cni, policies, services, [&server] {
         server.request_exit();
       }};
+  daemon.host_services = &host_services;
   PODWIRE_TRY(daemon.leftovers, half_done(*store));
+  if (auto settled = daemon.addresses.settle(); !settled)
+    spdlog::warn("addresses outside: {}", settled.error().message);
   spdlog::info("podwired {} serves node {} at {}", PODWIRE_VERSION, config.node, config.control_socket);
   server.serve(daemon);
   return {};

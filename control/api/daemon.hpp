@@ -7,12 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "control/api/addresses.hpp"
+#include "control/api/joins.hpp"
 #include "control/api/named_ports.hpp"
 #include "control/api/policies.hpp"
 #include "control/api/services.hpp"
 #include "control/cni/cni.hpp"
 #include "control/config.hpp"
 #include "control/node/engine_process.hpp"
+#include "control/node/host_services.hpp"
 #include "control/node/underlay.hpp"
 #include "control/state/engine_reconciler.hpp"
 #include "control/state/store.hpp"
@@ -32,9 +35,12 @@ struct Daemon {
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   // Attachments that an earlier run left half done and that could not be undone at start.
   std::vector<AttachmentKey> leftovers{};
+  HostServices* host_services = nullptr;  // null in tests that are not about it
   std::mutex leave_mutex{};
   bool leaving = false;
   NamedPorts named_ports{config, store, reconciler};
+  Addresses addresses{config, store, reconciler, underlay};
+  DomainJoins joins{config, store, reconciler, underlay};
 };
 
 // Answers one request of the control socket; runs on a pool thread and may block.

@@ -34,6 +34,17 @@ void read_options(ObjectReader& r, EndpointOptions& options, std::optional<bool>
 
 const std::vector<std::string> kKinds{"memif", "vhost"};
 
+// What policies know the port as; none: no policy's and nobody's peer.
+Result<void> check_pod(AttachmentRequest& request, bool has_namespace) {
+  if (request.pod_name.empty()) {
+    if (!has_namespace) return {};
+    return invalid("params.namespace goes with pod, the name by which policies know the port");
+  }
+  if (!has_namespace) request.pod_namespace = "default";
+  PODWIRE_CHECK(check_dns_name("params.pod", request.pod_name, false));
+  return check_dns_name("params.namespace", request.pod_namespace, true);
+}
+
 // `domain` is a name, or empty for the default.
 Result<AttachmentRequest> read_port(const Json& params, std::string& domain) {
   AttachmentRequest request;
@@ -51,6 +62,8 @@ Result<AttachmentRequest> read_port(const Json& params, std::string& domain) {
   r.optional_in("mtu", request.mtu, 576, 65535);
   r.optional_in("queues", request.queues, 1, 16);
   r.optional("addresses", request.requested_ips);
+  const bool has_namespace = r.optional("namespace", request.pod_namespace);
+  r.optional("pod", request.pod_name);
   read_options(r, request.options, dhcp);
   r.optional_in("ring_size", socket.ring_size, 2, 16384);
   r.optional_in("buffer_size", socket.buffer_size, 128, 65536);
@@ -61,6 +74,7 @@ Result<AttachmentRequest> read_port(const Json& params, std::string& domain) {
   r.optional("to_pod", request.limits.to_pod);
   PODWIRE_CHECK(r.finish());
   PODWIRE_CHECK(check_name("params.name", name));
+  PODWIRE_CHECK(check_pod(request, has_namespace));
   if (kind == kKinds.size()) return invalid("params.kind is missing; it is memif or vhost");
   request.key = {"", name, ""};
   const bool vhost = kKinds[kind] == "vhost";
@@ -130,6 +144,7 @@ Json to_json(const Attachment& a) {
             {"socket_mode", api::kSocketModeNames[static_cast<std::size_t>(a.socket.mode)]},
             {"dhcp", a.options.dhcp},
             {"hostname", a.options.hostname}};
+  if (!a.pod_name.empty()) json["pod"] = a.pod_namespace + "/" + a.pod_name;
   if (a.limits.from_pod) json["from_pod"] = api::to_json(*a.limits.from_pod);
   if (a.limits.to_pod) json["to_pod"] = api::to_json(*a.limits.to_pod);
   return json;

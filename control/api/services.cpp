@@ -2,7 +2,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <set>
 
 #include "control/api/paging.hpp"
@@ -14,40 +13,53 @@ namespace podwire::control {
 namespace {
 
 constexpr const char* kNoun = "cluster_service";
+using ServiceManifestKey = std::tuple<std::string, std::string, std::string>;
 
-StoredManifest stored(const ServiceManifest& manifest) {
-  return {manifest.kind, manifest.key.first, manifest.key.second, manifest.body.dump()};
-}
-
-std::tuple<std::string, std::string, std::string> key_of(const ServiceManifest& manifest) {
+ServiceManifestKey key_of(const ServiceManifest& manifest) {
   return {manifest.kind, manifest.key.first, manifest.key.second};
 }
 
-// Whether it can be read as what it says it is.
-Result<void> check(const ServiceManifest& manifest) {
+StoredManifest stored(const ServiceManifestKey& key, const Json& body) {
+  const auto& [kind, space, name] = key;
+  return {kind, space, name, body.is_null() ? "" : body.dump()};
+}
+
+std::string name_of(const ServiceManifestKey& key) {
+  return std::get<0>(key) + " " + to_text(ObjectKey(std::get<1>(key), std::get<2>(key)));
+}
+
+// As what it says it is.
+Result<void> read_into(const ServiceManifest& manifest, ServiceEdit& edit) {
   if (manifest.kind == "Service") {
-    PODWIRE_TRY(const auto service, read_cluster_service(manifest));
+    PODWIRE_TRY(edit.services[manifest.key], read_cluster_service(manifest));
   } else {
-    PODWIRE_TRY(const auto slice, read_cluster_slice(manifest));
+    PODWIRE_TRY(edit.slices[manifest.key], read_cluster_slice(manifest));
   }
   return {};
 }
 
-Result<std::vector<ServiceManifest>> read_service_manifests(const std::string& text,
-                                                            const std::string& what) {
+// `edit` gets what they say.
+Result<std::vector<ServiceManifest>> read_service_manifests(const std::string& text, const std::string& what,
+                                                            ServiceEdit& edit) {
   PODWIRE_TRY(const auto manifests, read_manifests(text, what));
   std::vector<ServiceManifest> objects;
-  std::set<std::tuple<std::string, std::string, std::string>> seen;
+  std::set<ServiceManifestKey> seen;
   for (const auto& manifest : manifests) {
     auto object = read_service_manifest(manifest);
     if (!object) return invalid(what + ": " + object.error().message);
     if (!seen.insert(key_of(*object)).second)
       return invalid(what + ": " + to_text(*object) + " stands in it twice; which one is meant?");
-    if (auto sound = check(*object); !sound) return invalid(what + ": " + sound.error().message);
+    if (auto sound = read_into(*object, edit); !sound) return invalid(what + ": " + sound.error().message);
     objects.push_back(std::move(*object));
   }
   if (objects.empty()) return invalid(what + " holds no objects");
   return objects;
+}
+
+// Not those of a change that a person waits for: they are told by its error.
+void tell(const ServiceOutcome& outcome) {
+  for (const auto& [key, problem] : outcome.spoilt)
+    spdlog::warn("service {} is left out: {}", to_text(key), problem);
 }
 
 ObjectKey key_named(const std::string& name) {
@@ -73,75 +85,107 @@ std::string port_text(const ClusterPort& port) {
 
 }  // namespace
 
-Result<ServicePlan> Services::planned(const Manifests& manifests, const NodeObjects& node) {
-  std::vector<ClusterService> services;
-  std::vector<ClusterSlice> slices;
-  for (const auto& [key, manifest] : manifests) {
-    if (manifest.kind == "Service") {
-      PODWIRE_TRY(auto service, read_cluster_service(manifest));
-      services.push_back(std::move(service));
-    } else {
-      PODWIRE_TRY(auto slice, read_cluster_slice(manifest));
-      slices.push_back(std::move(slice));
-    }
-  }
-  auto plan = plan_services(services, slices, config_, node);
-  std::vector<std::string> names;
-  for (const auto& service : plan.services) names.push_back(service.name);
-  PODWIRE_TRY(const auto ids, store_.ids_for(kNoun, names));
-  for (std::size_t i = 0; i < ids.size(); ++i) plan.services[i].id = ServiceId(ids[i] + kLastPublished);
-  return plan;
-}
-
 Result<void> Services::load(const NodeObjects& node) {
   const std::lock_guard lock(mutex_);
+  ServiceEdit edit;
   for (const char* const kind : {"Service", "EndpointSlice"}) {
     PODWIRE_TRY(const auto rows, store_.manifests(kind));
     for (const auto& row : rows) {
       PODWIRE_TRY(auto body, parse_json(row.body, std::string("stored ") + kind + " " + row.name));
       ServiceManifest manifest{kind, {row.space, row.name}, std::move(body)};
-      manifests_.emplace(key_of(manifest), std::move(manifest));
+      PODWIRE_CHECK(read_into(manifest, edit));
+      bodies_.emplace(key_of(manifest), std::move(manifest.body));
     }
   }
-  PODWIRE_TRY(auto plan, planned(manifests_, node));
-  for (const auto& [key, problem] : plan.problems) {
-    spdlog::warn("service {} is left out: {}", to_text(key), problem);
-    problems_.insert(key);
-  }
+  model_.set_node(node);
+  auto outcome = model_.change(std::move(edit));
+  tell(outcome);
+  PODWIRE_TRY(auto change, with_ids(std::move(outcome)));
   std::vector<std::string> names;
-  for (const auto& service : plan.services) names.push_back(service.name);
+  for (const auto& service : change.put) names.push_back(service.name);
   PODWIRE_CHECK(store_.keep_ids(kNoun, names));
-  return reconciler_.set_services(std::move(plan.services));
+  return program(std::move(change));
+}
+
+// The node's own ports first: another program may have one. Refused, nothing has changed but the model.
+Result<void> Services::program(ServiceChange change) {
+  if (host_ports_ == nullptr) return reconciler_.change_services(std::move(change));
+  PODWIRE_CHECK(host_ports_->hold(model_.planned_services()));
+  auto done = reconciler_.change_services(std::move(change));
+  host_ports_->lead();
+  return done;
+}
+
+Result<ServiceChange> Services::with_ids(ServiceOutcome outcome) {
+  ServiceChange change;
+  std::vector<std::string> fresh;
+  for (const auto& service : outcome.put) {
+    if (!ids_.contains(service.name)) fresh.push_back(service.name);
+  }
+  if (!fresh.empty()) {
+    PODWIRE_TRY(const auto ids, store_.ids_for(kNoun, fresh));
+    for (std::size_t i = 0; i < ids.size(); ++i) ids_[fresh[i]] = ServiceId(ids[i] + kLastPublished);
+  }
+  change.put = std::move(outcome.put);
+  for (auto& service : change.put) service.id = ids_.at(service.name);
+  for (const auto& name : outcome.gone) change.removed.push_back(ids_.at(name));
+  return change;
+}
+
+// What the node's new addresses and domains make of the services.
+Result<void> Services::follow_node() {
+  const auto version = reconciler_.node_version();
+  if (version == node_version_) return {};
+  model_.set_node(reconciler_.node());
+  auto outcome = model_.change({});
+  tell(outcome);
+  PODWIRE_TRY(auto change, with_ids(std::move(outcome)));
+  PODWIRE_CHECK(program(std::move(change)));
+  node_version_ = version;
+  return {};
 }
 
 // The engine first: what it refuses is not kept.
-Result<void> Services::commit(Manifests next, const std::vector<ServiceManifest>& put,
-                              const std::vector<ServiceManifest>& erased) {
-  const auto node = reconciler_.node();
-  PODWIRE_TRY(auto plan, planned(next, node));
-  for (const auto& [key, problem] : plan.problems) {
-    const bool ours = std::any_of(put.begin(), put.end(), [&](const ServiceManifest& m) {
-      return m.kind == "Service" && m.key == key;
-    });
+Result<void> Services::commit(Change change) {
+  PODWIRE_CHECK(follow_node());
+  auto outcome = model_.change(std::move(change.edit));
+  auto undo = std::move(outcome.undo);
+  if (!outcome.spoilt.empty()) {
     // What was sound before is refused with whatever spoils it.
-    if (ours || !problems_.contains(key)) return invalid("Service " + to_text(key) + ": " + problem);
+    const auto& [key, problem] = outcome.spoilt.front();
+    PODWIRE_CHECK(take_back(std::move(undo), false));
+    return invalid("Service " + to_text(key) + ": " + problem);
   }
-  std::set<ObjectKey> problems;
-  for (const auto& [key, problem] : plan.problems) problems.insert(key);
-  PODWIRE_CHECK(reconciler_.set_services(std::move(plan.services)));
-  std::vector<StoredManifest> kept, gone;
-  for (const auto& manifest : put) kept.push_back(stored(manifest));
-  for (const auto& manifest : erased) gone.push_back(stored(manifest));
-  auto changed = store_.change_manifests(kept, gone);
-  if (changed) {
-    manifests_ = std::move(next);
-    problems_ = std::move(problems);
+  auto with = with_ids(std::move(outcome));
+  auto done = with ? program(std::move(*with)) : Result<void>(with.error());
+  const bool in_engine = static_cast<bool>(done);
+  if (done) {
+    std::vector<StoredManifest> kept, gone;
+    for (const auto& [key, body] : change.put) kept.push_back(stored(key, body));
+    for (const auto& key : change.erased) gone.push_back(stored(key, nullptr));
+    done = store_.change_manifests(kept, gone);
+  }
+  if (!done) {
+    const auto undone = take_back(std::move(undo), in_engine);
+    if (undone) return done;
+    return Error{done.error().code, done.error().message + "; undoing it: " + undone.error().message};
+  }
+  for (auto& [key, body] : change.put) bodies_[key] = std::move(body);
+  for (const auto& key : change.erased) bodies_.erase(key);
+  return {};
+}
+
+Result<void> Services::take_back(ServiceEdit undo, bool from_engine) {
+  auto outcome = model_.change(std::move(undo));
+  if (!from_engine) {
+    if (host_ports_ == nullptr) return {};
+    if (auto held = host_ports_->hold(model_.planned_services()); !held)
+      spdlog::warn("{}", held.error().message);
+    host_ports_->lead();
     return {};
   }
-  auto before = planned(manifests_, node);
-  auto undone = before ? reconciler_.set_services(std::move(before->services)) : Result<void>(before.error());
-  if (undone) return changed.error();
-  return Error{changed.error().code, changed.error().message + "; undoing it: " + undone.error().message};
+  PODWIRE_TRY(auto change, with_ids(std::move(outcome)));
+  return program(std::move(change));
 }
 
 Result<Json> Services::apply(const Json& params) {
@@ -150,24 +194,38 @@ Result<Json> Services::apply(const Json& params) {
   r.required("manifests", text);
   r.optional("what", what);
   PODWIRE_CHECK(r.finish());
-  PODWIRE_TRY(const auto objects, read_service_manifests(text, what));
+  Change change;
+  PODWIRE_TRY(auto objects, read_service_manifests(text, what, change.edit));
   const std::lock_guard lock(mutex_);
-  auto next = manifests_;
   Json applied = Json::array();
-  for (const auto& object : objects) {
-    const auto before = manifests_.find(key_of(object));
-    const char* const change = before == manifests_.end()           ? "created"
-                               : before->second.body == object.body ? "unchanged"
-                                                                    : "configured";
-    applied.push_back({{"kind", object.kind}, {"name", to_text(object.key)}, {"change", change}});
-    next[key_of(object)] = object;
+  for (auto& object : objects) {
+    const auto key = key_of(object);
+    const auto before = bodies_.find(key);
+    const bool known = before != bodies_.end();
+    const bool same = known && before->second == object.body;
+    applied.push_back({{"kind", object.kind},
+                       {"name", to_text(object.key)},
+                       {"change", same    ? "unchanged"
+                                  : known ? "configured"
+                                          : "created"}});
+    if (!same) change.put.emplace(key, std::move(object.body));
   }
-  PODWIRE_CHECK(commit(std::move(next), objects, {}));
+  PODWIRE_CHECK(commit(std::move(change)));
   return Json{{"applied", std::move(applied)}};
 }
 
-// Those that are there.
-Result<std::vector<ServiceManifest>> Services::erased_by(const Json& params) const {
+void Services::erase(const ManifestKey& key, Change& change) const {
+  if (!bodies_.contains(key)) return;
+  const auto& [kind, space, name] = key;
+  if (kind == "Service")
+    change.edit.services[{space, name}] = std::nullopt;
+  else
+    change.edit.slices[{space, name}] = std::nullopt;
+  change.erased.push_back(key);
+}
+
+// Of what is there.
+Result<Services::Change> Services::read_removal(const Json& params) const {
   std::optional<std::string> text, name;
   std::string what = "manifests";
   ObjectReader r(params, "params");
@@ -177,60 +235,40 @@ Result<std::vector<ServiceManifest>> Services::erased_by(const Json& params) con
   PODWIRE_CHECK(r.finish());
   if (text.has_value() == name.has_value())
     return invalid("params must have exactly one of name (NAMESPACE/NAME of a service) and manifests");
-  std::vector<ServiceManifest> out;
+  Change change;
   if (text) {
-    PODWIRE_TRY(auto objects, read_service_manifests(*text, what));
-    for (auto& object : objects) {
-      if (manifests_.contains(key_of(object))) out.push_back(std::move(object));
-    }
-    return out;
+    ServiceEdit read;
+    PODWIRE_TRY(const auto objects, read_service_manifests(*text, what, read));
+    for (const auto& object : objects) erase(key_of(object), change);
+    return change;
   }
   const auto key = key_named(*name);
-  for (const auto& [place, manifest] : manifests_) {
-    bool chosen = manifest.kind == "Service" && manifest.key == key;
-    if (manifest.kind == "EndpointSlice" && manifest.key.first == key.first) {
-      PODWIRE_TRY(const auto slice, read_cluster_slice(manifest));
-      chosen = slice.service == key.second;
-    }
-    if (chosen) out.push_back(manifest);
-  }
-  return out;
+  for (const auto* slice : model_.slices_of(key))
+    erase({"EndpointSlice", slice->key.first, slice->key.second}, change);
+  erase({"Service", key.first, key.second}, change);
+  return change;
 }
 
 Result<Json> Services::remove(const Json& params) {
   const std::lock_guard lock(mutex_);
-  PODWIRE_TRY(const auto gone, erased_by(params));
+  PODWIRE_TRY(auto change, read_removal(params));
   Json deleted = Json::array();
-  auto next = manifests_;
-  for (const auto& manifest : gone) {
-    deleted.push_back(to_text(manifest));
-    next.erase(key_of(manifest));
-  }
-  if (!gone.empty()) PODWIRE_CHECK(commit(std::move(next), {}, gone));
+  for (const auto& key : change.erased) deleted.push_back(name_of(key));
+  if (!change.erased.empty()) PODWIRE_CHECK(commit(std::move(change)));
   return Json{{"deleted", std::move(deleted)}};
 }
 
 Result<Json> Services::list(const Json& params) {
   PODWIRE_TRY(const auto page, read_page(params));
   const std::lock_guard lock(mutex_);
-  std::map<ObjectKey, Json> endpoints;
-  for (const auto& [key, manifest] : manifests_) {
-    if (manifest.kind != "EndpointSlice") continue;
-    PODWIRE_TRY(const auto slice, read_cluster_slice(manifest));
-    auto& all = endpoints.try_emplace({slice.key.first, slice.service}, Json::array()).first->second;
-    for (const auto& endpoint : slice.endpoints) all.push_back(endpoint_json(endpoint));
-  }
-  PODWIRE_TRY(const auto plan, planned(manifests_, reconciler_.node()));
   Json services = Json::array();
-  for (const auto& [key, manifest] : manifests_) {
-    if (manifest.kind != "Service") continue;
-    PODWIRE_TRY(const auto service, read_cluster_service(manifest));
-    Json ports = Json::array();
+  for (const auto& [key, service] : model_.services()) {
+    Json ports = Json::array(), endpoints = Json::array();
     for (const auto& port : service.ports) ports.push_back(port_text(port));
-    const auto found = endpoints.find(service.key);
-    const auto problem = std::find_if(plan.problems.begin(), plan.problems.end(),
-                                      [&](const auto& p) { return p.first == service.key; });
-    services.push_back({{"name", to_text(service.key)},
+    for (const auto* slice : model_.slices_of(key)) {
+      for (const auto& endpoint : slice->endpoints) endpoints.push_back(endpoint_json(endpoint));
+    }
+    services.push_back({{"name", to_text(key)},
                         {"type", service.type},
                         {"cluster_ips", texts(service.cluster_ips)},
                         {"outside_ips", texts(service.outside_ips)},
@@ -238,8 +276,9 @@ Result<Json> Services::list(const Json& params) {
                         {"affinity_s", service.affinity_s},
                         {"external_traffic", service.external_local ? "Local" : "Cluster"},
                         {"internal_traffic", service.internal_local ? "Local" : "Cluster"},
-                        {"endpoints", found == endpoints.end() ? Json::array() : found->second}});
-    if (problem != plan.problems.end()) services.back()["problem"] = problem->second;
+                        {"endpoints", std::move(endpoints)}});
+    if (auto problem = model_.problem_of(key); !problem.empty())
+      services.back()["problem"] = std::move(problem);
   }
   return make_page("services", std::move(services), page);
 }

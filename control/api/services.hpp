@@ -1,25 +1,25 @@
 // The cluster's services as a person gives them: the verbs service_apply, service_del and services, over the
 // manifests of Services and EndpointSlices that were applied. Kept over restarts of daemon, engine and
-// machine. Thread-safe; one change at a time, each all or nothing.
+// machine. Thread-safe; one change at a time, each all or nothing, at the cost of what it changes.
 #pragma once
 
 #include <map>
 #include <mutex>
-#include <set>
 #include <tuple>
 
 #include "control/config.hpp"
-#include "control/service/plan.hpp"
+#include "control/service/model.hpp"
 #include "control/state/engine_reconciler.hpp"
+#include "control/state/host_ports.hpp"
 #include "control/state/store.hpp"
 
 namespace podwire::control {
 
 class Services {
  public:
-  // All three must outlive it.
-  Services(const Config& config, Store& store, EngineReconciler& reconciler)
-      : config_(config), store_(store), reconciler_(reconciler) {}
+  // All must outlive it. `host_ports` may be null.
+  Services(const Config& config, Store& store, EngineReconciler& reconciler, HostPorts* host_ports = nullptr)
+      : config_(config), store_(store), reconciler_(reconciler), host_ports_(host_ports), model_(config) {}
 
   // What was applied before, for the reconciler's first full replace: before its set_node(node). Services
   // that the configuration does not allow any more are logged and left out until it does.
@@ -36,19 +36,29 @@ class Services {
 
  private:
   using ManifestKey = std::tuple<std::string, std::string, std::string>;  // kind, namespace, name
-  using Manifests = std::map<ManifestKey, ServiceManifest>;
+  struct Change {
+    ServiceEdit edit;
+    std::map<ManifestKey, Json> put;  // bodies of what is new or differs
+    std::vector<ManifestKey> erased;
+  };
 
-  Result<ServicePlan> planned(const Manifests& manifests, const NodeObjects& node);
-  Result<void> commit(Manifests next, const std::vector<ServiceManifest>& put,
-                      const std::vector<ServiceManifest>& erased);
-  Result<std::vector<ServiceManifest>> erased_by(const Json& params) const;
+  Result<ServiceChange> with_ids(ServiceOutcome outcome);
+  Result<void> program(ServiceChange change);
+  Result<void> commit(Change change);
+  Result<void> follow_node();
+  Result<void> take_back(ServiceEdit undo, bool from_engine);
+  Result<Change> read_removal(const Json& params) const;
+  void erase(const ManifestKey& key, Change& change) const;
 
   const Config& config_;
   Store& store_;
   EngineReconciler& reconciler_;
+  HostPorts* host_ports_;
   std::mutex mutex_;
-  Manifests manifests_;
-  std::set<ObjectKey> problems_;  // services that are not programmed
+  ServiceModel model_;
+  std::uint64_t node_version_ = 0;        // of the node that the model plans for
+  std::map<ManifestKey, Json> bodies_;    // of what is applied
+  std::map<std::string, ServiceId> ids_;  // of the engine's services, by name; also of some that are gone
 };
 
 }  // namespace podwire::control

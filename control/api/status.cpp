@@ -73,6 +73,12 @@ Result<Json> differences_part(Daemon& daemon) {
   PODWIRE_TRY(auto all, daemon.reconciler.differences());
   PODWIRE_TRY(const auto node, daemon.underlay.differences());
   all.insert(all.end(), node.begin(), node.end());
+  PODWIRE_TRY(const auto addresses, daemon.addresses.differences());
+  all.insert(all.end(), addresses.begin(), addresses.end());
+  if (daemon.host_services != nullptr) {
+    const auto host = daemon.host_services->differences();
+    all.insert(all.end(), host.begin(), host.end());
+  }
   PODWIRE_TRY(const auto unenforced, daemon.policies.unenforced());
   for (const auto& text : unenforced)
     all.push_back("a network policy does not apply to " + text.get<std::string>());

@@ -32,6 +32,11 @@ Result<Json> change(Daemon& daemon, RpcRequest& request) {
   return (daemon.named_ports.*Change)(request.params);
 }
 
+template <Result<Json> (DomainJoins::*Change)(const Json&)>
+Result<Json> join(Daemon& daemon, RpcRequest& request) {
+  return (daemon.joins.*Change)(request.params);
+}
+
 template <Result<Json> (Policies::*Answer)(const Json&)>
 Result<Json> policy(Daemon& daemon, RpcRequest& request) {
   return (daemon.policies.*Answer)(request.params);
@@ -42,8 +47,14 @@ Result<Json> service(Daemon& daemon, RpcRequest& request) {
   return (daemon.services.*Answer)(request.params);
 }
 
+template <Result<Json> (Addresses::*Answer)(const Json&)>
+Result<Json> address(Daemon& daemon, RpcRequest& request) {
+  return (daemon.addresses.*Answer)(request.params);
+}
+
 Result<Json> reconcile(Daemon& daemon) {
   PODWIRE_TRY(const auto changed, daemon.reconciler.reconcile());
+  if (daemon.host_services != nullptr) daemon.host_services->restore();
   return Json{{"generation", daemon.reconciler.state().generation}, {"changed", changed}};
 }
 
@@ -71,6 +82,9 @@ constexpr std::array kVerbs{
     Verb{"port_del", change<&NamedPorts::delete_port>},
     Verb{"endpoint_add", change<&NamedPorts::add_endpoint>},
     Verb{"endpoint_del", change<&NamedPorts::delete_endpoint>},
+    Verb{"domain_join", join<&DomainJoins::join>},
+    Verb{"domain_isolate", join<&DomainJoins::isolate>},
+    Verb{"domain_global", join<&DomainJoins::make_global>},
     Verb{"policies", policy<&Policies::list>},
     Verb{"policy_apply", policy<&Policies::apply>},
     Verb{"policy_del", policy<&Policies::remove>},
@@ -78,6 +92,10 @@ constexpr std::array kVerbs{
     Verb{"services", service<&Services::list>},
     Verb{"service_apply", service<&Services::apply>},
     Verb{"service_del", service<&Services::remove>},
+    Verb{"addresses", address<&Addresses::list>},
+    Verb{"address_egress", address<&Addresses::set_egress>},
+    Verb{"address_floating", address<&Addresses::set_floating>},
+    Verb{"address_del", address<&Addresses::remove>},
     Verb{"reconcile", plain<reconcile>},
     Verb{"leave", plain<leave>},
     Verb{"cni", cni},
@@ -114,6 +132,7 @@ Result<Json> leave(Daemon& daemon) {
   constexpr auto kPause = std::chrono::milliseconds(50);
   for (int i = 0; i < kTries && RpcClient::connect(daemon.config.engine.socket); ++i)
     std::this_thread::sleep_for(kPause);
+  if (daemon.host_services != nullptr) PODWIRE_CHECK(daemon.host_services->remove());
   PODWIRE_CHECK(daemon.underlay.restore());
   daemon.leaving = true;
   daemon.request_exit();

@@ -150,6 +150,7 @@ Result<Json> ports_view(Daemon& daemon, const Json& params) {
 Result<Json> domains_view(Daemon& daemon, const Json& params) {
   PODWIRE_TRY(const auto page, read_page(params));
   PODWIRE_TRY(const auto usage, daemon.store.usage());
+  PODWIRE_TRY(const auto groups, load_groups(daemon.store, daemon.config));
   const auto node = daemon.reconciler.node();
   Json domains = Json::array();
   for (const auto& domain : node.objects.domains) {
@@ -157,6 +158,9 @@ Result<Json> domains_view(Daemon& daemon, const Json& params) {
     Json entry = api::to_json(domain);
     entry["gateways"] = texts(domain.gateways);
     entry["prefixes"] = config == nullptr ? Json::array() : texts(config->prefixes);
+    const auto reached = node.reaches.find(domain.name);
+    entry["reaches"] = reached == node.reaches.end() ? Json::array() : Json(reached->second);
+    entry["global"] = config != nullptr && is_global(*config, groups);
     // The scarcest pool decides how many pods still fit.
     const PoolUsage* scarcest = nullptr;
     Json pools = Json::array();
@@ -199,6 +203,7 @@ Result<Json> routes_view(Daemon& daemon, const Json& params) {
       Json entry;
       if (hop.vtep) entry["peer"] = peer_name(node, hop.vtep);
       if (hop.port) entry["port"] = port_title(node, hop.port);
+      if (hop.into) entry["into"] = domain_name(node, hop.into);
       if (!hop.mac.is_zero()) entry["mac"] = to_string(hop.mac);
       if (!hop.address.is_zero()) entry["address"] = to_string(hop.address);
       entry["weight"] = hop.weight;

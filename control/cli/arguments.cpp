@@ -86,16 +86,23 @@ Result<void> take_words(const std::vector<std::string>& words, Command& command)
   }
   const bool wants_argument = !command.sub->argument.empty();
   const bool may_lack_it = command.sub->argument.starts_with('[') && words.size() < 2;
+  const auto& further = command.sub->further;
   const std::string usage = "podwirectl " + verb.name + " " + command.sub->name +
-                            (wants_argument ? " " + command.sub->argument : std::string());
+                            (wants_argument ? " " + command.sub->argument : std::string()) +
+                            (further.empty() ? std::string() : " " + further + " [" + further + "...]");
   if (may_lack_it) return {};
   if (wants_argument && (words.size() < 2 || words[1].empty())) {
     return invalid(verb.name + " " + command.sub->name + " needs a " + command.sub->argument +
                    "; type: " + usage);
   }
   const std::size_t expected = wants_argument ? 2 : 1;
-  if (words.size() > expected)
+  if (!further.empty()) {
+    command.further.assign(words.begin() + 2, words.end());
+    if (command.further.empty())
+      return invalid(verb.name + " " + command.sub->name + " needs a second " + further + "; type: " + usage);
+  } else if (words.size() > expected) {
     return invalid("\"" + words[expected] + "\" is one word too many; type: " + usage);
+  }
   if (wants_argument) command.argument = words[1];
   return {};
 }
@@ -204,6 +211,7 @@ Result<void> take_change(const po::variables_map& given, Command& command) {
   if (command.sub->method.empty()) return {};
   if (const auto file = typed.find("file"); file != typed.end()) command.file = file->second.front();
   PODWIRE_TRY(command.question, change_parameters(verb, *command.sub, command.argument, typed));
+  if (!command.further.empty()) command.question["domains"] = command.further;
   return {};
 }
 

@@ -12,9 +12,10 @@
 namespace podwire::control::cli {
 
 struct Command {
-  const Verb* verb = nullptr;    // null with help: the general page
-  const SubVerb* sub = nullptr;  // null when the verb has none
-  std::string argument;          // of the sub-verb
+  const Verb* verb = nullptr;        // null with help: the general page
+  const SubVerb* sub = nullptr;      // null when the verb has none
+  std::string argument;              // of the sub-verb
+  std::vector<std::string> further;  // what follows it
   std::string socket;
   int timeout_ms = 30000;
   bool help = false;

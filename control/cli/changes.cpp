@@ -35,6 +35,8 @@ constexpr Parameter kParameters[] = {
     {"secret", "secret", Kind::kText},
     {"memif-id", "memif_id", Kind::kNumber},
     {"iommu", "iommu", Kind::kFlag},
+    {"namespace", "namespace", Kind::kText},
+    {"pod", "pod", Kind::kText},
     {"from-pod-rate", "from_pod", Kind::kRate},
     {"to-pod-rate", "to_pod", Kind::kRate},
 };
@@ -149,6 +151,13 @@ Result<Json> change_parameters(const Verb& verb, const SubVerb& sub, const std::
                                const Given& given) {
   if (verb.name == "policy" || verb.name == "service") return manifest_parameters(verb, sub, argument, given);
   Json params{{"name", argument}};
+  if (verb.name == "address" && sub.name != "delete") {
+    const auto at = given.find("address");
+    if (at == given.end())
+      return invalid("address " + sub.name + " needs --address, as in: podwirectl address " + sub.name + " " +
+                     argument + " --address 192.0.2.10");
+    PODWIRE_TRY(params["addresses"], read_addresses("address", at->second));
+  }
   if (sub.name != "add") return params;
   if (given.contains("dhcp") && given.contains("no-dhcp"))
     return invalid("--dhcp and --no-dhcp exclude each other; choose one");

@@ -114,7 +114,7 @@ std::vector<std::string> candidates(const Typed& typed, const std::string& curre
   const auto* sub = find_sub(*typed.verb, typed.words[0]);
   if (sub && sub->name == "explain") return out;  // takes pods, not what the verb lists
   const bool is_new = sub && sub->name == "add";  // whatever is added has a name that is not there yet
-  if (sub && !is_new && !sub->argument.empty() && typed.words.size() == 1)
+  if (sub && !is_new && !sub->argument.empty() && (typed.words.size() == 1 || !sub->further.empty()))
     return live_names(typed, typed.verb->name.c_str());
   return out;
 }

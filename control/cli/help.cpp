@@ -29,12 +29,16 @@ std::string option_listing(const std::vector<OptionSpec>& options) {
   return listing(lines);
 }
 
+std::string form_of(const SubVerb& sub) {
+  return sub.name + (sub.argument.empty() ? "" : " " + sub.argument) +
+         (sub.further.empty() ? "" : " " + sub.further + "...");
+}
+
 // What may stand after "podwirectl VERB".
 std::string synopsis(const Verb& verb) {
   std::string out = verb.name;
   std::vector<std::string> subs;
-  for (const auto& sub : verb.subs)
-    subs.push_back(sub.name + (sub.argument.empty() ? "" : " " + sub.argument));
+  for (const auto& sub : verb.subs) subs.push_back(form_of(sub));
   if (!subs.empty()) out += " [" + join(subs, "|") + "]";
   return out + (verb.options.empty() ? "" : " [options]");
 }
@@ -69,8 +73,7 @@ std::string verb_help(const Verb& verb, const Style& style) {
   std::vector<Explained> subs;
   for (const auto& sub : verb.subs) {
     const bool is_default = &sub == &verb.subs.front();
-    subs.push_back({sub.name + (sub.argument.empty() ? "" : " " + sub.argument),
-                    sub.help + (is_default ? " (what the verb alone means)" : "")});
+    subs.push_back({form_of(sub), sub.help + (is_default ? " (what the verb alone means)" : "")});
   }
   if (!subs.empty()) out += listing(subs);
   if (!verb.options.empty()) out += heading("Options", style) + option_listing(verb.options);

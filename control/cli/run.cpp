@@ -138,6 +138,7 @@ class Runner {
     if (verb.name == "peer") return peers_view(reply, style_);
     if (verb.name == "policy") return policies_view(reply, style_);
     if (verb.name == "service") return services_view(reply, style_);
+    if (verb.name == "address") return addresses_view(reply, style_);
     if (verb.name == "explain") return explain_view(reply, command_.question, style_);
     if (verb.name == "reconcile") return reconcile_view(reply);
     PODWIRE_TRY(const Stats stats, read_stats(reply, command_.sub->name));
@@ -162,6 +163,8 @@ class Runner {
     }
     const auto reply = daemon_.call(command_.sub->method, params);
     if (!reply) return refuse(reply.error());
+    const bool gives_address = command_.verb->name == "address" && command_.sub->name != "delete";
+    if (gives_address && !command_.json) return show(address_change_view(*reply, style_));
     terminal_.out << (command_.json ? json_text(*reply, 2) : changed(*reply));
     return kExitDone;
   }
@@ -211,6 +214,8 @@ class Runner {
 
   std::string changed(const Json& reply) const {
     const auto& sub = command_.sub->name;
+    if (command_.verb->name == "address") return deleted_view(reply);
+    if (command_.verb->name == "domain") return joined_view(reply);
     if (command_.verb->name != "policy" && command_.verb->name != "service")
       return change_view(command_.verb->name, sub, command_.argument, reply);
     if (sub == "apply") return applied_view(reply, style_);

@@ -22,6 +22,7 @@ Verb status_verb() {
                   {"MODE", "l3: routed, nothing is flooded; l2: one broadcast segment"},
                   {"MTU", "largest IP packet of the domain's pods, in bytes"},
                   {"PREFIXES", "addresses of this node's pods come from these"},
+                  {"REACHES", "the domains that it is joined with; all: it is global"},
                   {"USED, FREE", "pod addresses handed out, and left to hand out"}},
       .examples = {{"podwirectl status", "a page for people"},
                    {"podwirectl status >/dev/null || echo unhealthy", "a health check for scripts"}},
@@ -58,6 +59,8 @@ std::vector<OptionSpec> port_options() {
       {"secret", "TEXT", "add, memif: what both sides must know, at most 24 characters", add},
       {"memif-id", "N", "add, memif: interface id, the same on both sides (default 0)", add},
       {"iommu", "", "add, vhost: offer VIRTIO_F_IOMMU_PLATFORM", add},
+      {"pod", "NAME", "add: the pod that policies take it for (default: none, and no policy is for it)", add},
+      {"namespace", "NAME", "add, with --pod: the pod's namespace (default: default)", add},
       {"from-pod-rate", "RATE", "add: bits a second that it may send, such as 100M (default: no limit)", add},
       {"to-pod-rate", "RATE", "add: bits a second that it may receive, such as 1G (default: no limit)", add}};
   const auto more = endpoint_options();
@@ -105,17 +108,28 @@ Verb domain_verb() {
       .name = "domain",
       .summary = "virtual networks: VNI, mode, gateways, how many addresses are left",
       .about =
-          "Lists the domains of this node, or shows one in full. Domains never exchange packets with each "
-          "other.",
+          "Lists the domains of this node, or shows one in full. Domains exchange no packets with each "
+          "other,\n"
+          "but for those that are joined and for global ones, which all others reach. Joining and isolating\n"
+          "are in force when the command returns and stay over restarts; every node has to be told the same.",
       .method = "domains",
       .list_key = "domains",
-      .subs = {{"list", "", "every domain"}, {"show", "NAME", "one domain in full, by name, id or VNI"}},
+      .subs = {{"list", "", "every domain"},
+               {"show", "NAME", "one domain in full, by name, id or VNI"},
+               {"join", "NAME", "join the others to the first: their pods reach each other's", "domain_join",
+                "NAME"},
+               {"isolate", "NAME", "part it from those that it is joined with; not global any more",
+                "domain_isolate"},
+               {"global", "NAME", "let all others reach it, and it them", "domain_global"}},
       .options = {names_option()},
       .columns = {{"VNI", "the VXLAN network identifier on the wire"},
                   {"MODE", "l3: routed, nothing is flooded; l2: one broadcast segment"},
                   {"GATEWAYS", "the pods' default gateway, the same on every node"},
+                  {"REACHES", "the domains that it is joined with; all: it is global"},
                   {"USED, FREE", "pod addresses handed out, and left to hand out"}},
-      .examples = {{"podwirectl domain show default", "one domain in full"}},
+      .examples = {{"podwirectl domain show default", "one domain in full"},
+                   {"podwirectl domain join shop stock billing", "three domains whose pods reach each other"},
+                   {"podwirectl domain isolate billing", "the other two stay joined"}},
   };
 }
 
@@ -168,9 +182,11 @@ Verb route_verb() {
       .options = {{"domain", "NAME", "only routes of this domain"}, names_option()},
       .columns =
           {{"NEXT HOPS",
-            "peer NAME: by VXLAN to that node; port NAME: out of that port; xN: its weight among several"},
+            "peer NAME: by VXLAN to that node; port NAME: out of that port; domain NAME: as that domain has "
+            "it; xN: its weight among several"},
            {"SOURCE",
-            "config: from podwired.json; peer: a node's prefixes; kernel: mirrored; builtin: ours"}},
+            "config: from podwired.json; peer: a node's prefixes; kernel: mirrored; join: a joined domain's; "
+            "builtin: ours"}},
       .examples = {{"podwirectl route show 10.244.2.0/24", "one prefix"},
                    {"podwirectl route show 10.244.2.17",
                     "every route that covers an address, longest first"}},
@@ -298,10 +314,10 @@ Verb version_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all{status_verb(), port_verb(),    domain_verb(), endpoint_verb(),
-                                     route_verb(),  peer_verb(),    policy_verb(), service_verb(),
-                                     stats_verb(),  explain_verb(), flows_verb(),  reconcile_verb(),
-                                     leave_verb(),  version_verb()};
+  static const std::vector<Verb> all{status_verb(),    port_verb(),  domain_verb(),  endpoint_verb(),
+                                     route_verb(),     peer_verb(),  policy_verb(),  service_verb(),
+                                     address_verb(),   stats_verb(), explain_verb(), flows_verb(),
+                                     reconcile_verb(), leave_verb(), version_verb()};
   return all;
 }
 

@@ -27,6 +27,9 @@ struct SubVerb {
   // The daemon's verb, of a sub-verb that changes something: its argument is the parameter "name", its
   // options are the others. Empty: it looks, by the verb's own method.
   std::string method{};
+  // What those that follow the argument are called in help, of which one must be there: the parameter
+  // "domains".
+  std::string further{};
 };
 
 struct Explained {

@@ -1,4 +1,5 @@
-// The verbs about what pods may connect to and what they are connected with: policies, services, connections.
+// The verbs about what pods may connect to and what they are connected with: policies, services, connections,
+// addresses outside.
 // Private to control/cli/verbs*.
 #pragma once
 
@@ -9,6 +10,7 @@ namespace podwire::control::cli {
 Verb policy_verb();
 Verb service_verb();
 Verb flows_verb();
+Verb address_verb();  // verbs_addresses.cpp
 
 // --names, which every verb with a list has.
 OptionSpec names_option();

@@ -51,7 +51,8 @@ struct DomainRow {
   Label id;
   std::string name;
   Label vni, mode, mtu;
-  Labels prefixes, gateways;
+  Labels prefixes, gateways, reaches;
+  bool global = false;
   Amount used, free;
 };
 
@@ -65,8 +66,26 @@ Result<void> read_value(const Json& value, const std::string& path, DomainRow& o
   r.optional("mtu", out.mtu);
   r.optional("prefixes", out.prefixes);
   r.optional("gateways", out.gateways);
+  r.optional("reaches", out.reaches);
+  r.optional("global", out.global);
   r.optional("addresses_used", out.used);
   r.optional("addresses_free", out.free);
+  return r.finish();
+}
+
+// What joining left of a domain's apartness.
+struct JoinedRow {
+  std::string name;
+  Labels reaches;
+  bool global = false;
+};
+
+Result<void> read_value(const Json& value, const std::string& path, JoinedRow& out) {
+  ObjectReader r(value, path);
+  r.ignore_unknown();
+  r.required("name", out.name);
+  r.optional("reaches", out.reaches);
+  r.optional("global", out.global);
   return r.finish();
 }
 
@@ -107,7 +126,7 @@ Result<void> read_value(const Json& value, const std::string& path, EndpointRow&
 }
 
 struct NextHopRow {
-  Label peer, port, address;
+  Label peer, port, into, address;
   std::int64_t weight = 1;
 };
 
@@ -116,6 +135,7 @@ Result<void> read_value(const Json& value, const std::string& path, NextHopRow& 
   r.ignore_unknown();
   r.optional("peer", out.peer);
   r.optional("port", out.port);
+  r.optional("into", out.into);
   r.optional("address", out.address);
   r.optional("weight", out.weight);
   return r.finish();
@@ -165,6 +185,7 @@ std::string pod_or_container(const AttachmentRow& attachment) {
 std::string hop_text(const NextHopRow& hop, bool several) {
   std::string text = !hop.peer.text.empty()   ? "peer " + hop.peer.text
                      : !hop.port.text.empty() ? "port " + hop.port.text
+                     : !hop.into.text.empty() ? "domain " + hop.into.text
                                               : "(nowhere)";
   if (hop.peer.text.empty() && !hop.address.text.empty()) text += " via " + hop.address.text;
   return several ? text + " x" + std::to_string(hop.weight) : text;
@@ -239,14 +260,28 @@ Result<std::string> domains_view(const Json& reply, const Style& style) {
                {"MTU", Align::kRight},
                {"PREFIXES"},
                {"GATEWAYS"},
+               {"REACHES"},
                {"USED", Align::kRight},
                {"FREE", Align::kRight}});
   for (const auto& row : rows) {
     table.add({row.id.text, row.name, row.vni.text, row.mode.text, row.mtu.text, row.prefixes.text,
-               row.gateways.text, row.used.text,
+               row.gateways.text, row.global ? "all" : row.reaches.text, row.used.text,
                Cell(row.free.text, row.free.text == "0" ? Tone::kBad : Tone::kPlain)});
   }
   return or_none(table, "domains", style);
+}
+
+std::string joined_view(const Json& reply) {
+  const auto rows = read_list<JoinedRow>(reply, "domains");
+  if (!rows) return "Done; see: podwirectl domain\n";
+  std::string out;
+  for (const auto& row : *rows) {
+    out += "Domain " + printable(row.name) +
+           (row.global                 ? " is global: all reach it, and it reaches all.\n"
+            : row.reaches.text.empty() ? " reaches no other.\n"
+                                       : " reaches " + printable(row.reaches.text) + ".\n");
+  }
+  return out;
 }
 
 Result<std::string> endpoints_view(const Json& reply, const Style& style) {

@@ -21,6 +21,9 @@ Result<std::string> routes_view(const Json& reply, const Style& style);
 Result<std::string> peers_view(const Json& reply, const Style& style);
 Result<std::string> policies_view(const Json& reply, const Style& style);
 Result<std::string> services_view(const Json& reply, const Style& style);  // view_services.cpp
+// view_addresses.cpp: the list, and what giving one did.
+Result<std::string> addresses_view(const Json& reply, const Style& style);
+Result<std::string> address_change_view(const Json& reply, const Style& style);
 
 // Every field of each object in the array `key`, one a line, objects apart by an empty line.
 Result<std::string> details_view(const Json& reply, const char* key, const Style& style);
@@ -33,6 +36,9 @@ Json with_counters(Json reply, const Json& stats);
 // What `add` or `del` of `name` did.
 std::string change_view(const std::string& verb, const std::string& sub, const std::string& name,
                         const Json& reply);
+
+// What `domain join`, `isolate` or `global` did (view_objects.cpp).
+std::string joined_view(const Json& reply);
 
 // `question` is what was asked (from, to, protocol, ...).
 Result<std::string> explain_view(const Json& reply, const Json& question, const Style& style);

@@ -1,5 +1,5 @@
-// ADD: address and ids, interface (or the directory of its socket), engine, in this order; a failure or a DEL
-// that overtakes undoes it in reverse.
+// ADD: address and ids, the node's ports that it publishes, interface (or the directory of its socket),
+// engine, in this order; a failure or a DEL that overtakes undoes it.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -173,11 +173,14 @@ CniResult<Json> AddJob::run(const DomainConfig& domain) {
   recorded_ = true;
   PODWIRE_CHECK(check_requested_ips());
   PODWIRE_CHECK(check_not_overtaken());
+  if (auto* host_ports = service_.context.host_ports) PODWIRE_CHECK(host_ports->hold(attachment_));
 
   auto routes = pod_routes(attachment_, routes_);
   PODWIRE_TRY(auto queues, make_interface(routes));
   PODWIRE_CHECK(check_not_overtaken());
   PODWIRE_CHECK(attach(std::move(queues)));
+  if (auto* host_ports = service_.context.host_ports; host_ports && !attachment_.published_ports.empty())
+    host_ports->lead();
   PODWIRE_CHECK(write_device_info(attachment_));
   PODWIRE_CHECK(check_not_overtaken());
   PODWIRE_CHECK(service_.context.store.mark_ready(attachment_.key));
@@ -237,6 +240,8 @@ std::string AddJob::undo() {
   };
   bool clean = true;
   if (attach_tried_) clean = keep(service_.context.reconciler.detach(attachment_)) && clean;
+  if (auto* host_ports = service_.context.host_ports; host_ports && recorded_)
+    host_ports->let_go(attachment_);
   if (interface_made_) clean = keep(service_.remove_interface(attachment_, call_.netns, true)) && clean;
   // The runtime's DEL asks the plugin again, whether we have a record or not.
   if (ipam_called_) keep(service_.ipam.del(ipam_call(call_)));

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "control/state/host_ports.hpp"
 #include "control/state/reconciler.hpp"
 #include "control/state/store.hpp"
 #include "dataplane/base/json.hpp"
@@ -22,6 +23,7 @@ struct CniContext {
   const Config& config;
   Store& store;
   Reconciler& reconciler;
+  HostPorts* host_ports = nullptr;  // null: the node's own side of published ports is nobody's business
 };
 
 // One invocation of the plugin.

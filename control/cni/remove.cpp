@@ -42,6 +42,7 @@ Result<void> note_boot(Store& store) {
 
 CniResult<void> CniService::Impl::release(const Attachment& attachment, int netns) {
   PODWIRE_CHECK(context.reconciler.detach(attachment));
+  if (context.host_ports != nullptr) context.host_ports->let_go(attachment);
   UniqueFd opened;
   if (attachment.kind == api::PortKind::kTap) {
     PODWIRE_TRY(opened, open_attachment_netns(attachment, netns));

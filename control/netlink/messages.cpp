@@ -45,6 +45,11 @@ class Message {
   void put(std::uint16_t type, const IpAddr& address) {
     mnl_attr_put(header_, type, static_cast<std::size_t>(address.bits() / 8), address.bytes().data());
   }
+  // Valid for ever, preferred never.
+  void put_deprecated() {
+    const ifa_cacheinfo lifetime{.ifa_prefered = 0, .ifa_valid = ~0u, .cstamp = 0, .tstamp = 0};
+    mnl_attr_put(header_, IFA_CACHEINFO, sizeof lifetime, &lifetime);
+  }
   std::vector<std::uint8_t> take() {
     bytes_.resize(NLMSG_ALIGN(header_->nlmsg_len));
     return std::move(bytes_);
@@ -194,6 +199,7 @@ Batch& Batch::add_address(const Link& link, const Address& address, bool replace
   const std::uint32_t flags = (address.nodad ? std::uint32_t{IFA_F_NODAD} : 0u) |
                               (address.noprefixroute ? std::uint32_t{IFA_F_NOPREFIXROUTE} : 0u);
   if (flags != 0) message.put(IFA_FLAGS, flags);
+  if (address.deprecated) message.put_deprecated();
   items_.push_back({"add address " + to_string(address.prefix) + " to " + link.name, message.take()});
   return *this;
 }

@@ -34,6 +34,7 @@ struct Address {
   IpPrefix prefix;             // address with the on-link length
   bool nodad = false;          // IPv6: usable at once, no duplicate address detection
   bool noprefixroute = false;  // the kernel adds no on-link route
+  bool deprecated = false;     // IPv6: nobody's choice for new connections (RFC 4862 section 5.5.4)
   bool tentative = false;      // read only: detection is running, or has failed
   bool dynamic = false;        // read only: has a lifetime (DHCP, router advertisement)
   std::uint8_t scope = 0;      // RT_SCOPE_*

@@ -151,6 +151,7 @@ bool parse_message(const nlmsghdr* message, Address& out) {
                 .prefix = {*address, head->ifa_prefixlen},
                 .nodad = (flags & IFA_F_NODAD) != 0,
                 .noprefixroute = (flags & IFA_F_NOPREFIXROUTE) != 0,
+                .deprecated = (flags & IFA_F_DEPRECATED) != 0,
                 .tentative = (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) != 0,
                 .dynamic = (flags & IFA_F_PERMANENT) == 0,
                 .scope = head->ifa_scope};

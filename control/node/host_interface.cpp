@@ -96,8 +96,12 @@ Result<void> add_pod_routes(netlink::Netlink& netlink, const std::string& name, 
   // Of an earlier configuration.
   PODWIRE_TRY(const auto present, netlink.routes(link.index));
   for (const auto& route : present) {
-    const bool announced = route.metric == kAnnouncedMetric;  // which are not for this function
-    const bool ours = route.protocol == netlink::kRouteProtocol && !announced;
+    // Routes that announce pods, and those to services, are others' (control/routing/announce.hpp,
+    // control/node/host_routes.hpp).
+    // Those to services are the table of them's (control/node/host_routes.hpp).
+    const bool ours =
+        route.protocol == netlink::kRouteProtocol && route.metric != kAnnouncedMetric && route.gateway &&
+        std::find(domain->gateways.begin(), domain->gateways.end(), *route.gateway) != domain->gateways.end();
     if (ours && std::find(wanted.begin(), wanted.end(), route.destination) == wanted.end())
       batch.remove_route(route);
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "control/node/device.hpp"
+#include "control/node/host_addresses.hpp"
 #include "control/node/host_interface.hpp"
 #include "control/node/ingress_block.hpp"
 
@@ -101,6 +102,7 @@ Result<void> Underlay::inspect_device(Netlink& netlink, const std::optional<Save
   if (host_link && host_link->kind == "tun" && host_link->mac == link_.mac && addresses.empty()) {
     PODWIRE_TRY(saved_.addresses, movable_addresses(netlink, host_link->index));
     PODWIRE_TRY(saved_.routes, movable_routes(netlink, host_link->index));
+    std::erase_if(saved_.addresses, is_outside_address);
     std::erase_if(saved_.routes, [](const auto& r) { return r.protocol == netlink::kRouteProtocol; });
     saved_.disable_ipv6 = 0;
   }

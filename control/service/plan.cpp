@@ -12,6 +12,21 @@ const DomainConfig* domain_of(const ClusterService& service, const Config& confi
   return named != nullptr || config.domains.empty() ? named : &config.domains.front();
 }
 
+Result<void> check_node_port(const ClusterPort& port, const Config& config) {
+  const auto own = vxlan_ports(config);
+  const bool taken = port.protocol == api::ServiceProtocol::kUdp &&
+                     std::find(own.begin(), own.end(), port.node_port) != own.end();
+  if (!taken) return {};
+  return invalid("node port " + std::to_string(port.node_port) +
+                 "/udp carries this node's VXLAN; give it another, or set another vxlan.port");
+}
+
+// Whether the node's own programs can reach addresses of that family.
+bool leads_host_to(const NodeObjects& node, const IpAddr& address) {
+  return std::any_of(node.host_services.begin(), node.host_services.end(),
+                     [&](const IpAddr& own) { return own.is_v4() == address.is_v4(); });
+}
+
 // One service's way to the engine's.
 class Planner {
  public:
@@ -88,13 +103,17 @@ std::vector<api::ServiceBackend> Planner::backends(const ClusterPort& port, cons
   return out;
 }
 
-// Pods' connections to addresses that are meant for the outside are the cluster's own, and may go anywhere.
+// Connections of pods and of the node's own programs to addresses that are meant for the outside are the
+// cluster's own, and may go anywhere.
 Planner::Part Planner::frontends(const ClusterPort& port) const {
   Part part;
   auto& inside = service_.internal_local ? part.local : part.everywhere;
   auto& outside = service_.external_local ? part.local : part.everywhere;
-  for (const auto& address : service_.cluster_ips)
+  for (const auto& address : service_.cluster_ips) {
     inside.push_back({domain_id_, address, port.protocol, port.port});
+    if (leads_host_to(node_, address))
+      inside.push_back({kUnderlayDomain, address, port.protocol, port.port, true});
+  }
   for (const auto& address : service_.outside_ips) {
     outside.push_back({kUnderlayDomain, address, port.protocol, port.port});
     part.everywhere.push_back({domain_id_, address, port.protocol, port.port});
@@ -103,6 +122,10 @@ Planner::Part Planner::frontends(const ClusterPort& port) const {
   outside.push_back({kUnderlayDomain, std::nullopt, port.protocol, port.node_port});
   for (const auto& address : node_.addresses)
     part.everywhere.push_back({domain_id_, address, port.protocol, port.node_port});
+  for (const bool v4 : {true, false}) {
+    if (const auto frontend = host_frontend(node_, v4, std::nullopt, port.protocol, port.node_port))
+      part.everywhere.push_back(*frontend);
+  }
   return part;
 }
 
@@ -145,6 +168,7 @@ Result<std::vector<api::Service>> Planner::plan() {
   }
   std::vector<api::Service> out;
   for (const auto& port : service_.ports) {
+    PODWIRE_CHECK(check_node_port(port, config_));
     auto part = frontends(port);
     PODWIRE_CHECK(add(port, std::move(part.everywhere), false, out));
     PODWIRE_CHECK(add(port, std::move(part.local), true, out));
@@ -152,46 +176,12 @@ Result<std::vector<api::Service>> Planner::plan() {
   return out;
 }
 
-// Whose every frontend is: no two services can have one.
-class Claims {
- public:
-  // The same services, when nobody has a frontend of theirs.
-  Result<std::vector<api::Service>> take(std::vector<api::Service> services) {
-    for (const auto& service : services) {
-      for (const auto& frontend : service.frontends) {
-        const auto [owner, fresh] = owners_.try_emplace(api::to_json(frontend).dump(), service.name);
-        if (fresh || owner->second == service.name) continue;
-        return conflict((frontend.address ? to_string(*frontend.address) : "the node's") + " port " +
-                        std::to_string(frontend.port) + " is that of service " + owner->second +
-                        " already; give one of the two another port");
-      }
-    }
-    return services;
-  }
-
- private:
-  std::map<std::string, std::string> owners_;
-};
-
 }  // namespace
 
-ServicePlan plan_services(const std::vector<ClusterService>& services,
-                          const std::vector<ClusterSlice>& slices, const Config& config,
-                          const NodeObjects& node) {
-  std::map<ObjectKey, std::vector<const ClusterSlice*>> by_service;
-  for (const auto& slice : slices) by_service[{slice.key.first, slice.service}].push_back(&slice);
-  ServicePlan plan;
-  Claims claims;
-  for (const auto& service : services) {
-    auto planned = Planner(service, by_service[service.key], config, node).plan();
-    if (planned) planned = claims.take(std::move(*planned));
-    if (planned) {
-      std::move(planned->begin(), planned->end(), std::back_inserter(plan.services));
-    } else {
-      plan.problems.emplace_back(service.key, planned.error().message);
-    }
-  }
-  return plan;
+Result<std::vector<api::Service>> plan_service(const ClusterService& service,
+                                               const std::vector<const ClusterSlice*>& slices,
+                                               const Config& config, const NodeObjects& node) {
+  return Planner(service, slices, config, node).plan();
 }
 
 }  // namespace podwire::control

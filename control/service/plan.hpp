@@ -1,6 +1,6 @@
-// What the cluster's services are to this node's engine: which addresses and ports stand for which endpoints.
-// Follows kube-proxy: ready endpoints get connections; where a service has none, those that are terminating
-// and still serve do; terminating ones beside ready ones keep what they have. Pure.
+// What a service of the cluster is to this node's engine: which addresses and ports stand for which
+// endpoints. Follows kube-proxy: ready endpoints get connections; where a service has none, those that are
+// terminating and still serve do; terminating ones beside ready ones keep what they have. Pure.
 #pragma once
 
 #include <string>
@@ -12,16 +12,11 @@
 
 namespace podwire::control {
 
-struct ServicePlan {
-  std::vector<api::Service> services;  // without ids; their names are unique
-  // Services that cannot be, and why. Nothing of them is in `services`.
-  std::vector<std::pair<ObjectKey, std::string>> problems;
-};
-
 // A port of a service becomes one service of the engine, or two where some of its addresses use endpoints of
-// this node only ("shop/web:http" and "shop/web:http local").
-ServicePlan plan_services(const std::vector<ClusterService>& services,
-                          const std::vector<ClusterSlice>& slices, const Config& config,
-                          const NodeObjects& node);
+// this node only ("shop/web:http" and "shop/web:http local"). Without ids; the names are unique. An error
+// tells why the service cannot be here.
+Result<std::vector<api::Service>> plan_service(const ClusterService& service,
+                                               const std::vector<const ClusterSlice*>& slices,
+                                               const Config& config, const NodeObjects& node);
 
 }  // namespace podwire::control

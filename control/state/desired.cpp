@@ -41,11 +41,12 @@ IpPrefix host_prefix(const IpAddr& address) {
 // Collects the objects, allotting ids by name as it goes.
 class Builder {
  public:
-  Builder(const Config& config, const NodeUnderlay& underlay, Store& store)
-      : config_(config), underlay_(underlay), store_(store) {}
+  Builder(const Config& config, const NodeUnderlay& underlay, Store& store, const DomainGroups* groups)
+      : config_(config), underlay_(underlay), store_(store), groups_(groups) {}
 
   Result<NodeObjects> build() {
     out_.addresses = own_addresses(underlay_);
+    add_host_services(config_.host_services, out_);
     PODWIRE_CHECK(add_ports());
     PODWIRE_CHECK(add_local_vteps());
     PODWIRE_CHECK(add_peer_vteps());
@@ -55,6 +56,8 @@ class Builder {
     for (const auto& domain : config_.domains) {
       if (domain.host_access) PODWIRE_CHECK(add_host_routes(domain));
     }
+    PODWIRE_CHECK(add_own_routes());
+    PODWIRE_CHECK(add_join_routes());
     PODWIRE_CHECK(store_.keep_ids("vtep", vtep_names_));
     PODWIRE_CHECK(store_.keep_ids("domain", domain_names_));
     PODWIRE_CHECK(store_.keep_ids("route", route_names_));
@@ -72,12 +75,15 @@ class Builder {
   Result<void> add_peer_routes(const DomainConfig& domain);
   bool is_reached_plainly(const DomainConfig& domain, const PeerConfig& peer) const;
   Result<void> add_host_routes(const DomainConfig& domain);
+  Result<void> add_own_routes();
+  Result<void> add_join_routes();
   Result<void> add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
                          RouteSource source);
 
   const Config& config_;
   const NodeUnderlay& underlay_;
   Store& store_;
+  const DomainGroups* const groups_;  // null: the store's
   NodeObjects out_;
   std::vector<std::string> vtep_names_, domain_names_, route_names_;
 };
@@ -184,6 +190,8 @@ Result<void> Builder::add_domains() {
     domain.routed = config.transport != DomainTransport::kTunnel;
     PODWIRE_CHECK(check_own_addresses(config));
     domain.stateful = config.stateful;
+    domain.dscp = config.dscp;
+    domain.trust_dscp = config.trust_dscp;
     if (config.masquerade) {
       PODWIRE_TRY(domain.masquerade, masquerade_of(config));
     }
@@ -321,6 +329,58 @@ Result<void> Builder::add_host_routes(const DomainConfig& domain) {
   return {};
 }
 
+// The engine knows those of the node's addresses that a VTEP has, or that a domain leads to the host port.
+// Services' answers to the others' would leave by the uplink.
+Result<void> Builder::add_own_routes() {
+  const bool known = std::any_of(config_.domains.begin(), config_.domains.end(),
+                                 [](const DomainConfig& domain) { return domain.host_access; });
+  if (!out_.host || known) return {};
+  for (const auto& own : underlay_.addresses) {
+    const bool v4 = own.address.is_v4();
+    const bool link_local = !v4 && own.address.v6().is_link_local();
+    if (link_local || first_of_family(underlay_.addresses, v4)->address == own.address) continue;
+    api::NextHop hop;
+    hop.port = out_.host;
+    PODWIRE_CHECK(add_route("", host_prefix(own.address), hop, RouteSource::kBuiltin));
+  }
+  return {};
+}
+
+// From each domain to the prefixes of those that it reaches. They may be many: their ids come at once.
+Result<void> Builder::add_join_routes() {
+  DomainGroups stored;
+  if (groups_ == nullptr) {
+    PODWIRE_TRY(stored, load_groups(store_, config_));
+  }
+  auto plan = plan_joins(config_, groups_ != nullptr ? *groups_ : stored);
+  std::vector<std::string> names;
+  std::vector<api::Route> routes;
+  for (const auto& [name, others] : plan.reaches) {
+    for (const auto& other : others) {
+      api::NextHop hop;
+      hop.into = out_.domains[other];
+      for (const auto& prefix : prefixes_of(config_, *config_.find_domain(other))) {
+        names.push_back(name + "/" + to_string(prefix));
+        api::Route route;
+        route.domain = out_.domains[name];
+        route.prefix = prefix;
+        route.next_hops.push_back(hop);
+        routes.push_back(std::move(route));
+      }
+    }
+  }
+  PODWIRE_TRY(const auto ids, store_.ids_for("route", names));
+  for (std::size_t i = 0; i < routes.size(); ++i) {
+    routes[i].id = RouteId(ids[i]);
+    out_.route_sources[routes[i].id] = RouteSource::kJoin;
+    out_.objects.routes.push_back(std::move(routes[i]));
+  }
+  route_names_.insert(route_names_.end(), names.begin(), names.end());
+  out_.reaches = std::move(plan.reaches);
+  out_.join_problems = std::move(plan.problems);
+  return {};
+}
+
 }  // namespace
 
 const char* to_text(RouteSource source) {
@@ -331,10 +391,18 @@ const char* to_text(RouteSource source) {
       return "peer";
     case RouteSource::kKernel:
       return "kernel";
+    case RouteSource::kJoin:
+      return "join";
     case RouteSource::kBuiltin:
       break;
   }
   return "builtin";
+}
+
+std::vector<std::uint16_t> vxlan_ports(const Config& config) {
+  std::set<std::uint16_t> ports{config.vxlan.port};
+  for (const auto& peer : config.peers) ports.insert(peer.udp_port.value_or(config.vxlan.port));
+  return {ports.begin(), ports.end()};
 }
 
 std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay) {
@@ -351,8 +419,12 @@ std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const
 std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& underlay) {
   std::vector<DomainPools> all;
   for (const auto& domain : config.domains) {
-    DomainPools pools{
-        domain.name, domain_mtu(domain, config, underlay), {}, domain.stateful, own_addresses(underlay)};
+    DomainPools pools{domain.name,
+                      domain_mtu(domain, config, underlay),
+                      {},
+                      domain.stateful,
+                      own_addresses(underlay),
+                      vxlan_ports(config)};
     for (std::size_t i = 0; i < domain.prefixes.size(); ++i) {
       AddressPool::Spec spec{domain.prefixes[i], domain.gateways[i], {}, domain.exclude};
       for (const auto& range : domain.ranges) spec.ranges.emplace_back(range.start, range.end);
@@ -363,8 +435,9 @@ std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& 
   return all;
 }
 
-Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store) {
-  return Builder(config, underlay, store).build();
+Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store,
+                                 const DomainGroups* groups) {
+  return Builder(config, underlay, store, groups).build();
 }
 
 }  // namespace podwire::control

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/config.hpp"
+#include "control/state/joins.hpp"
 #include "control/state/store.hpp"
 #include "dataplane/api/objects.hpp"
 
@@ -29,7 +30,7 @@ struct NodeUnderlay {
   bool from_kernel = false;           // addresses and routes were read from the device
 };
 
-enum class RouteSource { kConfig, kPeer, kKernel, kBuiltin };
+enum class RouteSource { kConfig, kPeer, kKernel, kBuiltin, kJoin };
 const char* to_text(RouteSource source);
 
 struct NodeObjects {
@@ -44,16 +45,34 @@ struct NodeObjects {
   std::map<RouteId, RouteSource> route_sources;
   std::map<std::string, VtepId> peers;
   std::vector<IpAddr> addresses;  // the node's own on the underlay, without link-local ones
+  // By which the node's own programs ask the engine for services (HostServicesConfig); none: they do not. The
+  // first ones, at most one a family, stand for all addresses of the node, the others each for one of them.
+  std::vector<IpAddr> host_services;
+  std::map<IpAddr, IpAddr> host_aliases;  // by the node's address
+  std::map<std::string, std::vector<std::string>> reaches;  // as JoinPlan has them
+  std::vector<std::string> join_problems;
   PortId uplink;
   PortId host;  // 0: no host interface
 };
 
 // IP bytes that fit a frame of this domain through the underlay, or the configured value.
 std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay);
+// The UDP ports on which the node receives VXLAN.
+std::vector<std::uint16_t> vxlan_ports(const Config& config);
 std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& underlay);
 
-// Allots ids on first use and frees those of objects that left the configuration.
-Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store);
+// Allots ids on first use and frees those of objects that left the configuration. `groups`: in place of those
+// that the store has.
+Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store,
+                                 const DomainGroups* groups = nullptr);
+
+// Fills `host_services` and `host_aliases` of the families that `node` has addresses of.
+void add_host_services(const HostServicesConfig& config, NodeObjects& node);
+// How the node's own programs reach `port` of `address`, one of the node's, or of all of them (none), of one
+// family. None: they do not.
+std::optional<api::ServiceFrontend> host_frontend(const NodeObjects& node, bool v4,
+                                                  const std::optional<IpAddr>& address,
+                                                  api::ServiceProtocol protocol, std::uint16_t port);
 
 std::string port_name(const Attachment& attachment);      // unique
 std::string endpoint_name(const Attachment& attachment);  // for people; the pod's name where it is known

@@ -58,6 +58,7 @@ void EngineReconciler::set_node(NodeObjects node, std::vector<UniqueFd> host_que
   {
     const std::lock_guard lock(mutex_);
     next_node_ = NextNode{std::move(node), std::move(host_queues)};
+    ++node_version_;
     running = state_.connected;
     refused_ = false;
     if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
@@ -72,6 +73,11 @@ void EngineReconciler::set_node(NodeObjects node, std::vector<UniqueFd> host_que
 NodeObjects EngineReconciler::node() const {
   const std::lock_guard lock(mutex_);
   return next_node_ ? next_node_->objects : node_;
+}
+
+std::uint64_t EngineReconciler::node_version() const {
+  const std::lock_guard lock(mutex_);
+  return node_version_;
 }
 
 Result<void> EngineReconciler::submit(Change change) {
@@ -130,11 +136,12 @@ Result<void> EngineReconciler::detach(const Attachment& attachment) {
   return submit(std::move(change));
 }
 
-Result<void> EngineReconciler::set_services(std::vector<api::Service> services) {
+Result<void> EngineReconciler::change_services(ServiceChange services) {
+  if (services.put.empty() && services.removed.empty()) return {};
   {
     const std::lock_guard lock(mutex_);
     if (!thread_.joinable()) {
-      services_ = std::move(services);
+      take_services(std::move(services));
       return {};
     }
   }

@@ -16,7 +16,9 @@
 #include "control/policy/snapshot.hpp"
 #include "control/state/desired.hpp"
 #include "control/state/engine_session.hpp"
+#include "control/state/outside.hpp"
 #include "control/state/reconciler.hpp"
+#include "control/state/service_change.hpp"
 
 namespace podwire::control {
 
@@ -48,9 +50,10 @@ class EngineReconciler final : public Reconciler {
   // re-open the tap.
   void set_node(NodeObjects node, std::vector<UniqueFd> host_queues);
   NodeObjects node() const;
-  // The cluster's services, in place of those before. Returns once every worker of the engine has seen them.
-  // Refused by the engine, those before stay. Without an engine they are kept for the next full replace.
-  Result<void> set_services(std::vector<api::Service> services);
+  std::uint64_t node_version() const;  // another one after every set_node
+  // Of the cluster's services. Returns once every worker of the engine has seen it. Refused by the engine,
+  // all stays as it was. Without an engine it is kept for the next full replace.
+  Result<void> change_services(ServiceChange change);
 
   // The engine's policies, and what pods' endpoints carry in stateful domains. Before set_node it is kept;
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable
@@ -62,6 +65,12 @@ class EngineReconciler final : public Reconciler {
   // were left out because there are too many.
   Result<void> change_routes(const std::vector<api::Route>& put, const std::vector<RouteId>& remove);
   std::vector<api::Route> mirrored_routes() const;  // those that the engine should have
+  // The same for the addresses outside of pods' endpoints, in domains with a masquerade.
+  Result<void> set_outside(std::shared_ptr<const OutsideAssignments> outside);
+  // The routes of `next`, and which domains they join, in place of those before; the rest of it is not looked
+  // at. Returns once the engine has it and connections between domains that were parted are forgotten.
+  // kUnavailable without an engine; then, and when the engine refuses, all stays as it was. After set_node.
+  Result<void> set_joins(NodeObjects next);
   // Whether this domain of the node tracks connections.
   bool is_stateful(const std::string& domain) const;
 
@@ -92,7 +101,7 @@ class EngineReconciler final : public Reconciler {
     Attachment attachment;
     std::vector<UniqueFd> queues;
     std::function<Result<void>(EngineSession&)> call;
-    std::vector<api::Service> services;
+    ServiceChange services;
     std::promise<Result<void>> done;
   };
   using Batch = std::vector<Change>;
@@ -117,9 +126,21 @@ class EngineReconciler final : public Reconciler {
   Result<void> program_one_by_one(EngineSession& session, const api::ObjectSet& node, PortQueues queues);
   api::ObjectSet desired_objects(const std::map<PortId, api::Port>& known, PortQueues& queues) const;
   Result<void> change_policies(EngineSession& session, std::shared_ptr<const PolicySnapshot> next);
-  std::vector<api::Endpoint> endpoints_with_policy(const Attachment& attachment, DomainId domain,
-                                                   const PolicySnapshot& policies) const;
-  Result<void> patch_services(EngineSession& session, const std::vector<api::Service>& services);
+  // The endpoints of an attachment with all that others say of them: policies, addresses outside.
+  std::vector<api::Endpoint> completed_endpoints(const Attachment& attachment, DomainId domain,
+                                                 const PolicySnapshot& policies,
+                                                 const Attachment* leaves = nullptr) const;
+  std::vector<api::Endpoint> held_endpoints() const;  // of all that the engine has
+  // outside_patching.cpp
+  Result<void> change_outside(EngineSession& session, std::shared_ptr<const OutsideAssignments> next);
+  const Attachment* floating_holder(const std::string& name, const Attachment* joins,
+                                    const Attachment* leaves) const;
+  void add_outside(const Attachment& attachment, DomainId domain, const Attachment* leaves,
+                   std::vector<api::Endpoint>& endpoints) const;
+  std::vector<api::Endpoint> reassigned(const Attachment& changed, bool leaves) const;
+  Result<void> change_joins(EngineSession& session, NodeObjects next);
+  Result<void> patch_services(EngineSession& session, const ServiceChange& change);
+  void take_services(ServiceChange change);  // under the mutex
   // mirrored_routes.cpp
   Result<void> patch_routes(EngineSession& session, const std::vector<api::Route>& put,
                             const std::vector<RouteId>& remove);
@@ -149,11 +170,13 @@ class EngineReconciler final : public Reconciler {
   std::string last_instance_;
   std::optional<NextNode> next_node_;  // given by set_node, taken by the session thread
   NodeObjects node_;
+  std::uint64_t node_version_ = 0;
   std::shared_ptr<const PolicySnapshot> policies_ = std::make_shared<PolicySnapshot>();
+  std::shared_ptr<const OutsideAssignments> outside_ = std::make_shared<OutsideAssignments>();
   std::vector<UniqueFd> host_queues_;
   std::string host_problem_;
   std::map<PortId, Held> held_;
-  std::vector<api::Service> services_;  // of the cluster
+  std::map<ServiceId, api::Service> services_;  // of the cluster
   std::thread thread_;
 };
 

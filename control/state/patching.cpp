@@ -2,7 +2,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "control/state/engine_reconciler.hpp"
@@ -38,7 +37,9 @@ EngineReconciler::Batch EngineReconciler::take_batch(std::deque<Change>& changes
   while (!changes.empty() && batch.size() < kBatchMembers) {
     auto& next = changes.front();
     // A patch deletes before it puts, so two changes of one port cannot share one.
-    const bool alone = next.action == Action::kCall || next.action == Action::kServices;
+    // And who gets a floating address depends on the one before.
+    const bool alone = next.action == Action::kCall || next.action == Action::kServices ||
+                       outside_->floating.contains(floating_name(next.attachment));
     const bool fits =
         !alone && !ports.contains(next.attachment.port) && fds + next.queues.size() <= kMaxLineFds;
     if (!fits && !batch.empty()) break;
@@ -102,7 +103,7 @@ void EngineReconciler::finish(Change change) {
       const auto held = held_.find(change.attachment.port);
       if (held != held_.end()) held->second.attachment = std::move(change.attachment);
     } else if (change.action == Action::kServices) {
-      services_ = std::move(change.services);
+      take_services(std::move(change.services));
     } else {
       held_.erase(change.attachment.port);
     }
@@ -134,62 +135,23 @@ bool EngineReconciler::add_to_patch(const Change& change, api::ObjectSet& put, a
       remove.ports.push_back(before.port);
       remove.endpoints.push_back(before.endpoint);
       for (const auto& port : before.published_ports) remove.services.push_back(port.service);
+      const auto heirs = reassigned(before, true);
+      put.endpoints.insert(put.endpoints.end(), heirs.begin(), heirs.end());
       return true;
     }
   }
   const auto domain = node_.domains.find(a.domain);
   if (domain == node_.domains.end()) return false;
-  const auto endpoints = endpoints_with_policy(a, domain->second, *policies_);
+  const auto endpoints = completed_endpoints(a, domain->second, *policies_);
   put.endpoints.insert(put.endpoints.end(), endpoints.begin(), endpoints.end());
   if (change.action == Action::kUpdate) return true;
+  const auto displaced = reassigned(a, false);
+  put.endpoints.insert(put.endpoints.end(), displaced.begin(), displaced.end());
   put.ports.push_back(port_of(a, domain->second, node_.flow_limit(domain->second)));
   const auto services = services_of(a, node_);
   put.services.insert(put.services.end(), services.begin(), services.end());
   queues[a.port] = borrow(change.queues);
   return true;
-}
-
-// In patches that each fit a message; what an engine refuses half-way it has to give up as a whole.
-Result<void> EngineReconciler::patch_services(EngineSession& session,
-                                              const std::vector<api::Service>& services) {
-  constexpr std::size_t kPatchMembers = 2000;  // frontends and backends
-  std::map<ServiceId, const api::Service*> before;
-  for (const auto& service : services_) before[service.id] = &service;
-  api::ObjectSet put;
-  api::IdSet remove;
-  std::size_t members = 0;
-  const auto send = [&]() -> Result<void> {
-    if (put.services.empty() && remove.services.empty()) return {};
-    PODWIRE_TRY(const auto generation, session.patch(put, remove, {}));
-    set_generation(generation);
-    put = {};
-    remove = {};
-    members = 0;
-    return {};
-  };
-  const auto send_all = [&]() -> Result<void> {
-    std::set<ServiceId> kept;
-    for (const auto& service : services) kept.insert(service.id);
-    for (const auto& [id, service] : before) {
-      if (!kept.contains(id)) remove.services.push_back(id);
-    }
-    for (const auto& service : services) {
-      const auto at = before.find(service.id);
-      if (at != before.end() && *at->second == service) continue;
-      const auto size = 1 + service.frontends.size() + service.backends.size();
-      if (members + size > kPatchMembers) PODWIRE_CHECK(send());
-      put.services.push_back(service);
-      members += size;
-    }
-    return send();
-  };
-  auto sent = send_all();
-  if (sent || !session.ok()) return sent;
-  if (auto restored = program(session); !restored) {
-    return Error{sent.error().code,
-                 sent.error().message + "; going back failed: " + restored.error().message};
-  }
-  return sent;
 }
 
 void EngineReconciler::apply(EngineSession& session, Batch batch) {

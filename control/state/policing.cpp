@@ -42,9 +42,10 @@ bool EngineReconciler::is_stateful(const std::string& domain) const {
   return at != objects.domains.end() && tracks(objects, at->second);
 }
 
-std::vector<api::Endpoint> EngineReconciler::endpoints_with_policy(const Attachment& attachment,
-                                                                   DomainId domain,
-                                                                   const PolicySnapshot& policies) const {
+std::vector<api::Endpoint> EngineReconciler::completed_endpoints(const Attachment& attachment,
+                                                                 DomainId domain,
+                                                                 const PolicySnapshot& policies,
+                                                                 const Attachment* leaves) const {
   auto endpoints = endpoints_of(attachment, domain);
   if (!tracks(node_, domain)) return endpoints;
   const auto marks = policies.marks_of({attachment.pod_namespace, attachment.pod_name}, attachment.pod_uid);
@@ -53,6 +54,7 @@ std::vector<api::Endpoint> EngineReconciler::endpoints_with_policy(const Attachm
     endpoint.policy = marks.policy;
     endpoint.identity = marks.identity;
   }
+  add_outside(attachment, domain, leaves, endpoints);
   return endpoints;
 }
 
@@ -86,8 +88,8 @@ Result<void> EngineReconciler::change_policies(EngineSession& session,
   for (const auto& [port, held] : held_) {
     const auto domain = node_.domains.find(held.attachment.domain);
     if (!held.problem.empty() || domain == node_.domains.end()) continue;
-    auto after = endpoints_with_policy(held.attachment, domain->second, *next);
-    if (after == endpoints_with_policy(held.attachment, domain->second, *policies_)) continue;
+    auto after = completed_endpoints(held.attachment, domain->second, *next);
+    if (after == completed_endpoints(held.attachment, domain->second, *policies_)) continue;
     endpoints.insert(endpoints.end(), after.begin(), after.end());
   }
   auto patches = split(std::move(policies), std::move(endpoints));

@@ -134,14 +134,14 @@ api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Por
     if (at == known.end() || at->second.role != api::PortRole::kHost) send(node_.host, host_queues_);
   }
   for (const auto& [id, policy] : policies_->policies) set.policies.push_back(*policy);
-  set.services = services_;
+  for (const auto& [id, service] : services_) set.services.push_back(service);
   const auto mirrored = mirrored_routes();
   set.routes.insert(set.routes.end(), mirrored.begin(), mirrored.end());
   for (const auto& [id, held] : held_) {
     if (!held.problem.empty()) continue;
     const auto domain = node_.domains.at(held.attachment.domain);
     set.ports.push_back(port_of(held.attachment, domain, node_.flow_limit(domain)));
-    const auto endpoints = endpoints_with_policy(held.attachment, domain, *policies_);
+    const auto endpoints = completed_endpoints(held.attachment, domain, *policies_);
     set.endpoints.insert(set.endpoints.end(), endpoints.begin(), endpoints.end());
     const auto services = services_of(held.attachment, node_);
     set.services.insert(set.services.end(), services.begin(), services.end());
@@ -172,10 +172,8 @@ Result<void> EngineReconciler::program(EngineSession& session) {
     spdlog::warn("engine refused the full replace: {}; programming the cluster's services one by one",
                  replaced.error().message);
     auto fewer = set;
-    std::erase_if(fewer.services, [this](const api::Service& service) {
-      return std::any_of(services_.begin(), services_.end(),
-                         [&](const api::Service& one) { return one.id == service.id; });
-    });
+    std::erase_if(fewer.services,
+                  [this](const api::Service& service) { return services_.contains(service.id); });
     replaced = session.replace(fewer, queues);
     if (replaced) {
       set_generation(*replaced);
@@ -211,7 +209,7 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
     api::ObjectSet put;
     const auto domain = node_.domains.at(held.attachment.domain);
     put.ports.push_back(port_of(held.attachment, domain, node_.flow_limit(domain)));
-    put.endpoints = endpoints_with_policy(held.attachment, domain, *policies_);
+    put.endpoints = completed_endpoints(held.attachment, domain, *policies_);
     put.services = services_of(held.attachment, node_);
     auto patched = session.patch(put, {}, {{id, queues[id]}});
     if (!session.ok()) return unavailable("the connection to the engine broke");
@@ -228,7 +226,7 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
 }
 
 Result<void> EngineReconciler::program_services(EngineSession& session) {
-  for (const auto& service : services_) {
+  for (const auto& [id, service] : services_) {
     api::ObjectSet put;
     put.services.push_back(service);
     auto patched = session.patch(put, {}, {});
@@ -276,6 +274,7 @@ Result<std::vector<std::string>> EngineReconciler::differences() {
   {
     const std::lock_guard lock(mutex_);
     if (!host_problem_.empty()) out.push_back(host_problem_);
+    out.insert(out.end(), node_.join_problems.begin(), node_.join_problems.end());
     for (const auto& [port, held] : held_) {
       if (!held.problem.empty()) {
         if (state_.connected) out.push_back(held.problem);

@@ -55,9 +55,19 @@ Result<void> check_address(const DomainPools& domain, const PublishedPort& port)
                  ": this node does not have that address; leave hostIP out, or use one of " + known);
 }
 
-// Every address of the node is a frontend of the service twice: for the world outside and for its own pods.
+Result<void> check_vxlan(const DomainPools& domain, const PublishedPort& port) {
+  const auto& own = domain.vxlan_ports;
+  const bool taken = port.protocol == api::ServiceProtocol::kUdp &&
+                     std::find(own.begin(), own.end(), port.host_port) != own.end();
+  if (!taken) return {};
+  return conflict("host port " + describe(port) +
+                  " carries this node's VXLAN; publish another host port, or set another vxlan.port");
+}
+
+// Every address of the node is a frontend of the service twice: for the world outside and for its own pods;
+// all of a family are one more for the node's own programs.
 Result<void> check_count(const DomainPools& domain) {
-  constexpr std::size_t kMost = api::kMaxFrontends / 2;
+  constexpr std::size_t kMost = (api::kMaxFrontends - 2) / 2;
   if (domain.node_addresses.size() <= kMost) return {};
   return Error{ErrorCode::kExhausted, "this node has " + std::to_string(domain.node_addresses.size()) +
                                           " addresses, and a published port reaches at most " +
@@ -89,6 +99,7 @@ Result<void> allot_published_ports(Database& database, const DomainPools& domain
   }
   for (std::size_t i = 0; i < ports.size(); ++i) {
     PODWIRE_CHECK(check_address(domain, ports[i]));
+    PODWIRE_CHECK(check_vxlan(domain, ports[i]));
     if (!ports[i].host_ip) PODWIRE_CHECK(check_count(domain));
     for (std::size_t other = 0; other < i; ++other) {
       const bool same =

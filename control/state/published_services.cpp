@@ -17,21 +17,40 @@ bool is_published_on(const PublishedPort& port, const IpAddr& address) {
   return share_an_address(port.host_ip, address);
 }
 
+bool has_family(const Attachment& attachment, bool v4) {
+  const auto& own = attachment.addresses;
+  return std::any_of(own.begin(), own.end(), [v4](const IpPrefix& a) { return a.address.is_v4() == v4; });
+}
+
+// One frontend a family stands for all addresses of the node, loopback's included.
+void add_host_frontends(const PublishedPort& port, const NodeObjects& node, api::Service& service) {
+  for (const bool v4 : {true, false}) {
+    const auto& found = service.frontends;
+    const bool wanted = std::any_of(found.begin(), found.end(), [v4](const api::ServiceFrontend& frontend) {
+      return frontend.address->is_v4() == v4;
+    });
+    if (!wanted) continue;
+    const bool one = port.host_ip && !port.host_ip->is_zero();
+    if (const auto frontend =
+            host_frontend(node, v4, one ? port.host_ip : std::nullopt, port.protocol, port.host_port))
+      service.frontends.push_back(*frontend);
+  }
+}
+
 api::Service service_of(const Attachment& attachment, const PublishedPort& port, DomainId domain,
-                        const std::vector<IpAddr>& node_addresses) {
+                        const NodeObjects& node) {
   api::Service service;
   service.id = port.service;
   service.name = endpoint_name(attachment) + " " + describe(port);
   service.name.resize(std::min<std::size_t>(service.name.size(), 255));
   service.domain = domain;
-  for (const auto& address : node_addresses) {
-    if (!is_published_on(port, address)) continue;
-    const auto same_family = [&](const IpPrefix& own) { return own.address.is_v4() == address.is_v4(); };
-    if (std::none_of(attachment.addresses.begin(), attachment.addresses.end(), same_family)) continue;
+  for (const auto& address : node.addresses) {
+    if (!is_published_on(port, address) || !has_family(attachment, address.is_v4())) continue;
     // The world outside, and the domain's own pods, which know the node by the same address.
     service.frontends.push_back({kUnderlayDomain, address, port.protocol, port.host_port});
     service.frontends.push_back({domain, address, port.protocol, port.host_port});
   }
+  add_host_frontends(port, node, service);
   for (const auto& own : attachment.addresses) {
     const bool wanted =
         std::any_of(service.frontends.begin(), service.frontends.end(),
@@ -57,7 +76,7 @@ std::vector<api::Service> services_of(const Attachment& attachment, const NodeOb
     return all;
   }
   for (const auto& port : attachment.published_ports) {
-    auto service = service_of(attachment, port, domain->second, node.addresses);
+    auto service = service_of(attachment, port, domain->second, node);
     if (!service.frontends.empty()) {
       all.push_back(std::move(service));
     } else if (problem != nullptr) {

@@ -150,6 +150,7 @@ struct DomainPools {
   // Whether ports can be published, and where: the node's addresses.
   bool stateful = false;
   std::vector<IpAddr> node_addresses{};
+  std::vector<std::uint16_t> vxlan_ports{};  // UDP ports of the node that nobody else can have
 };
 
 struct PoolUsage {

@@ -14,7 +14,7 @@ struct Arrival {
   enum class Source : std::uint8_t {
     kOwn,         // the source keeps its address
     kGateway,     // it appears as the gateway of the domain that the packet is for
-    kMasquerade,  // it appears as the node, with the port range of the domain that it came from
+    kMasquerade,  // it appears outside as its domain's masquerade or its endpoint has it (outside_ends())
   };
   FlowKey key;              // in the domain in which it came
   std::uint32_t ports = 0;  // that it leaves with, as in a FlowKey

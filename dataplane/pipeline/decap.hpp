@@ -2,6 +2,7 @@
 // VNI's domain. Everything else passes. A pod's own VXLAN to the node never comes here: it is on no uplink.
 #pragma once
 
+#include "dataplane/packet/marking.hpp"
 #include "dataplane/pipeline/accounting.hpp"
 #include "dataplane/pipeline/parse.hpp"
 #include "dataplane/tunnels/vxlan.hpp"
@@ -26,7 +27,7 @@ struct DecapStage {
   static bool decap(Context& ctx, rte_mbuf* mbuf, PacketMeta& meta, const LocalVtep& local,
                     DropReason& reason) noexcept {
     const auto sender = vxlan::find_sender(*ctx.tables, mbuf, meta, local.udp_port);
-    const std::uint8_t outer_ecn = ecn_of(mbuf, meta);
+    const std::uint8_t outer = traffic_class_of(mbuf, meta);
     Vni vni;
     if (!vxlan::strip(mbuf, meta, vni, reason)) return false;
     const DomainId id(static_cast<std::uint16_t>(ctx.tables->vni_to_domain->find({vni.value()})));
@@ -46,31 +47,12 @@ struct DecapStage {
       reason = DropReason::vtep_unknown;
       return false;
     }
-    carry_congestion(mbuf, meta, outer_ecn);
+    if (!carry_congestion(mbuf, meta, outer)) {
+      reason = DropReason::ecn_not_capable;
+      return false;
+    }
     if (domain->learning) learn_sender(ctx, mbuf, meta, sender, local.udp_port);
     return true;
-  }
-
-  static std::uint8_t ecn_of(rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
-    if (meta.ether_type == ether_type::kIpv4)
-      return header_unchecked<Ipv4Header>(mbuf, meta.l3_offset)->dscp_ecn & 3;
-    return header_unchecked<Ipv6Header>(mbuf, meta.l3_offset)->version_class_flow.host() >> 20 & 3;
-  }
-
-  // Outer CE on an ECN-capable inner packet becomes inner CE (RFC 6040 section 4.2); nothing else is touched.
-  static void carry_congestion(rte_mbuf* mbuf, const PacketMeta& meta, std::uint8_t outer_ecn) noexcept {
-    if (outer_ecn != 3) [[likely]]
-      return;
-    if (meta.ether_type == ether_type::kIpv4) {
-      auto* ip = header_unchecked<Ipv4Header>(mbuf, meta.l3_offset);
-      if ((ip->dscp_ecn & 3) == 0) return;
-      ip->dscp_ecn |= 3;
-      set_ipv4_checksum(ip);
-    } else if (meta.ether_type == ether_type::kIpv6) {
-      auto* ip = header_unchecked<Ipv6Header>(mbuf, meta.l3_offset);
-      const auto word = ip->version_class_flow.host();
-      if ((word >> 20 & 3) != 0) ip->version_class_flow = Be32(word | 3u << 20);
-    }
   }
 
   static void learn_sender(Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta, const vxlan::Sender& sender,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "dataplane/packet/flow_hash.hpp"
+#include "dataplane/packet/marking.hpp"
 #include "dataplane/pipeline/context.hpp"
 #include "dataplane/tunnels/vxlan.hpp"
 
@@ -25,7 +26,8 @@ struct EncapStage {
         park(ctx, burst, i);
       } else if (vtep->direct) {
         put_direct(burst, i, *vtep);
-      } else if (!vxlan::prepend(burst.mbufs[i], *vtep, meta.vni, flow_hash(burst.mbufs[i], meta))) {
+      } else if (!vxlan::prepend(burst.mbufs[i], *vtep, meta.vni, flow_hash(burst.mbufs[i], meta),
+                                 traffic_class_of(burst.mbufs[i], meta))) {
         burst.drop(i, DropReason::encap_no_headroom);
       } else {
         meta.verdict = Verdict::kForward;

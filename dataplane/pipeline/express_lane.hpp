@@ -28,8 +28,11 @@ class ExpressLane {
   // Passes one and two. False when nothing in the burst is for the lane.
   bool recognise(const Burst& burst) noexcept {
     // One pass where the tables are in the cache; else every look-up's memory is asked for first.
-    return tables_.fdb->bytes() + tables_.fib4->bytes() <= kCached ? recognise<true>(burst)
-                                                                   : recognise<false>(burst);
+    const bool any = tables_.fdb->bytes() + tables_.fib4->bytes() <= kCached ? recognise<true>(burst)
+                                                                             : recognise<false>(burst);
+    if (marks_ && any) [[unlikely]]
+      mark(burst);
+    return any;
   }
 
   bool knows(std::uint16_t i) const noexcept { return plans_[i].slot != 0; }
@@ -75,6 +78,7 @@ class ExpressLane {
         port->sources4.size() > kPatterns)
       return;
     if (port->role == api::PortRole::kUplink) return prepare_answers();
+    marks_ = domain_->marks();
     for (const auto& source : port->sources4) {
       auto& pattern = patterns_[pattern_count_++];
       pattern = plain_pattern();
@@ -178,6 +182,13 @@ class ExpressLane {
     return is_owned(frame + kOuter) && rest_is_plain(frame + kOuter, length - kOuter);
   }
 
+  // What the guard stage does with packets that pass. The stages may mark one again: it stays as it is.
+  [[gnu::cold, gnu::noinline]] void mark(const Burst& burst) const noexcept {
+    for (std::uint16_t i = 0; i < burst.count; ++i) {
+      if (knows(i)) mark_plain(rte_pktmbuf_mtod(burst.mbufs[i], std::uint8_t*), *domain_);
+    }
+  }
+
   bool is_owned(const std::uint8_t* frame) const noexcept {
     if (patterns_[0].matches(frame)) [[likely]]
       return true;
@@ -187,11 +198,14 @@ class ExpressLane {
     return false;
   }
 
-  // VXLAN over IPv4 to our VTEP that ends where the frame ends, and met no congestion.
+  // VXLAN over IPv4 to our VTEP that ends where the frame ends, and met no congestion: its ECN is that of the
+  // packet in it, or as harmless as none.
   bool is_ours(const std::uint8_t* outer, std::uint32_t length) const noexcept {
     return outer_.matches(outer) && outer_rest_.matches(outer + sizeof outer_.value) &&
            load_be16(outer + plain::kTotal) + plain::kIp == length &&
-           load_be16(outer + kUdpLength) + plain::kL4 == length && (outer[plain::kTos] & 3) != 3 &&
+           load_be16(outer + kUdpLength) + plain::kL4 == length &&
+           ((outer[plain::kTos] & 1) == 0 ||
+            ((outer[plain::kTos] ^ outer[kOuter + plain::kTos]) & kEcnMask) == 0) &&
            plain_checksum_is_right(outer + plain::kIp);
   }
 
@@ -313,7 +327,7 @@ class ExpressLane {
                                           const PlainLeaving& leaving) noexcept {
     const auto& adjacency = tables_.adjacencies[plan.slot];
     const bool outside = adjacency.kind == Adjacency::Kind::kUnderlay;
-    if (!outside && leaving.domain != domain_ && !answers_) return false;
+    if (!outside && leaving.domain != domain_ && !answers_ && !domain_->joined) return false;
     if (adjacency.place() != way_.place || leaving.domain != way_.domain) {
       way_.leave(ingress_);
       way_.find(ctx_, adjacency, *leaving.domain, true);
@@ -324,7 +338,8 @@ class ExpressLane {
     auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
     translate_plain(frame, leaving);
     route_plain(frame, adjacency.mac, leaving.domain->gateway_mac);
-    if (tunnel) vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, plain_hash(frame));
+    if (tunnel)
+      vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, plain_hash(frame), frame[plain::kTos]);
     if (outside) std::memcpy(frame, way_.vtep->header.data(), 2 * sizeof(MacAddr));
     if (leaving.domain != domain_) count_moved(*leaving.domain);
     way_.append(mbuf);
@@ -386,7 +401,7 @@ class ExpressLane {
     if (way_.vtep->direct) [[unlikely]]
       std::memcpy(frame, way_.vtep->header.data(), 2 * sizeof(MacAddr));
     else
-      vxlan::put_before(mbuf, *way_.vtep, domain.vni, plain_hash(frame));
+      vxlan::put_before(mbuf, *way_.vtep, domain.vni, plain_hash(frame), frame[plain::kTos]);
   }
 
   void strip(rte_mbuf* mbuf, const DomainEntry& domain) noexcept {
@@ -422,6 +437,7 @@ class ExpressLane {
   bool answers_ = false;     // the port is the uplink, and no tunnel is looked for
   bool tracks_ = false;      // connections decide
   bool translates_ = false;  // some of the burst's have other ends
+  bool marks_ = false;       // the port's domain does
   const LocalVtep* local_ = nullptr;
   const DomainEntry* domain_ = nullptr;  // the port's, or the last VNI's
   std::uint64_t domain_bits_ = 0;        // of its FDB keys

@@ -3,11 +3,13 @@
 // many rules and routes there are. The first packet of a connection is dropped if its port has begun as many
 // as it may; else it is checked against the domain's rules and the policies of both ends, and if they allow
 // it, forward decides and the track stage notes the connection. After a change of rules a connection is
-// checked once more, in its original direction; after a change of policies the main thread has cut what they
-// no longer allow (tables/programmer_policies.cpp). In domains that learn, forward decides for every packet:
-// it is what keeps learned MACs fresh. Connections that are translated (pipeline/nat.hpp) get their other
-// ends here; of the underlay, which the host stage leaves to this one while there are such, all else goes on
-// to the node or from it. In place; other domains pay a look at the snapshot a burst.
+// checked once more, in its original direction, and cut if they forbid it; after a change of policies the
+// main thread has cut what they no longer allow (tables/programmer_policies.cpp). In domains that learn,
+// forward decides for every packet: it is what keeps learned MACs fresh. Connections that are translated
+// (pipeline/nat.hpp) get their other ends here; of the underlay, which the host stage leaves to this one
+// while there are such, all else goes on to the node or from it. Connections with
+// joined domains (tables/joined.hpp) go the same way as translated ones. In place; other domains pay a look
+// at the snapshot a burst.
 #pragma once
 
 #include <algorithm>
@@ -68,7 +70,7 @@ struct FlowStage {
       const auto packet = batch.packets[k] =
           read_flow_packet(ctx.flows, burst.mbufs[i], meta, ctx.now_s, batch.keys[k]);
       if (outside && packet.kind != FlowPacket::Kind::kTracked && packet.kind != FlowPacket::Kind::kRelated) {
-        node_path::pass(ctx, burst, i);
+        leave_to_node(ctx, burst, i, packet);
         continue;
       }
       if (packet.kind == FlowPacket::Kind::kUntracked) continue;
@@ -82,6 +84,17 @@ struct FlowStage {
     }
   }
 
+  // What is no connection's of a pod goes on to the node or from it, but for a floating address's: the node
+  // has no such address, and could only send it back.
+  static void leave_to_node(Context& ctx, Burst& burst, std::uint16_t i, const FlowPacket& packet) noexcept {
+    if (ctx.tables->outside != nullptr &&
+        ctx.tables->outside->behind(destination_of(burst.mbufs[i], burst.meta[i])) != nullptr) {
+      burst.drop(i, packet.kind == FlowPacket::Kind::kRefused ? packet.reason : DropReason::flow_invalid);
+      return;
+    }
+    node_path::pass(ctx, burst, i);
+  }
+
   // False: it is no packet of this connection, which has ended.
   static bool serve_known(Context& ctx, Burst& burst, const Batch& batch, std::uint16_t k) noexcept {
     const auto i = batch.at[k];
@@ -92,7 +105,7 @@ struct FlowStage {
     FlowView view;
     if (!flows.read(ref, view)) return false;
     if (view.phase.state == FlowState::kCut) [[unlikely]]
-      return refuse_cut(ctx, burst, i, packet, ref);
+      return serve_cut(ctx, burst, batch, k, view);
     if (view.decision.translated) [[unlikely]]
       return serve_translated(ctx, burst, batch, k, view);
     if (packet.kind != FlowPacket::Kind::kTracked) [[unlikely]]
@@ -166,17 +179,45 @@ struct FlowStage {
     if (!ctx.flows->read_key(ref, Direction::kOriginal, original) ||
         !ctx.flows->read_key(ref, Direction::kReply, reply))
       return false;
-    if (domain.rules->allows(reply.words[0] != 0 ? ruled_key(original, reply) : original)) {
-      ctx.flows->set_rules_generation(ref, domain.rules_generation);
-      return true;
-    }
-    if (ctx.flows->remove(ref)) ctx.counters->flows.removed.add(1);
-    return false;
+    const bool allowed = domain.rules->allows(reply.words[0] != 0 ? ruled_key(original, reply) : original);
+    // Were it forgotten, its other side could begin it anew where the rules allow that direction.
+    if (!allowed && ctx.flows->cut(ref)) ctx.counters->flows.cut.add(1);
+    ctx.flows->set_rules_generation(ref, domain.rules_generation);
+    return allowed;
   }
 
-  // Of a connection that policies do not allow any more. False: it is the first packet of another.
-  [[gnu::cold, gnu::noinline]] static bool refuse_cut(Context& ctx, Burst& burst, std::uint16_t i,
-                                                      const FlowPacket& packet, FlowRef ref) noexcept {
+  // Of a connection that rules or policies did not allow any more when it was looked at last. False: it is
+  // the first packet of another.
+  [[gnu::cold, gnu::noinline]] static bool serve_cut(Context& ctx, Burst& burst, const Batch& batch,
+                                                     std::uint16_t k, const FlowView& view) noexcept {
+    const auto ref = batch.found[k];
+    FlowKey original, reply;
+    if (!ctx.flows->read_key(ref, Direction::kOriginal, original) ||
+        !ctx.flows->read_key(ref, Direction::kReply, reply))
+      return false;
+    if (reply == FlowKey{}) reply = original.reversed();
+    const auto* ruling = nat::ruling_domain(*ctx.tables, Direction::kOriginal, original, reply);
+    if (ruling != nullptr && ruling->stateful && ruling->rules_generation != view.rules_generation) {
+      ctx.counters->flows.rechecked.add(1);
+      ctx.flows->set_rules_generation(ref, ruling->rules_generation);
+      const auto owner = ctx.flows->owner_of(ref);
+      const bool allowed =
+          ruling->rules->allows(ruled_key(original, reply)) &&
+          (ctx.tables->policies == nullptr ||
+           ask_policies(*ctx.tables, original, reply, owner && owner == ctx.tables->host_port).allowed);
+      if (allowed && ctx.flows->restore(ref)) return serve_known(ctx, burst, batch, k);
+    }
+    return refuse_cut(ctx, burst, batch.at[k], batch.packets[k], ref);
+  }
+
+  static bool rules_allow(const Snapshot& tables, const FlowKey& original, const FlowKey& reply) noexcept {
+    const auto* ruling = nat::ruling_domain(tables, Direction::kOriginal, original, reply);
+    return ruling == nullptr || !ruling->stateful || ruling->rules->allows(ruled_key(original, reply));
+  }
+
+  // False: it is the first packet of another connection, which rules and policies allow.
+  static bool refuse_cut(Context& ctx, Burst& burst, std::uint16_t i, const FlowPacket& packet,
+                         FlowRef ref) noexcept {
     const bool tracked_tcp = packet.kind == FlowPacket::Kind::kTracked && packet.has_event;
     const bool syn = tracked_tcp && packet.event == TcpEvent::kSyn;
     // A SYN asks for itself, in its own direction, which need not be that of the connection that was cut.
@@ -186,7 +227,8 @@ struct FlowStage {
     if (!ctx.flows->read_key(ref, from, original) || !ctx.flows->read_key(ref, back, reply)) return false;
     if (reply == FlowKey{}) reply = original.reversed();
     if (original == FlowKey{}) original = reply.reversed();
-    if (syn && policies_allow(ctx, burst.meta[i], original, reply)) {
+    if (syn && rules_allow(*ctx.tables, original, reply) &&
+        policies_allow(ctx, burst.meta[i], original, reply)) {
       if (ctx.flows->remove(ref)) ctx.counters->flows.removed.add(1);
       return false;
     }
@@ -239,10 +281,12 @@ struct FlowStage {
     for (std::uint16_t n = 0; n < batch.first_count; ++n) {
       const auto k = batch.first[n];
       const auto& packet = batch.packets[k];
-      if (ctx.tables->services != nullptr && !aim(ctx, burst, batch, k)) [[unlikely]]
+      const bool may_aim = ctx.tables->services != nullptr || ctx.tables->outside != nullptr;
+      if (may_aim && !aim(ctx, burst, batch, k)) [[unlikely]]
         continue;
       if (batch.domains[k]->id == kUnderlayDomain) {
-        node_path::pass(ctx, burst, batch.at[k]);
+        if (!ServiceAim::refuse_host(ctx, burst, batch.at[k], batch.keys[k]))
+          leave_to_node(ctx, burst, batch.at[k], packet);
         continue;
       }
       if (batch.domains[k] != domain) ask();
@@ -304,8 +348,9 @@ struct FlowStage {
   static void begin(Context& ctx, Burst& burst, const Batch& batch, std::uint16_t k,
                     const DomainEntry& domain) noexcept {
     const auto i = batch.at[k];
-    if (ctx.tables->translates && !nat::begin(ctx, burst, i, domain, batch.keys[k], batch.packets[k],
-                                              (batch.aimed >> k & 1) != 0)) [[unlikely]]
+    if ((ctx.tables->translates || domain.joined) &&
+        !nat::begin(ctx, burst, i, domain, batch.keys[k], batch.packets[k], (batch.aimed >> k & 1) != 0))
+        [[unlikely]]
       return;
     if (ctx.flows == nullptr) return;
     give_task(ctx, burst.meta[i], FlowTask::kInsert);

@@ -133,9 +133,11 @@ inline bool read_fragment_header(rte_mbuf* mbuf, const PacketMeta& meta, std::ui
   return false;
 }
 
+// `again`: it was read before, and counts once.
 [[gnu::cold, gnu::noinline]] inline FlowPacket read_fragment(FlowTable* table, rte_mbuf* mbuf,
                                                              const PacketMeta& meta, std::uint32_t now_s,
-                                                             FlowKey& key) noexcept {
+                                                             FlowKey& key, bool again) noexcept {
+  using Verdict = FragmentTable::Verdict;
   const bool v4 = meta.ether_type == ether_type::kIpv4;
   std::uint32_t id = 0;
   FragmentPiece piece;
@@ -145,20 +147,21 @@ inline bool read_fragment_header(rte_mbuf* mbuf, const PacketMeta& meta, std::ui
   std::uint32_t ports = 0;
   FlowPacket packet;
   packet.kind = FlowPacket::Kind::kTracked;
+  auto verdict = Verdict::kFollows;
   if (meta.l4_offset != 0) {
     packet = read_l4(mbuf, meta.ip_proto, meta.l4_offset, v4, ports);
     const bool atomic = piece.first == 0 && piece.last;  // nothing else belongs to it (RFC 6946)
-    if (table != nullptr && !atomic &&
-        table->fragments().note_first(datagram, table->hash(datagram), piece, ports, now_s) ==
-            FragmentTable::Verdict::kInvalid)
-      return refused(DropReason::fragment_invalid);
+    if (table != nullptr && !atomic && !again)
+      verdict = table->fragments().note_first(datagram, table->hash(datagram), piece, ports, now_s);
   } else if (has_ports(meta.ip_proto)) {
     if (table == nullptr) return {};  // nothing to look at
-    const auto verdict = table->fragments().find(datagram, table->hash(datagram), piece, now_s, ports);
-    if (verdict == FragmentTable::Verdict::kUnmatched) return refused(DropReason::fragment_unmatched);
-    if (verdict == FragmentTable::Verdict::kInvalid) return refused(DropReason::fragment_invalid);
+    const auto hash = table->hash(datagram);
+    verdict = again ? table->fragments().look(datagram, hash, now_s, ports)
+                    : table->fragments().find(datagram, hash, piece, now_s, ports);
     packet.may_begin = meta.ip_proto != ip_proto::kTcp;
   }
+  if (verdict == Verdict::kUnmatched) return refused(DropReason::fragment_unmatched);
+  if (verdict == Verdict::kInvalid) return refused(DropReason::fragment_invalid);
   key.set_head(meta.domain, meta.ip_proto, v4, ports);
   return packet;
 }
@@ -203,9 +206,10 @@ inline bool read_fragment_header(rte_mbuf* mbuf, const PacketMeta& meta, std::ui
 
 }  // namespace flow_packet_detail
 
-// `meta` is parsed. `table` may be null: then later fragments and ICMP errors are not looked at.
+// `meta` is parsed. `table` may be null: then later fragments and ICMP errors are not looked at. `again`:
+// this very packet was read before.
 inline FlowPacket read_flow_packet(FlowTable* table, rte_mbuf* mbuf, const PacketMeta& meta,
-                                   std::uint32_t now_s, FlowKey& key) noexcept {
+                                   std::uint32_t now_s, FlowKey& key, bool again = false) noexcept {
   using namespace flow_packet_detail;
   bool to_many = false;
   const bool v4 = meta.ether_type == ether_type::kIpv4;
@@ -222,7 +226,7 @@ inline FlowPacket read_flow_packet(FlowTable* table, rte_mbuf* mbuf, const Packe
   }
   FlowPacket packet;
   if (meta.is_fragment) [[unlikely]] {
-    packet = read_fragment(table, mbuf, meta, now_s, key);
+    packet = read_fragment(table, mbuf, meta, now_s, key, again);
   } else if (meta.l4_offset == 0) [[unlikely]] {
     if (has_ports(meta.ip_proto)) return refused(DropReason::flow_invalid);
     packet.kind = FlowPacket::Kind::kTracked;

@@ -1,6 +1,7 @@
 // Forward: decides where a packet goes. Addressed to the gateway's MAC (or to our VTEP's, from a tunnel), or
-// translated, it is routed by the domain's FIB; otherwise switched by the FDB. Never from one tunnel into
-// another: that could loop.
+// translated, it is routed by the domain's FIB; otherwise switched by the FDB. A route into another domain
+// makes it that domain's packet. Never from one tunnel into another, nor from a tunnel into another domain,
+// whose packets come with its own VNI: that could loop.
 #pragma once
 
 #include <algorithm>
@@ -55,11 +56,42 @@ struct ForwardStage {
       return;
     }
     const auto destination = destination_of(mbuf, meta);
-    if (!routable(destination) || !routable(source_of(mbuf, meta))) {
+    // What leaves on the node's own side has its source from us: for its own programs services may have
+    // link-local addresses.
+    const bool own_source = meta.translated && domain.id == kUnderlayDomain;
+    if (!routable(destination) || (!own_source && !routable(source_of(mbuf, meta)))) {
       burst.drop(i, DropReason::link_local_forward);
       return;
     }
     const auto slot = choose_path(*ctx.tables, find_way(*ctx.tables, domain, destination), mbuf, meta);
+    decide<true>(ctx, burst, i, domain, slot);
+  }
+
+  // By a route into another domain. What that one cannot deliver, the domain of the packet refuses.
+  [[gnu::noinline]] static void enter(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain,
+                                      std::uint32_t slot) noexcept {
+    auto& meta = burst.meta[i];
+    if (meta.from_tunnel && !meta.generated) {
+      burst.drop(i, DropReason::joined_from_tunnel);
+      return;
+    }
+    auto* mbuf = burst.mbufs[i];
+    const auto beyond =
+        look_beyond(*ctx.tables, ctx.tables->adjacencies[slot], destination_of(mbuf, meta), mbuf, meta);
+    // Its connection is known by the former domain, where nobody may remember the other's adjacency.
+    if (std::exchange(meta.flow_task, FlowTask::kNone) != FlowTask::kNone) --ctx.flow_tasks;
+    if (beyond.slot != 0 && follow(*ctx.tables, *beyond.domain, beyond.slot, meta, true)) {
+      move_to_domain(*ctx.counters, meta, beyond.domain->id);
+    } else {
+      decide<false>(ctx, burst, i, domain, beyond.slot);
+    }
+  }
+
+  // kEnters: a route into another domain may be followed.
+  template <bool kEnters>
+  [[gnu::always_inline]] static void decide(Context& ctx, Burst& burst, std::uint16_t i,
+                                            const DomainEntry& domain, std::uint32_t slot) noexcept {
+    auto& meta = burst.meta[i];
     meta.adjacency = slot;
     if (slot == 0) {
       reject(ctx, burst, i, DropReason::no_route, IcmpErrorKind::kNoRoute);
@@ -85,6 +117,12 @@ struct ForwardStage {
       case Adjacency::Kind::kBlackhole:
         burst.drop(i, DropReason::blackhole_route);
         return;
+      case Adjacency::Kind::kInto:
+        if constexpr (kEnters) {
+          enter(ctx, burst, i, domain, slot);
+          return;
+        }
+        [[fallthrough]];
       default:
         burst.drop(i, DropReason::no_route);
     }

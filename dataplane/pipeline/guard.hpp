@@ -1,11 +1,12 @@
 // Guard: a pod sends from its own MAC and IP addresses only (and the allowed extra pairs), and claims no
 // other's in ARP or neighbour discovery. Domains that learn let a port without endpoints send as it likes. An
-// endpoint with DHCP may ask for its address before it has it.
+// endpoint with DHCP may ask for its address before it has it. What may pass gets the DSCP of its domain.
 #pragma once
 
 #include <algorithm>
 
 #include "dataplane/packet/host_config.hpp"
+#include "dataplane/packet/marking.hpp"
 #include "dataplane/packet/neighbor_message.hpp"
 #include "dataplane/pipeline/context.hpp"
 
@@ -17,6 +18,7 @@ struct GuardStage {
   static void run(Context& ctx, Burst& burst) noexcept {
     const PortEntry* port = nullptr;
     const DomainEntry* domain = nullptr;
+    bool marks = false;
     for (std::uint16_t i = 0; i < burst.count; ++i) {
       const auto& meta = burst.meta[i];
       if (meta.ingress_role != static_cast<std::uint8_t>(api::PortRole::kPod)) continue;
@@ -24,17 +26,18 @@ struct GuardStage {
           port == nullptr) {
         port = ctx.tables->port(meta.ingress);
         domain = ctx.tables->domain(meta.domain);
+        marks = domain != nullptr && domain->marks();
       }
       if (port == nullptr || domain == nullptr) {
         burst.drop(i, DropReason::port_no_domain);
         continue;
       }
-      if (owns4(burst.mbufs[i], meta, *port)) [[likely]]
-        continue;
-      if (port->macs.empty() && domain->learning) continue;
       DropReason reason{};
-      if (!allowed(burst.mbufs[i], meta, *port, reason) && !asks(burst.mbufs[i], meta, *port))
+      if (!owns4(burst.mbufs[i], meta, *port) && !(port->macs.empty() && domain->learning) &&
+          !allowed(burst.mbufs[i], meta, *port, reason) && !asks(burst.mbufs[i], meta, *port))
         burst.drop(i, reason);
+      else if (marks) [[unlikely]]
+        mark_traffic_class(burst.mbufs[i], meta, domain->dscp_kept, domain->dscp_set);
     }
   }
 

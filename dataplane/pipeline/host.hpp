@@ -2,8 +2,8 @@
 // host port; what the node sends goes to the uplink, or into the domain with host_access when it is addressed
 // to that domain's gateway. What either brings for the subnet of a domain that is reached without tunnels
 // goes into that domain. ARP and ND from the underlay are copied to the main thread, which resolves next
-// hops itself. While connections are translated, IP packets are left to the flow stage, which knows whether
-// they are such a connection's.
+// hops itself; questions for floating addresses are answered. While connections are translated, IP packets
+// are left to the flow stage, which knows whether they are such a connection's.
 #pragma once
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include "dataplane/pipeline/accounting.hpp"
 #include "dataplane/pipeline/context.hpp"
 #include "dataplane/pipeline/node_path.hpp"
+#include "dataplane/tables/outside_table.hpp"
 #include "dataplane/tables/routed_prefixes.hpp"
 
 namespace podwire::engine {
@@ -37,6 +38,7 @@ struct HostStage {
     auto& meta = burst.meta[i];
     report_neighbor(ctx, burst.mbufs[i], meta);
     if (ctx.tables->routed != nullptr && enter(ctx, burst.mbufs[i], meta)) return;
+    if (ctx.tables->outside != nullptr && answer_for_floating(ctx, burst, i)) return;
     if (may_be_translated(ctx, burst.mbufs[i], meta)) return;
     if (ctx.tables->host_port) {
       node_path::send(meta, ctx.tables->host_port);
@@ -47,32 +49,50 @@ struct HostStage {
 
   // Without a host port nobody else would answer for the addresses of VTEPs and of masquerade.
   static void answer_for_vtep(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
+    auto& meta = burst.meta[i];
+    IpAddr target;
+    if (arp_of(burst.mbufs[i], meta) == nullptr && !discovery_of(burst.mbufs[i], meta)) {
+      burst.drop(i, DropReason::no_host_port);
+    } else if (asks_for(burst.mbufs[i], meta, target) && is_ours(ctx, target)) {
+      answer(ctx, burst, i);
+    } else {
+      burst.consume(i);
+    }
+  }
+
+  // The node does not have floating addresses, so nobody else answers for them, neither to the underlay nor
+  // to the node's own programs. False: it is no question for one.
+  [[gnu::noinline]] static bool answer_for_floating(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
+    IpAddr target;
+    if (!asks_for(burst.mbufs[i], burst.meta[i], target) || ctx.tables->outside->behind(target) == nullptr)
+      return false;
+    answer(ctx, burst, i);
+    return true;
+  }
+
+  // Whether it is an ARP request or neighbour solicitation, and for which address.
+  static bool asks_for(rte_mbuf* mbuf, const PacketMeta& meta, IpAddr& target) noexcept {
+    if (const auto* arp = arp_of(mbuf, meta)) {
+      target = IpAddr(arp->target_ip);
+      return arp->operation.host() == ArpHeader::kRequest;
+    }
+    const auto discovery = discovery_of(mbuf, meta);
+    if (!discovery || discovery->type != icmp6::kNeighborSolicitation) return false;
+    target = IpAddr(discovery->target);
+    return true;
+  }
+
+  // Makes the question for an address the answer that it is at the port that asks.
+  static void answer(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
     auto* mbuf = burst.mbufs[i];
     auto& meta = burst.meta[i];
     const auto* port = ctx.tables->port(meta.ingress);
-    if (const auto* arp = arp_of(mbuf, meta)) {
-      if (port == nullptr || arp->operation.host() != ArpHeader::kRequest ||
-          !is_ours(ctx, IpAddr(arp->target_ip))) {
-        burst.consume(i);
-        return;
-      }
-      if (!make_arp_reply(mbuf, meta, port->device->mac())) {
-        burst.consume(i);
-        return;
-      }
-    } else if (const auto discovery = discovery_of(mbuf, meta)) {
-      const bool ours =
-          discovery->type == icmp6::kNeighborSolicitation && is_ours(ctx, IpAddr(discovery->target));
-      if (port == nullptr || !ours) {
-        burst.consume(i);
-        return;
-      }
-      if (!make_neighbor_advertisement(mbuf, meta, port->device->mac(), icmp6::kNaOverride)) {
-        burst.consume(i);
-        return;
-      }
-    } else {
-      burst.drop(i, DropReason::no_host_port);
+    const bool made = port != nullptr && (meta.ether_type == ether_type::kArp
+                                              ? make_arp_reply(mbuf, meta, port->device->mac())
+                                              : make_neighbor_advertisement(mbuf, meta, port->device->mac(),
+                                                                            icmp6::kNaOverride));
+    if (!made) {
+      burst.consume(i);
       return;
     }
     book(*ctx.counters, meta, &LedgerCounters::consumed);
@@ -103,6 +123,7 @@ struct HostStage {
       return;
     }
     if (ctx.tables->routed != nullptr && (enter(ctx, mbuf, meta) || asks_gateway(ctx, mbuf, meta))) return;
+    if (ctx.tables->outside != nullptr && answer_for_floating(ctx, burst, i)) return;
     if (!may_be_translated(ctx, mbuf, meta)) node_path::to_uplink(ctx, burst, i);
   }
 

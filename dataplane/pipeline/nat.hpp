@@ -1,7 +1,10 @@
 // NAT: gives packets the ends that their connection has outside, and finds such ends for connections that
 // begin. Translation is not stored: a packet that one key of a connection finds leaves with the other key
-// reversed, in that key's domain (tables/flow_table.hpp); the node's own side is the underlay domain. Parts
-// of the flow and track stages; called by workers.
+// reversed, in that key's domain (tables/flow_table.hpp); the node's own side is the underlay domain. A
+// connection with a domain that its own is joined with is one whose keys differ in their domains only, if
+// both ends are on this node; over a tunnel both directions have the domain of the end that is here, because
+// packets travel with the VNI of the domain that they are for. Parts of the flow and track stages; called by
+// workers.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +13,9 @@
 #include "dataplane/pipeline/flow_owner.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
 #include "dataplane/pipeline/routing.hpp"
+#include "dataplane/tables/outside_table.hpp"
 #include "dataplane/tables/port_picker.hpp"
+#include "dataplane/tables/rule_set.hpp"
 
 namespace podwire::engine::nat {
 
@@ -62,20 +67,34 @@ inline bool serve_known(Context& ctx, Burst& burst, std::uint16_t i, const FlowK
   return follow(tables, *domain, decision.adjacency, meta, true);
 }
 
-// Whether a pod's first packet leaves its domain under the node's address: it is for the gateway to route,
-// and no route of the domain covers the destination.
+// Whether a pod's first packet leaves its domain under an address outside: it is for the gateway to route,
+// and no route of the domain covers the destination. (That the node itself would get as its own is not sent.)
 inline bool is_masqueraded(const Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta,
                            const DomainEntry& domain, const FlowKey& key) noexcept {
   if (!domain.masquerade || meta.from_tunnel) return false;
   const auto& masquerade = *domain.masquerade;
-  const auto& outside = masquerade.address(key.is_v4());
+  const auto outside = outside_ends(*ctx.tables, key).address;
   const auto destination = key.destination();
-  if (outside.is_zero() || destination == outside ||
+  if (outside.is_zero() || destination == outside || destination == masquerade.address(key.is_v4()) ||
       header_unchecked<EtherHeader>(mbuf, 0)->destination != domain.gateway_mac)
     return false;
   if (find_route_for(*ctx.tables, domain, destination) != 0) return false;
   return std::none_of(masquerade.except.begin(), masquerade.except.end(),
                       [&](const IpPrefix& prefix) { return prefix.contains(destination); });
+}
+
+// The domain that a pod's first packet goes on into by a route of `domain`; 0: it stays.
+inline DomainId joined_domain(const Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta,
+                              const DomainEntry& domain, const FlowKey& key, bool aimed) noexcept {
+  if (!domain.joined || meta.from_tunnel) return {};
+  if (!aimed && header_unchecked<EtherHeader>(mbuf, 0)->destination != domain.gateway_mac) return {};
+  return domain_into(*ctx.tables, domain, key.destination());
+}
+
+// Whether the rules of the domain that a connection goes on into allow it; those of its own do.
+inline bool is_admitted(const Context& ctx, const FlowKey& leaving) noexcept {
+  const auto* to = ctx.tables->domain(leaving.domain());
+  return to != nullptr && to->stateful && to->rules->allows(leaving);
 }
 
 // Puts the first candidate of `picker` in `leaving` whose answers would be nobody else's. False: there is
@@ -94,19 +113,15 @@ inline bool hide_source(const Context& ctx, const DomainEntry& domain, const Arr
   if (arrival.source == Arrival::Source::kGateway) {
     if (!error_source(domain, leaving.is_v4(), address)) return false;
   } else {
-    const auto* from = ctx.tables->domain(arrival.key.domain());
-    if (from == nullptr || !from->masquerade) return false;
-    address = from->masquerade->address(leaving.is_v4());
+    address = outside_ends(*ctx.tables, arrival.key).address;
+    if (address.is_zero()) return false;
   }
   leaving.set_source(address);
   return true;
 }
 
-inline const api::PortRange& ports_of(const Snapshot& tables, const Arrival& arrival) noexcept {
-  const auto* from = tables.domain(arrival.key.domain());
-  const bool ranged =
-      arrival.source == Arrival::Source::kMasquerade && from != nullptr && from->masquerade.has_value();
-  return ranged ? from->masquerade->ports : kOwnPorts;
+inline api::PortRange ports_of(const Snapshot& tables, const Arrival& arrival) noexcept {
+  return arrival.source == Arrival::Source::kMasquerade ? outside_ends(tables, arrival.key).ports : kOwnPorts;
 }
 
 // A connection's first packet, which the rules of `domain` allow. `aimed`: `key` is that of a service's
@@ -122,10 +137,17 @@ inline bool begin(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry
   }
   FlowKey leaving = key;
   const bool from_pod = arrival.key.domain() == domain.id;
-  if (arrival.source == Arrival::Source::kOwn && from_pod &&
-      is_masqueraded(ctx, burst.mbufs[i], burst.meta[i], domain, key)) {
-    arrival.source = Arrival::Source::kMasquerade;
-    leaving.set_domain(kUnderlayDomain);
+  if (arrival.source == Arrival::Source::kOwn && from_pod) {
+    if (is_masqueraded(ctx, burst.mbufs[i], burst.meta[i], domain, key)) {
+      arrival.source = Arrival::Source::kMasquerade;
+      leaving.set_domain(kUnderlayDomain);
+    } else if (const auto into = joined_domain(ctx, burst.mbufs[i], burst.meta[i], domain, key, aimed)) {
+      leaving.set_domain(into);
+      if (!is_admitted(ctx, leaving)) {
+        burst.drop(i, DropReason::policy_denied);
+        return false;
+      }
+    }
   }
   if (arrival.source != Arrival::Source::kOwn) {
     PortPicker picker(arrival.key, ports_of(*ctx.tables, arrival));
@@ -133,7 +155,7 @@ inline bool begin(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry
       burst.drop(i, DropReason::nat_ports_exhausted);
       return false;
     }
-  } else if (!aimed) {
+  } else if (!aimed && leaving.domain() == key.domain()) {
     return true;
   }
   arrival.ports = leaving.ports();
@@ -154,12 +176,21 @@ inline bool change_ends(Burst& burst, std::uint16_t i, Arrival& arrival, FlowKey
   return true;
 }
 
+// Whether answers to this translated packet come from a tunnel in the domain that the packet itself came in,
+// because it is joined with the one that it has gone on into.
+inline bool is_answered_at_home(const PacketMeta& meta, const Arrival& arrival) noexcept {
+  const auto home = arrival.key.domain();
+  return arrival.source == Arrival::Source::kOwn && home != meta.domain && home != kUnderlayDomain &&
+         meta.domain != kUnderlayDomain && meta.verdict == Verdict::kTunnel;
+}
+
 // Notes the connection of a translated first packet. Another worker, or another packet of this burst, may
 // have taken the port since it was picked: then it gets another, or the one that its connection has.
 inline FlowTable::Insertion insert(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
   auto* mbuf = burst.mbufs[i];
   auto arrival = load_arrival(mbuf);
   auto leaving = leaving_key(mbuf, burst.meta[i], arrival.ports);
+  if (is_answered_at_home(burst.meta[i], arrival)) leaving.set_domain(arrival.key.domain());
   const auto* ruling = ruling_domain(*ctx.tables, Direction::kOriginal, arrival.key, leaving);
   const auto generation = ruling != nullptr ? ruling->rules_generation : 0;
   PortPicker picker(arrival.key, ports_of(*ctx.tables, arrival));

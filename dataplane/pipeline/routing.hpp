@@ -7,6 +7,7 @@
 #include "dataplane/pipeline/accounting.hpp"
 #include "dataplane/pipeline/arrival.hpp"
 #include "dataplane/pipeline/context.hpp"
+#include "dataplane/tables/joined.hpp"
 
 namespace podwire::engine {
 
@@ -54,6 +55,21 @@ inline std::uint32_t find_way(const Snapshot& tables, const DomainEntry& domain,
     return slot;
   const auto* underlay = tables.domain(kUnderlayDomain);
   return underlay == nullptr ? 0 : find_route_for(tables, *underlay, address);
+}
+
+// Where a route into another domain leads: that domain, and the adjacency that it has for `address`; slot 0
+// when it has none, or would pass the packet on itself.
+struct Beyond {
+  const DomainEntry* domain = nullptr;  // may be null with slot 0
+  std::uint32_t slot = 0;
+};
+[[gnu::noinline]] inline Beyond look_beyond(const Snapshot& tables, const Adjacency& adjacency,
+                                            const IpAddr& address, rte_mbuf* mbuf,
+                                            PacketMeta& meta) noexcept {
+  const auto* domain = tables.domain(adjacency.into());
+  if (domain == nullptr) return {};
+  const auto slot = choose_path(tables, find_route_for(tables, *domain, address), mbuf, meta);
+  return {domain, tables.adjacencies[slot].kind == Adjacency::Kind::kInto ? 0 : slot};
 }
 
 inline IpAddr source_of(rte_mbuf* mbuf, const PacketMeta& meta) noexcept {
@@ -154,9 +170,15 @@ inline void drop_with_answer(Context& ctx, Burst& burst, std::uint16_t i, DropRe
     return;
   }
   PacketMeta back = meta;
-  const auto slot =
-      choose_path(*ctx.tables, find_way(*ctx.tables, *domain, source_of(mbuf, meta)), mbuf, back);
-  if (slot == 0 || !follow(*ctx.tables, *domain, slot, back, true) || !has_icmp_token(ctx) ||
+  const auto source = source_of(mbuf, meta);
+  auto slot = choose_path(*ctx.tables, find_way(*ctx.tables, *domain, source), mbuf, back);
+  const auto* home = domain;
+  if (ctx.tables->adjacencies[slot].kind == Adjacency::Kind::kInto) [[unlikely]] {
+    const auto beyond = look_beyond(*ctx.tables, ctx.tables->adjacencies[slot], source, mbuf, back);
+    home = beyond.domain;
+    slot = beyond.slot;
+  }
+  if (slot == 0 || !follow(*ctx.tables, *home, slot, back, true) || !has_icmp_token(ctx) ||
       !make(mbuf, back, *domain)) {
     burst.drop(i, reason);
     return;
@@ -164,6 +186,7 @@ inline void drop_with_answer(Context& ctx, Burst& burst, std::uint16_t i, DropRe
   --ctx.icmp.tokens;
   book_drop(*ctx.counters, meta, reason);
   book(*ctx.counters, meta, &LedgerCounters::generated);
+  if (home != domain) move_to_domain(*ctx.counters, back, home->id);
   auto* ether = header_unchecked<EtherHeader>(mbuf, 0);
   ether->destination = back.new_destination;
   ether->source = back.new_source;

@@ -1,20 +1,23 @@
 // Services in the pipeline: the first packet of a connection that asks for a service is aimed at one of its
-// backends, or refused at once where there is none. Part of the flow stage, before its rules are asked; the
-// packet itself is changed when they have allowed it (pipeline/nat.hpp). Called by workers.
+// backends, or refused at once where there is none; what asks for no service, but for a floating address, is
+// aimed at the endpoint behind it, whatever its protocol. Part of the flow stage, before its rules are asked;
+// the packet itself is changed when they have allowed it (pipeline/nat.hpp). Called by workers.
 #pragma once
 
 #include "dataplane/packet/tcp_reset.hpp"
 #include "dataplane/pipeline/arrival.hpp"
 #include "dataplane/pipeline/flow_packet.hpp"
+#include "dataplane/pipeline/policy.hpp"
 #include "dataplane/pipeline/routing.hpp"
+#include "dataplane/tables/outside_table.hpp"
 #include "dataplane/tables/service_table.hpp"
 
 namespace podwire::engine {
 
 struct ServiceAim {
   enum class Outcome : std::uint8_t {
-    kNone,   // asks for no service
-    kAimed,  // `key` and `domain` are those of the backend now, and the packet has its Arrival
+    kNone,   // asks for neither a service nor a floating address
+    kAimed,  // `key` and `domain` are those of the backend or endpoint now, and the packet has its Arrival
     kGone,   // refused: dropped, or an answer in its place
   };
 
@@ -22,23 +25,27 @@ struct ServiceAim {
                      const DomainEntry*& domain) noexcept {
     const auto& tables = *ctx.tables;
     if (packet.kind != FlowPacket::Kind::kTracked) return Outcome::kNone;
-    const auto* service = tables.services->find_for(key);
-    if (service == nullptr) return Outcome::kNone;
-    const auto* to = tables.domain(service->domain);
+    const auto* service =
+        tables.services != nullptr ? tables.services->find_for(key, is_from_node(burst.meta[i])) : nullptr;
+    const auto* inside =
+        service == nullptr && tables.outside != nullptr ? tables.outside->behind(key.destination()) : nullptr;
+    if (service == nullptr && inside == nullptr) return Outcome::kNone;
+    const auto* to = tables.domain(service != nullptr ? service->domain : inside->domain);
     if (to == nullptr || !to->stateful) return Outcome::kNone;
     const auto start = begin_flow(packet, key.protocol(), to->strict_tcp);
     if (start.outcome != FlowStep::Outcome::kPass) return Outcome::kNone;
     // To other domains a pod is what it is to the world outside.
     const bool foreign = key.domain() != kUnderlayDomain && key.domain() != to->id;
-    if (foreign && (!domain->masquerade || domain->masquerade->address(key.is_v4()).is_zero()))
-      return Outcome::kNone;
-    const auto choice = ServiceTable::choose(*service, key, ctx.now_s);
+    if (foreign && outside_ends(tables, key).address.is_zero()) return Outcome::kNone;
+    const auto choice = service != nullptr ? ServiceTable::choose(*service, key, ctx.now_s)
+                                           : ServiceTable::Choice{ServiceTable::Choice::Kind::kBackend,
+                                                                  inside->address, key.destination_port()};
     if (choice.kind == ServiceTable::Choice::Kind::kReject) {
       refuse(ctx, burst, i);
       return Outcome::kGone;
     }
     Arrival arrival{key, 0, start.phase, false, Arrival::Source::kOwn};
-    const bool hidden = service->hide_clients && key.domain() == kUnderlayDomain;
+    const bool hidden = service != nullptr && service->hide_clients && key.domain() == kUnderlayDomain;
     if (foreign) {
       arrival.source = Arrival::Source::kMasquerade;
     } else if (hidden || choice.address == key.source()) {
@@ -50,6 +57,16 @@ struct ServiceAim {
     key.set_ports((key.ports() & 0xffff) | std::uint32_t{byte_swap(choice.port)} << 16);
     domain = to;
     return Outcome::kAimed;
+  }
+
+  // Whether a packet of the underlay that asks for no service is for an address that only services have: the
+  // node's own program asked for a port that none of them has. Then it is refused.
+  static bool refuse_host(Context& ctx, Burst& burst, std::uint16_t i, const FlowKey& key) noexcept {
+    const auto* services = ctx.tables->services;
+    if (services == nullptr || !is_from_node(burst.meta[i]) || !services->is_for_host(key.destination()))
+      return false;
+    reject(ctx, burst, i, DropReason::service_no_backend, IcmpErrorKind::kPortUnreachable);
+    return true;
   }
 
  private:

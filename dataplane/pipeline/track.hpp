@@ -33,14 +33,22 @@ struct TrackStage {
     auto& flows = *ctx.flows;
     const auto& meta = burst.meta[i];
     FlowKey key;
-    const auto packet = read_flow_packet(&flows, burst.mbufs[i], meta, ctx.now_s, key);
+    const auto packet = read_flow_packet(&flows, burst.mbufs[i], meta, ctx.now_s, key, true);
     if (meta.translated) key = load_arrival(burst.mbufs[i]).key;
     const auto ref = task == FlowTask::kInsert ? begin(ctx, burst, i, domain, packet, key) : flows.find(key);
     if (!ref || domain.learning || meta.adjacency == 0 || meta.verdict == Verdict::kFlood) return;
+    if (meta.translated && !goes_by_its_key(flows, ref, meta.domain)) return;
     const auto generation = ctx.tables->adjacencies[meta.adjacency].generation.get();
     // Tables that changed since the burst was looked up may have led elsewhere by now: the next packet tells.
     if (ctx.tables->adjacencies[0].generation.get() != ctx.adjacency_changes) return;
     flows.set_decision(ref, {meta.adjacency, generation, meta.routed});
+  }
+
+  // Whether packets of this direction leave in `domain` by what the connection's keys say. One that goes on
+  // into a joined domain over a tunnel is not known there: its way is looked up packet by packet.
+  static bool goes_by_its_key(const FlowTable& flows, FlowRef ref, DomainId domain) noexcept {
+    FlowKey other;
+    return flows.read_other_key(ref, other) && other.domain() == domain;
   }
 
   static FlowTable::Insertion insert(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain,

@@ -151,6 +151,11 @@ DomainEntry make_domain_entry(const Intent& intent, const api::Domain& domain,
   entry.learning = domain.learning;
   entry.stateful = domain.stateful;
   entry.strict_tcp = domain.strict_tcp;
+  entry.joined = !intent.routes_out_of(domain.id).empty();
+  if (domain.dscp || !domain.trust_dscp) {
+    entry.dscp_kept = 3;  // ECN
+    entry.dscp_set = static_cast<std::uint8_t>(domain.dscp.value_or(0) << 2);
+  }
   if (domain.masquerade) entry.masquerade = make_masquerade(*domain.masquerade);
   entry.host_access = domain.host_access;
   entry.routed = domain.routed;

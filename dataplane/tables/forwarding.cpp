@@ -111,6 +111,11 @@ Adjacency Forwarding::compile_hop(const api::Route& route, const api::NextHop& h
     adjacency.mac = hop.mac.is_zero() ? intent_.vtep(hop.vtep)->mac : hop.mac;
     return adjacency;
   }
+  if (hop.into) {
+    adjacency.kind = Adjacency::Kind::kInto;
+    adjacency.vtep = hop.into.value();
+    return adjacency;
+  }
   adjacency.port = hop.port;
   if (route.domain == kUnderlayDomain) {
     if (const auto slot = topology_.slot_to(hop.port, hop.address)) {

@@ -55,16 +55,22 @@ class FragmentTable {
     return verdict;
   }
 
-  // `ports` are set with kFollows.
+  // `ports` are set with kFollows. look() counts no fragment, and never says kInvalid.
+  Verdict look(const FlowKey& datagram, std::uint64_t hash, std::uint32_t now_s,
+               std::uint32_t& ports) noexcept {
+    auto& set = lock(hash);
+    const Entry* found = entry_of(set, datagram, now_s);
+    if (found != nullptr) ports = found->ports;
+    unlock(set);
+    return found != nullptr ? Verdict::kFollows : Verdict::kUnmatched;
+  }
   Verdict find(const FlowKey& datagram, std::uint64_t hash, FragmentPiece piece, std::uint32_t now_s,
                std::uint32_t& ports) noexcept {
     auto& set = lock(hash);
     auto verdict = Verdict::kUnmatched;
-    for (auto& entry : set.entries) {
-      if (!(entry.datagram == datagram) || now_s - entry.seen_s > kLifetimeSeconds) continue;
-      ports = entry.ports;
-      verdict = entry.take(piece);
-      break;
+    if (Entry* found = entry_of(set, datagram, now_s)) {
+      ports = found->ports;
+      verdict = found->take(piece);
     }
     unlock(set);
     return verdict;
@@ -125,6 +131,13 @@ class FragmentTable {
     std::array<Entry, 4> entries;
     std::atomic<bool> locked{false};
   };
+
+  static Entry* entry_of(Set& set, const FlowKey& datagram, std::uint32_t now_s) noexcept {
+    for (auto& entry : set.entries) {
+      if (entry.datagram == datagram && now_s - entry.seen_s <= kLifetimeSeconds) return &entry;
+    }
+    return nullptr;
+  }
 
   Set& lock(std::uint64_t hash) noexcept {
     auto& set = sets_[hash % kSets];

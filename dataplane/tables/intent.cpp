@@ -230,6 +230,7 @@ void Intent::insert(const api::Endpoint& endpoint) {
   if (endpoint.port) join(endpoints_on_port_, endpoint.port, endpoint.id);
   if (endpoint.vtep) join(endpoints_on_vtep_, endpoint.vtep, endpoint.id);
   if (endpoint.policy) join(endpoints_with_policy_, endpoint.policy, endpoint.id);
+  insert_outside(endpoint);
 }
 
 void Intent::erase(const api::Endpoint& endpoint) {
@@ -239,6 +240,7 @@ void Intent::erase(const api::Endpoint& endpoint) {
   if (endpoint.port) part(endpoints_on_port_, endpoint.port, endpoint.id);
   if (endpoint.vtep) part(endpoints_on_vtep_, endpoint.vtep, endpoint.id);
   if (endpoint.policy) part(endpoints_with_policy_, endpoint.policy, endpoint.id);
+  erase_outside(endpoint);
   endpoints_.erase(endpoint.id);
 }
 
@@ -249,6 +251,12 @@ void Intent::insert(const api::Route& route) {
   next_hops_ += route.next_hops.size();
   for (const auto& hop : route.next_hops) {
     if (hop.vtep) join(routes_on_vtep_, hop.vtep, route.id);
+    if (hop.into) {
+      join(routes_out_of_, route.domain, route.id);
+      join(routes_into_, hop.into, route.id);
+      joins_out_of_.insert(route.domain, route.prefix, route.id);
+      joins_into_.insert(hop.into, route.prefix, route.id);
+    }
     if (hop.port) join(routes_on_port_, hop.port, route.id);
     if (hop.port && !hop.address.is_zero()) {
       join(routes_on_address_, DomainAddress{route.domain, hop.address}, route.id);
@@ -262,6 +270,12 @@ void Intent::erase(const api::Route& route) {
   next_hops_ -= route.next_hops.size();
   for (const auto& hop : route.next_hops) {
     if (hop.vtep) part(routes_on_vtep_, hop.vtep, route.id);
+    if (hop.into) {
+      part(routes_out_of_, route.domain, route.id);
+      part(routes_into_, hop.into, route.id);
+      joins_out_of_.erase(route.domain, route.prefix, route.id);
+      joins_into_.erase(hop.into, route.prefix, route.id);
+    }
     if (hop.port) part(routes_on_port_, hop.port, route.id);
     if (hop.port && !hop.address.is_zero()) {
       part(routes_on_address_, DomainAddress{route.domain, hop.address}, route.id);

@@ -143,7 +143,7 @@ Result<void> Intent::check_unique(const api::Endpoint& endpoint) const {
       return conflict(label(endpoint) + ": address " + to_string(*it) + " is listed twice; list it once");
     }
   }
-  return {};
+  return check_unique_outside(endpoint);
 }
 
 Result<void> Intent::check_unique(const api::Route& route) const {
@@ -166,11 +166,15 @@ Result<void> Intent::check_references(const api::Port& port) const {
   return {};
 }
 
-Result<void> Intent::check_references(const api::Vtep&) const {
-  return {};
+Result<void> Intent::check_references(const api::Vtep& vtep) const {
+  return vtep.local ? check_not_floating(label(vtep), vtep.address) : Result<void>();
 }
 
 Result<void> Intent::check_references(const api::Domain& domain) const {
+  if (domain.masquerade) {
+    for (const auto& address : domain.masquerade->addresses)
+      PODWIRE_CHECK(check_not_floating(label(domain) + ": masquerade", address));
+  }
   if (domain.gateways.size() > kMaxGateways) {
     return invalid(label(domain) + ": has " + std::to_string(domain.gateways.size()) + " gateways, at most " +
                    std::to_string(kMaxGateways) + " are possible; use more domains");
@@ -247,6 +251,7 @@ Result<void> Intent::check_references(const api::Endpoint& endpoint) const {
                       label(*home) + "; give it another");
     }
   }
+  PODWIRE_CHECK(check_outside(endpoint));
   return endpoint.policy ? check_policy_of(endpoint) : Result<void>();
 }
 
@@ -262,6 +267,7 @@ Result<void> Intent::check_references(const api::Route& route) const {
 }
 
 Result<void> Intent::check_next_hop(const api::Route& route, const api::NextHop& hop) const {
+  if (hop.into) return check_into(route, hop.into);
   if (hop.vtep) {
     const auto* through = vtep(hop.vtep);
     if (through == nullptr) return not_found(missing(label(route), "vtep", hop.vtep));
@@ -336,12 +342,19 @@ Result<void> Intent::check_referrers(const Change<api::Vtep>& change) const {
 Result<void> Intent::check_referrers(const Change<api::Domain>& change) const {
   const auto& before = *change.before;
   PODWIRE_CHECK(check_services_of(change));
+  PODWIRE_CHECK(check_joins_of(change));
   const auto& routes = members(routes_in_domain_, before.id);
   if (change.after) {
     if (before.stateful && !change.after->stateful) {
       for (const auto id : members(endpoints_in_domain_, before.id)) {
         const auto& endpoint = endpoints_.at(id);
         if (endpoint.policy) PODWIRE_CHECK(check_policy_of(endpoint));
+      }
+    }
+    if (before.masquerade && !change.after->masquerade) {
+      for (const auto id : endpoints_outside_) {
+        const auto& endpoint = endpoints_.at(id);
+        if (endpoint.domain == before.id) PODWIRE_CHECK(check_outside(endpoint));
       }
     }
     // Only losing host_access can break a route; its other rules do not look at the domain's fields.

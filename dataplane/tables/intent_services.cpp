@@ -11,7 +11,8 @@ std::string text_of(const api::ServiceFrontend& frontend) {
                     : frontend.address->is_v4() ? to_string(*frontend.address)
                                                 : "[" + to_string(*frontend.address) + "]";
   return api::kServiceProtocolNames[static_cast<std::size_t>(frontend.protocol)] + " " + host + ":" +
-         std::to_string(frontend.port) + " of domain " + std::to_string(frontend.domain.value());
+         std::to_string(frontend.port) + " of domain " + std::to_string(frontend.domain.value()) +
+         (frontend.from_host ? " for the node's own programs" : "");
 }
 
 }  // namespace
@@ -37,7 +38,9 @@ void Intent::erase(const api::Service& service) {
 }
 
 Intent::Claim Intent::claim_of(const api::ServiceFrontend& frontend) {
-  return {frontend.domain, frontend.address, frontend.protocol, frontend.port};
+  // Those for the node's own programs are found apart from all others.
+  const auto domain = frontend.from_host ? DomainId() : frontend.domain;
+  return {domain, frontend.address, frontend.protocol, frontend.port};
 }
 
 Result<void> Intent::check_unique(const api::Service& service) const {

@@ -4,7 +4,8 @@
 // (tables/policy_tables.hpp).
 //
 // Both ends are asked: the source's policy about egress, the destination's about ingress. Ends are found by
-// domain and address: an endpoint's own addresses, the IPv6 link-local one of its MAC, and its allowed pairs.
+// domain and address: an endpoint's own addresses, the IPv6 link-local one of its MAC, and its allowed pairs;
+// in the domain that the address is of, where domains are joined (tables/joined.hpp).
 // Who is nobody's has no policy and no identity; only rules for anybody and blocks match it. Always allowed:
 // what an endpoint sends to itself, and what the node sends to its endpoints (through the host port, or with
 // the gateway's address).
@@ -17,6 +18,7 @@
 
 #include "dataplane/headers/headers.hpp"
 #include "dataplane/tables/flow_key.hpp"
+#include "dataplane/tables/joined.hpp"
 #include "dataplane/tables/policy_set.hpp"
 #include "dataplane/tables/snapshot.hpp"
 
@@ -97,8 +99,11 @@ inline PolicyAnswer ask_policies(const Snapshot& tables, const FlowKey& original
     answer.allowed = false;
     return answer;
   }
-  const auto from = view.find(original.domain(), source);
-  const auto to = view.find(reply.domain(), destination);
+  const auto find = [&](DomainId domain, const IpAddr& address) {
+    return view.find(home_of(tables, domain, address), address);
+  };
+  const auto from = find(original.domain(), source);
+  const auto to = find(reply.domain(), destination);
   if (from == to) return answer;  // to itself, or between strangers
   const auto source_member = view.member(from), destination_member = view.member(to);
   const auto protocol = original.protocol();

@@ -131,6 +131,8 @@ void Programmer::State::commit(const Changes& changes, Devices devices, std::uin
   environment_.publisher->synchronize();
   sweep(changes);
   sweep_services(changes);
+  sweep_translations(changes);
+  sweep_joins(changes);
   forget_connections(changes);
   underlay_.tick(now_ms);
   release_settled();
@@ -164,6 +166,7 @@ void Programmer::State::add_structure(const Changes& changes, std::uint64_t now_
     rebuild_routed();
   }
   if (services_.update(intent_, changes)) publish_needed_ = true;
+  if (outside_.update(intent_, changes, garbage_)) publish_needed_ = true;
   // Host port, host domain and the list of uplinks are the snapshot's own.
   if (!changes.ports.empty() || !changes.domains.empty()) publish_needed_ = true;
 }
@@ -228,6 +231,12 @@ std::set<DomainId> Programmer::State::affected_domains(const Changes& changes) c
   for (const auto& change : changes.ports) {
     if (change.before) affected.insert(change.before->domain);
     if (change.after) affected.insert(change.after->domain);
+  }
+  for (const auto& change : changes.routes) {
+    for (const auto* route :
+         {change.before ? &*change.before : nullptr, change.after ? &*change.after : nullptr}) {
+      if (route != nullptr && Intent::leads_into_domain(*route)) affected.insert(route->domain);
+    }
   }
   return affected;
 }
@@ -309,6 +318,11 @@ bool Programmer::State::publish() {
   underlay_.fill(*next);
   forwarding_.fill_tables(*next);
   next->policies = policies_.view();
+  next->outside = outside_.table();
+  if (next->outside != nullptr) {
+    const auto& own = next->outside->addresses();
+    next->outside_addresses.insert(next->outside_addresses.end(), own.begin(), own.end());
+  }
   environment_.publisher->publish(std::move(next));
   auto garbage = std::exchange(garbage_, {});
   for (auto more : {underlay_.take_garbage(), services_.take_garbage()})

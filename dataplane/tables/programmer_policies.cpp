@@ -32,6 +32,13 @@ std::vector<DomainPrefix> Programmer::State::addresses_concerned(const Changes& 
   return all;
 }
 
+// Of a connection that the rules of its domain have cut, policies alone cannot say that it may go on.
+bool Programmer::State::rules_allow(const FlowKey& original, const FlowKey& reply) const {
+  const auto ruling = reply.domain() == kUnderlayDomain ? original.domain() : reply.domain();
+  const auto rules = rule_sets_.find(ruling);
+  return rules == rule_sets_.end() || rules->second->allows(ruled_key(original, reply));
+}
+
 void Programmer::State::sweep(const Changes& changes) {
   const auto& tables = *environment_.publisher->current_for_main();
   if (environment_.flows == nullptr || (tables.policies == nullptr && changes.policies.empty())) return;
@@ -40,13 +47,14 @@ void Programmer::State::sweep(const Changes& changes) {
   const AddressFilter filter(concerned);
   using Judgement = FlowTable::Judgement;
   const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState state, PortId owner) {
-    if (!filter.may_contain(original.domain(), original.source()) &&
-        !filter.may_contain(reply.domain(), reply.source()))
+    const auto source = original.source(), destination = reply.source();
+    if (!filter.may_contain(home_of(tables, original.domain(), source), source) &&
+        !filter.may_contain(home_of(tables, reply.domain(), destination), destination))
       return Judgement::kKeep;
     const bool was_cut = state == FlowState::kCut;
     if (tables.policies == nullptr ||
         ask_policies(tables, original, reply, owner && owner == tables.host_port).allowed)
-      return was_cut ? Judgement::kRestore : Judgement::kKeep;
+      return was_cut && rules_allow(original, reply) ? Judgement::kRestore : Judgement::kKeep;
     return was_cut ? Judgement::kKeep : Judgement::kCut;
   };
   const auto found = environment_.flows->review(1, environment_.flows->capacity(), judge);

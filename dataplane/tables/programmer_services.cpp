@@ -17,7 +17,8 @@ void Programmer::State::sweep_services(const Changes& changes) {
     const auto backend = reply.source();
     if (original.destination() == backend && original.destination_port() == reply.source_port())
       return Judgement::kKeep;  // of no service
-    const auto* service = services != nullptr ? services->find_for(original) : nullptr;
+    // By whichever port it began.
+    const auto* service = services != nullptr ? services->find_for(original, true) : nullptr;
     const bool serves = service != nullptr && service->serves(backend, reply.source_port());
     return serves ? Judgement::kKeep : Judgement::kRemove;
   };

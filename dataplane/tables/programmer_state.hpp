@@ -11,6 +11,7 @@
 #include "dataplane/tables/forwarding.hpp"
 #include "dataplane/tables/intent.hpp"
 #include "dataplane/tables/neighbor_prober.hpp"
+#include "dataplane/tables/outside_addresses.hpp"
 #include "dataplane/tables/parking.hpp"
 #include "dataplane/tables/policy_tables.hpp"
 #include "dataplane/tables/programmer.hpp"
@@ -75,7 +76,10 @@ class Programmer::State final : private Topology {
   // programmer_policies.cpp
   std::vector<DomainPrefix> addresses_concerned(const Changes& changes) const;
   void sweep(const Changes& changes);
-  void sweep_services(const Changes& changes);  // programmer_services.cpp
+  bool rules_allow(const FlowKey& original, const FlowKey& reply) const;
+  void sweep_services(const Changes& changes);      // programmer_services.cpp
+  void sweep_translations(const Changes& changes);  // programmer_outside.cpp
+  void sweep_joins(const Changes& changes);         // programmer_joins.cpp
 
   MacAddr mac_of(PortId port) const override;
   std::uint32_t slot_of(VtepId vtep) const override { return underlay_.slot_of(vtep); }
@@ -144,6 +148,7 @@ class Programmer::State final : private Topology {
   RuleSets rule_sets_;                      // of the stateful domains
   std::uint32_t rules_generation_ = 0;
   Services services_;
+  OutsideAddresses outside_;
   std::set<PortId> lease_news_;  // ports whose leases have changed since they were last advertised
   Garbage garbage_;
   bool publish_needed_ = true;

@@ -59,10 +59,19 @@ Key192 any_key(DomainId domain, std::uint8_t protocol, std::uint16_t port) {
   return {{0, 0, frontend_word(domain, protocol, port, 0)}};
 }
 
-Key192 frontend_key(DomainId domain, const IpAddr& address, std::uint8_t protocol, std::uint16_t port) {
-  Key192 key{{0, 0, frontend_word(domain, protocol, port, address.is_v4() ? 4 : 6)}};
+constexpr std::uint8_t kForHost = 0x80;  // beside the family
+
+Key192 frontend_key(DomainId domain, const IpAddr& address, std::uint8_t protocol, std::uint16_t port,
+                    std::uint8_t mark = 0) {
+  const std::uint8_t family = address.is_v4() ? 4 : 6;
+  Key192 key{{0, 0, frontend_word(domain, protocol, port, static_cast<std::uint8_t>(family | mark))}};
   std::memcpy(&key.words[0], address.bytes().data(), 16);
   return key;
+}
+
+// Of any port: what the node's own programs send there is for services or nobody.
+Key192 host_key(const IpAddr& address) {
+  return frontend_key(kUnderlayDomain, address, 0, 0, kForHost);
 }
 
 std::uint8_t protocol_number(api::ServiceProtocol protocol) {
@@ -75,6 +84,13 @@ std::uint8_t protocol_number(api::ServiceProtocol protocol) {
       break;
   }
   return ip_proto::kSctp;
+}
+
+// At most: addresses for the node's own programs have a key more, which frontends may share.
+std::size_t keys_of(const api::Service& service) {
+  const auto& all = service.frontends;
+  return all.size() + static_cast<std::size_t>(std::count_if(
+                          all.begin(), all.end(), [](const auto& frontend) { return frontend.from_host; }));
 }
 
 constexpr std::uint64_t kTagMask = (1u << 15) - 1;
@@ -197,35 +213,47 @@ std::shared_ptr<const ServiceEntry> make_service_entry(const api::Service& servi
 
 ServiceTable::ServiceTable(const std::vector<Item>& items, std::vector<IpAddr> node_addresses)
     : node_addresses_(std::move(node_addresses)),
-      by_frontend_(std::accumulate(
-          items.begin(), items.end(), std::size_t{0},
-          [](std::size_t sum, const Item& item) { return sum + item.service->frontends.size(); })) {
+      by_frontend_(
+          std::accumulate(items.begin(), items.end(), std::size_t{0},
+                          [](std::size_t sum, const Item& item) { return sum + keys_of(*item.service); })) {
   std::ranges::sort(node_addresses_);
   entries_.reserve(items.size());
   for (const auto& item : items) {
     entries_.push_back(item.entry);
     for (const auto& frontend : item.service->frontends) {
       const auto protocol = protocol_number(frontend.protocol);
+      const auto mark = frontend.from_host ? kForHost : std::uint8_t{0};
       const auto key = frontend.address
-                           ? frontend_key(frontend.domain, *frontend.address, protocol, frontend.port)
+                           ? frontend_key(frontend.domain, *frontend.address, protocol, frontend.port, mark)
                            : any_key(frontend.domain, protocol, frontend.port);
       any_address_ = any_address_ || !frontend.address;
-      by_frontend_.put(key, static_cast<std::uint32_t>(entries_.size()));
+      any_for_host_ = any_for_host_ || frontend.from_host;
+      const auto value = static_cast<std::uint32_t>(entries_.size());
+      by_frontend_.put(key, value);
+      if (frontend.from_host) by_frontend_.put(host_key(*frontend.address), value);
     }
   }
 }
 
-const ServiceEntry* ServiceTable::find(const FlowKey& key) const noexcept {
+const ServiceEntry* ServiceTable::find(const FlowKey& key, bool from_host) const noexcept {
   const auto protocol = key.protocol();
   if (protocol != ip_proto::kTcp && protocol != ip_proto::kUdp && protocol != ip_proto::kSctp) return nullptr;
   const auto domain = key.domain();
   const auto port = key.destination_port();
   const auto destination = key.destination();
+  if (from_host && domain == kUnderlayDomain && is_for_host(destination)) [[unlikely]] {
+    if (const auto value = by_frontend_.find(frontend_key(domain, destination, protocol, port, kForHost)))
+      return entries_[value - 1].get();
+  }
   if (const auto value = by_frontend_.find(frontend_key(domain, destination, protocol, port)))
     return entries_[value - 1].get();
   if (!any_address_ || domain != kUnderlayDomain) return nullptr;
   const auto value = by_frontend_.find(any_key(domain, protocol, port));
   return value != 0 && is_node_address(destination) ? entries_[value - 1].get() : nullptr;
+}
+
+bool ServiceTable::is_for_host(const IpAddr& address) const noexcept {
+  return any_for_host_ && by_frontend_.find(host_key(address)) != 0;
 }
 
 bool ServiceTable::is_node_address(const IpAddr& address) const noexcept {

@@ -112,12 +112,16 @@ class ServiceTable {
   // service. In the underlay a frontend without address is found for every address of the node, unless
   // another service has that very address. What counts as the node's: addresses of local VTEPs, addresses
   // that domains masquerade with, and what /32 and /128 routes lead to through the host port, in whatever
-  // domain. Loopback and link-local addresses are not among them: they come to no uplink.
-  const ServiceEntry* find(const FlowKey& key) const noexcept;
+  // domain. Loopback and link-local addresses are not among them: they come to no uplink. `from_host`: the
+  // packet came by the host port; frontends for the node's own programs are found then, and only then, before
+  // any other.
+  const ServiceEntry* find(const FlowKey& key, bool from_host = false) const noexcept;
   bool is_node_address(const IpAddr& address) const noexcept;
+  // Whether some frontend for the node's own programs has it: then nobody else does.
+  bool is_for_host(const IpAddr& address) const noexcept;
   // The same for pods' packets too, which meet the node's own ports as the world outside does.
-  const ServiceEntry* find_for(const FlowKey& key) const noexcept {
-    if (const auto* own = find(key)) return own;
+  const ServiceEntry* find_for(const FlowKey& key, bool from_host) const noexcept {
+    if (const auto* own = find(key, from_host)) return own;
     if (key.domain() == kUnderlayDomain || !is_node_address(key.destination())) return nullptr;
     FlowKey outside = key;
     outside.set_domain(kUnderlayDomain);
@@ -133,7 +137,8 @@ class ServiceTable {
   std::vector<std::shared_ptr<const ServiceEntry>> entries_;  // a value in by_frontend_ is index + 1
   std::vector<IpAddr> node_addresses_;                        // sorted
   LookupTable<Key192> by_frontend_;
-  bool any_address_ = false;  // some frontend has no address
+  bool any_address_ = false;   // some frontend has no address
+  bool any_for_host_ = false;  // some frontend is for the node's own programs
 };
 
 }  // namespace podwire::engine

@@ -49,11 +49,12 @@ struct alignas(32) Adjacency {
     kBlackhole,
     kMultipath,  // one of `paths_count` adjacencies at Snapshot::paths[paths_first], by flow hash
     kOnLink,     // in a subnet of the domain, but nobody has the address (L3: unreachable)
+    kInto,       // what the domain into() has for the destination decides, unless that is another such
   };
   Kind kind = Kind::kNone;
   bool learned = false;  // from traffic, not from control
   PortId port;
-  std::uint32_t vtep = 0;  // slot in Snapshot::vteps
+  std::uint32_t vtep = 0;  // slot in Snapshot::vteps; kInto: the domain
   MacAddr mac;
   std::uint16_t paths_count = 0;
   std::uint32_t paths_first = 0;
@@ -63,6 +64,7 @@ struct alignas(32) Adjacency {
 
   bool operator==(const Adjacency&) const = default;
 
+  DomainId into() const noexcept { return DomainId(static_cast<std::uint16_t>(vtep)); }
   // Kind, port and VTEP in one word; never 0 but for kNone.
   std::uint64_t place() const noexcept {
     return static_cast<std::uint64_t>(kind) | std::uint64_t{port.value()} << 16 | std::uint64_t{vtep} << 32;
@@ -121,6 +123,7 @@ class RuleSet;         // tables/rule_set.hpp
 class ServiceTable;    // tables/service_table.hpp
 class RuleSet;         // tables/rule_set.hpp
 struct PolicyView;     // tables/policy_view.hpp
+class OutsideTable;    // tables/outside_table.hpp
 class RoutedPrefixes;  // tables/routed_prefixes.hpp
 
 // What connections from a domain to the world outside appear to come from.
@@ -151,10 +154,16 @@ struct DomainEntry {
   std::vector<std::uint8_t> fib6_lengths_descending;
   bool stateful = false;
   bool strict_tcp = false;
+  bool joined = false;  // some of its routes lead into other domains
+  // Packets from pods leave with DSCP and ECN `byte & dscp_kept | dscp_set` (packet/marking.hpp); 0xff: as
+  // they came.
+  std::uint8_t dscp_kept = 0xff;
+  std::uint8_t dscp_set = 0;
   std::uint32_t rules_generation = 0;    // of `rules`; no two of any domain are the same
   std::shared_ptr<const RuleSet> rules;  // stateful only, then never null
   std::optional<MasqueradeEntry> masquerade;
 
+  bool marks() const noexcept { return dscp_kept != 0xff; }
   bool operator==(const DomainEntry&) const = default;
 };
 
@@ -199,7 +208,7 @@ struct Snapshot {
   std::vector<const DomainEntry*> domains;  // by DomainId
   std::vector<VtepEntry> vteps;             // by slot; slot 0 unused
   std::vector<LocalVtep> local_vteps;
-  std::vector<IpAddr> outside_addresses;  // that domains masquerade with
+  std::vector<IpAddr> outside_addresses;  // that domains masquerade with, and those of single endpoints
   PortId host_port;                       // 0: none
   DomainId host_domain;                   // the domain with host_access, 0: none
   std::vector<PortId> uplinks;
@@ -215,6 +224,7 @@ struct Snapshot {
   const ServiceTable* services = nullptr;  // null: there are none
   const RoutedPrefixes* routed = nullptr;  // of the domains that are reached without tunnels; null: none is
   const PolicyView* policies = nullptr;    // null: there are none, everything is allowed
+  const OutsideTable* outside = nullptr;   // null: no endpoint has an address of its own outside
 
   const PortEntry* port(PortId id) const noexcept {
     return id.value() < ports.size() ? ports[id.value()] : nullptr;

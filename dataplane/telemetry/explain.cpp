@@ -136,6 +136,9 @@ class StepObserver {
     const bool rejected = meta.generated && !packet.before.generated && meta.reason != DropReason{};
     if (!reason_ && (meta.verdict == Verdict::kDrop || rejected)) reason_ = meta.reason;
     if (meta.verdict == Verdict::kParked) parked_ = true;
+    if (packet.mbuf != nullptr && meta.verdict < Verdict::kDrop) {
+      if (const auto slot = entered_by(packet, names_)) decided_by_adjacency(slot);
+    }
     if (meta.adjacency != 0 && meta.adjacency != packet.before.adjacency)
       decided_by_adjacency(meta.adjacency);
     if (meta.verdict == Verdict::kTunnel && packet.before.verdict != Verdict::kTunnel)

@@ -2,6 +2,7 @@
 
 #include "dataplane/headers/headers.hpp"
 #include "dataplane/packet/access.hpp"
+#include "dataplane/pipeline/routing.hpp"
 
 namespace podwire::engine {
 namespace {
@@ -148,7 +149,23 @@ std::string decided_text(const PacketView& p, const ObjectNames& names) {
   return (p.after.routed ? "routed by " : by.empty() ? "" : "switched by ") + text;
 }
 
+std::string entered_text(std::uint32_t slot, const PacketView& p, const ObjectNames& names) {
+  const auto text = names.adjacency(slot) + " leads into domain " + quoted(names.domain(p.after.domain));
+  if (p.after.verdict != p.before.verdict) return text + ", there " + decided_text(p, names);
+  return text + ": " + headers_text(p.mbuf, p.after);
+}
+
 }  // namespace
+
+std::uint32_t entered_by(const PacketView& p, const ObjectNames& names) {
+  const auto* before = names.tables.domain(p.before.domain);
+  const bool ip = p.after.ether_type == ether_type::kIpv4 || p.after.ether_type == ether_type::kIpv6;
+  if (before == nullptr || !before->joined || p.after.domain == p.before.domain || !ip || p.after.generated)
+    return 0;
+  const auto slot = find_route_for(names.tables, *before, destination_of(p.mbuf, p.after));
+  const auto& adjacency = names.tables.adjacencies[slot];
+  return adjacency.kind == Adjacency::Kind::kInto && adjacency.into() == p.after.domain ? slot : 0;
+}
 
 std::string ObjectNames::port(PortId id) const {
   const auto* object = intent.port(id);
@@ -236,6 +253,7 @@ std::string describe(std::string_view stage, const PacketView& p, const ObjectNa
     return "out of the tunnel from " + sender + " into domain " + quoted(names.domain(p.after.domain)) +
            ": " + headers_text(p.mbuf, p.after);
   }
+  if (const auto slot = entered_by(p, names)) return entered_text(slot, p, names);
   if (p.after.translated && !p.before.translated) {
     return "translated, in domain " + quoted(names.domain(p.after.domain)) +
            " now: " + headers_text(p.mbuf, p.after);

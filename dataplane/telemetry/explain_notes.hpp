@@ -30,6 +30,9 @@ struct PacketView {
   rte_mbuf* mbuf;  // null when the packet is no longer ours
 };
 
+// The adjacency of the route by which the packet went on into another domain; 0: it did not.
+std::uint32_t entered_by(const PacketView& packet, const ObjectNames& names);
+
 std::string describe(std::string_view stage, const PacketView& packet, const ObjectNames& names);
 
 // What policies said of the connection, to follow a note; empty when none was asked.

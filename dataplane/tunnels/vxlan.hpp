@@ -78,7 +78,8 @@ inline bool strip(rte_mbuf* mbuf, const PacketMeta& meta, Vni& vni, DropReason& 
 }
 
 // Puts the headers of a VTEP over IPv4 before the frame; there is headroom for them. See prepend().
-inline void put_before(rte_mbuf* mbuf, const VtepEntry& vtep, Vni vni, std::uint32_t hash) noexcept {
+inline void put_before(rte_mbuf* mbuf, const VtepEntry& vtep, Vni vni, std::uint32_t hash,
+                       std::uint8_t traffic_class) noexcept {
   const std::uint16_t bytes = vtep.header_bytes;
   mbuf->data_off = static_cast<std::uint16_t>(mbuf->data_off - bytes);
   mbuf->data_len = static_cast<std::uint16_t>(mbuf->data_len + bytes);
@@ -92,8 +93,9 @@ inline void put_before(rte_mbuf* mbuf, const VtepEntry& vtep, Vni vni, std::uint
   auto* ip = reinterpret_cast<Ipv4Header*>(start + vtep.l3_offset);
   auto* udp = reinterpret_cast<UdpHeader*>(ip + 1);
   auto* header = reinterpret_cast<VxlanHeader*>(udp + 1);
+  ip->dscp_ecn = traffic_class;  // the second byte of its word
   ip->total_length = Be16(ip_bytes);
-  std::uint32_t sum = vtep.checksum_base + ip->total_length.raw();
+  std::uint32_t sum = vtep.checksum_base + ip->total_length.raw() + (std::uint32_t{traffic_class} << 8);
   sum = (sum & 0xffff) + (sum >> 16);
   sum = (sum & 0xffff) + (sum >> 16);
   ip->checksum = Be16::from_raw(static_cast<std::uint16_t>(~sum));
@@ -105,11 +107,12 @@ inline void put_before(rte_mbuf* mbuf, const VtepEntry& vtep, Vni vni, std::uint
 
 // Puts `vtep`'s headers before the frame. False when there is no headroom (the packet is unchanged then). The
 // outer UDP checksum is 0 over IPv4 (RFC 7348 section 5) and computed over IPv6, where Linux drops zero by
-// default.
-inline bool prepend(rte_mbuf* mbuf, const VtepEntry& vtep, Vni vni, std::uint32_t hash) noexcept {
+// default. `traffic_class` is the inner packet's (packet/marking.hpp).
+inline bool prepend(rte_mbuf* mbuf, const VtepEntry& vtep, Vni vni, std::uint32_t hash,
+                    std::uint8_t traffic_class) noexcept {
   if (vtep.header_bytes > rte_pktmbuf_headroom(mbuf)) return false;
   if (!vtep.v6) {
-    put_before(mbuf, vtep, vni, hash);
+    put_before(mbuf, vtep, vni, hash, traffic_class);
     return true;
   }
   auto* start = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_prepend(mbuf, vtep.header_bytes));
@@ -124,6 +127,7 @@ inline bool prepend(rte_mbuf* mbuf, const VtepEntry& vtep, Vni vni, std::uint32_
   header->vni[1] = static_cast<std::uint8_t>(vni.value() >> 8);
   header->vni[2] = static_cast<std::uint8_t>(vni.value());
   auto* ip = reinterpret_cast<Ipv6Header*>(start + vtep.l3_offset);
+  ip->version_class_flow = Be32(6u << 28 | std::uint32_t{traffic_class} << 20);
   ip->payload_length = Be16(udp_bytes);
   udp->checksum = Be16{};
   std::uint16_t sum = 0;

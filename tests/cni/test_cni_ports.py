@@ -19,14 +19,22 @@ def services(node):
     return {s["name"]: s for s in node.engine_call("dump", {"noun": "services"})["objects"]}
 
 
+HOST = {"169.254.112.1", "fd70:6f64:7769:7265::1"}  # how the node's own programs ask for ports of all its addresses
+
+
+def frontends(service, from_host=False):
+    return [f for f in service["frontends"] if f.get("from_host", False) == from_host]
+
+
 def test_a_published_port_is_a_service_until_del(node, pod):
     p = pod("web", runtimeConfig=published(mapping(8080), mapping(8053, 53, "udp")))
     assert "portMappings" not in json.dumps(p.result), "the result says nothing of them"
     found = services(node)
     assert len(found) == 2
     web = next(s for name, s in found.items() if name.endswith("tcp *:8080"))
-    own = {(f["domain"] == 1, f["address"], f["port"]) for f in web["frontends"]}
+    own = {(f["domain"] == 1, f["address"], f["port"]) for f in frontends(web)}
     assert own == {(outside, address, 8080) for outside in (True, False) for address in (node.underlay4, node.underlay6)}
+    assert {(f["domain"], f["address"], f["port"]) for f in frontends(web, True)} == {(1, a, 8080) for a in HOST}
     assert {(b["address"], b["port"]) for b in web["backends"]} == {(p.ipv4, 80), (p.ipv6, 80)}
     dns = next(s for name, s in found.items() if name.endswith("udp *:8053"))
     assert {f["protocol"] for f in dns["frontends"]} == {"udp"}
@@ -50,7 +58,8 @@ def test_a_taken_port_names_its_pod(node, pod, namespace, container):
 def test_a_host_ip_is_one_of_the_nodes(node, pod, namespace, container):
     p = pod("web", runtimeConfig=published(mapping(8080, host_ip=node.underlay6)))
     web, = services(node).values()
-    assert {f["address"] for f in web["frontends"]} == {node.underlay6}
+    assert {f["address"] for f in frontends(web)} == {node.underlay6}
+    assert [f["address"] for f in frontends(web, True)] == ["fd70:6f64:7769:7265::2"]
     assert [b["address"] for b in web["backends"]] == [p.ipv6]
     config = node.config_of(runtimeConfig=published(mapping(8081, host_ip="192.0.2.1")))
     status, output, _ = node.plugin("ADD", config, container_id=container, netns=namespace("other").path)
@@ -104,7 +113,8 @@ endpoints: [{addresses: [10.244.1.200], conditions: {ready: true}}]
 """)
     assert "Service shop/web created" in node.cli("service", "apply", "-f", str(manifests)).stdout
     web = services(node)["shop/web:http"]
-    assert {(f["domain"] == 1, f.get("address"), f["port"]) for f in web["frontends"]} == {
+    assert {(f["address"], f["port"]) for f in frontends(web, True)} == {("10.96.0.10", 80), *((a, 30080) for a in HOST)}
+    assert {(f["domain"] == 1, f.get("address"), f["port"]) for f in frontends(web)} == {
         (False, "10.96.0.10", 80), (True, None, 30080),
         (False, node.underlay4, 30080), (False, node.underlay6, 30080)}
     assert [b["address"] for b in web["backends"]] == ["10.244.1.200"]

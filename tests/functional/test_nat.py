@@ -1,5 +1,5 @@
 """Docker's picture with real kernels: pods reach a server beyond the underlay, which sees the node's address; errors from
-the way there reach the pod; a client out there reaches a published port; services, hairpin and refusals."""
+the way there reach the pod; a client out there reaches a published port; services, hairpin and refusals; egress and floating addresses."""
 import os
 import sys
 
@@ -15,6 +15,8 @@ from support.traffic import file_server, send_file, wait_for_line
 NODE = {4: "192.168.100.1", 6: "fd00:100::1"}
 ROUTER = {4: "192.168.100.254", 6: "fd00:100::fe"}
 SERVER = {4: "203.0.113.9", 6: "2001:db8::9"}
+EGRESS = {4: "192.168.100.77", 6: "fd00:100::77"}
+FLOATING = {4: "192.168.100.80", 6: "fd00:100::80"}
 VIP = {4: "10.96.0.10", 6: "fd00:10:96::10"}
 GATEWAY = {4: "10.244.1.1", 6: "fd00:10:244:1::1"}
 PORTS = [20000, 20999]
@@ -66,14 +68,19 @@ class PodNs:
         self.address = {4: f"10.244.1.{number}", 6: f"fd00:10:244:1::{number:x}"}
         self.ns = Netns(name)
         _, self.fds = create_tap(self.ns, "eth0", mac=self.mac)
-        bench.engine.put(fds=self.fds, ports=[{"id": port, "name": name, "kind": "tap", "role": "pod", "domain": 2,
-                                               "mac": self.mac, "mtu": 1450, "descriptors": 1}],
-                         endpoints=[{"id": port, "name": name, "domain": 2, "port": port, "mac": self.mac,
-                                     "addresses": list(self.address.values())}])
+        self.engine = bench.engine
+        self.engine.put(fds=self.fds, ports=[{"id": port, "name": name, "kind": "tap", "role": "pod", "domain": 2,
+                                              "mac": self.mac, "mtu": 1450, "descriptors": 1}])
+        self.give()
         self.ns.ip(f"addr add {self.address[4]}/24 dev eth0")
         self.ns.ip(f"addr add {self.address[6]}/64 dev eth0 nodad")
         for family in (4, 6):
             self.ns.ip(f"-{family} route add default via {GATEWAY[family]}")
+
+    def give(self, **outside):
+        """Its endpoint, with these addresses outside."""
+        self.engine.put(endpoints=[{"id": self.port, "name": self.name, "domain": 2, "port": self.port, "mac": self.mac,
+                                    "addresses": list(self.address.values()), **outside}])
 
     def close(self):
         for fd in self.fds:
@@ -218,3 +225,43 @@ def test_a_service_without_backends_refuses(switch, family):
         assert ask(switch.server, kind, NODE[family], 8080) == "ConnectionRefusedError"
         assert ask(switch.a.ns, kind, VIP[family], 80) == "ConnectionRefusedError"
     wait_until(lambda: dropped(switch, "service_no_backend") >= before + 4, 2, "refusals are counted")
+
+
+@pytest.fixture
+def given(switch):
+    """Gives a pod addresses outside for one test."""
+    pods = []
+
+    def give(pod, **outside):
+        pods.append(pod)
+        pod.give(**outside)
+    yield give
+    for pod in pods:
+        pod.give()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_server_outside_sees_an_egress_address(switch, given, family):
+    given(switch.a, egress=list(EGRESS.values()))
+    for kind in ("tcp", "udp"):
+        address, port = ask(switch.a.ns, kind, SERVER[family], 7000).split()
+        assert address == EGRESS[family] and PORTS[0] <= int(port) <= PORTS[1]
+        assert ask(switch.b.ns, kind, SERVER[family], 7000).split()[0] == NODE[family]
+    assert switch.a.ns.ping(SERVER[family])
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_floating_address_is_one_to_one(switch, given, family):
+    given(switch.a, floating=list(FLOATING.values()))
+    for kind in ("tcp", "udp"):
+        assert ask(switch.a.ns, kind, SERVER[family], 7000, own=500).split() == [FLOATING[family], "500"]
+        assert ask(switch.server, kind, FLOATING[family], 8000).split()[0] == SERVER[family]
+        assert ask(switch.b.ns, kind, FLOATING[family], 8000).split()[0] == switch.b.address[family]
+        assert ask(switch.a.ns, kind, FLOATING[family], 8000).split()[0] == GATEWAY[family]
+        assert ask(switch.server, kind, FLOATING[family], 8001) == "ConnectionRefusedError"  # says the pod
+    assert switch.server.ping(FLOATING[family])
+    if family == 6:  # in fragments; DPDK's af_packet does not get those of IPv4
+        assert switch.server.ping(FLOATING[6], size=3000) or switch.server.ping(FLOATING[6], size=3000)
+    with file_server(switch.a.ns):
+        send_file(switch.server, FLOATING[family], "put", mib=4)
+        send_file(switch.server, FLOATING[family], "get", mib=4)

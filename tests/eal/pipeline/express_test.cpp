@@ -186,6 +186,8 @@ class ExpressAgainstStages : public ExpressTest {
     }
   }
 
+  void compare_from_a_pod();
+
   // A valid frame, or one with some bytes of its headers changed, or cut, or lengthened.
   Bytes mutilated(const Packet& packet, std::size_t headers) {
     Bytes bytes = packet.bytes();
@@ -217,7 +219,7 @@ class ExpressAgainstStages : public ExpressTest {
   }
 };
 
-TEST_F(ExpressAgainstStages, FromAPod) {
+void ExpressAgainstStages::compare_from_a_pod() {
   const std::vector<Ipv4> targets = {kPod2Ip,          kRemoteIp,        kGateway4,
                                      kPod1Ip,          {{10, 99, 0, 1}}, {{10, 244, 1, 99}},
                                      {{224, 0, 0, 5}}, {{127, 0, 0, 1}}, {{8, 8, 8, 8}}};
@@ -242,15 +244,31 @@ TEST_F(ExpressAgainstStages, FromAPod) {
   EXPECT_GT(taken(), 500u);
 }
 
+TEST_F(ExpressAgainstStages, FromAPod) {
+  compare_from_a_pod();
+}
+
+TEST_F(ExpressAgainstStages, FromAPodOfADomainThatMarks) {
+  program(
+      R"({"domains": [{"id": 2, "name": "routed", "vni": 100, "gateway_mac": "02:70:77:00:00:01", "mtu": 1450,
+      "host_access": true, "gateways": ["10.244.1.1/24", "fd00:10:244:1::1/64"], "dscp": 46}]})");
+  compare_from_a_pod();
+}
+
 TEST_F(ExpressAgainstStages, FromATunnel) {
   for (int round = 0; round < 1500; ++round) {
     std::vector<Bytes> frames;
     for (auto n = random_() % 12 + 1; n != 0; --n) {
       const Vni vni = random_() % 8 == 0 ? kBridgedVni : kRoutedVni;
-      auto packet = from_peer(vni);
-      packet.eth(random_() % 4 == 0 ? kPod1Mac : kOurVtepMac, kPeerVtepMac)
+      // Congestion here and there.
+      const auto tos = static_cast<std::uint8_t>(random_() % 2 == 0 ? 0 : random_());
+      auto packet = Packet().eth(kUplinkMac, kPeerNodeMac).ipv4(kPeerIp, kNodeIp, {.tos = tos});
+      packet.udp_without_checksum(50000, 4789)
+          .vxlan(vni)
+          .eth(random_() % 4 == 0 ? kPod1Mac : kOurVtepMac, kPeerVtepMac)
           .ipv4(kRemoteIp, random_() % 4 == 0 ? kRemoteIp : kPod1Ip,
-                {.ttl = static_cast<std::uint8_t>(random_() % 4)});
+                {.ttl = static_cast<std::uint8_t>(random_() % 4),
+                 .tos = random_() % 2 == 0 ? tos : static_cast<std::uint8_t>(random_())});
       if (random_() % 2 == 0)
         packet.udp(static_cast<std::uint16_t>(random_()), 53);
       else

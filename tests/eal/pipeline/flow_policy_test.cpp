@@ -44,7 +44,8 @@ TEST_F(Policy, AChangeCutsWhatItForbidsAndSparesTheRest) {
   receive(kPod1, tcp_out(kAck));
   EXPECT_EQ(ports_out(), (std::vector<PortId>{kPod1, kPod2}));
   EXPECT_EQ(counted().rechecked.get(), 2u);  // each connection once
-  EXPECT_EQ(counted().removed.get(), 1u);
+  EXPECT_EQ(counted().cut.get(), 1u);
+  EXPECT_EQ(counted().removed.get(), 0u);
   EXPECT_EQ(tcp_state(), FlowState::kEstablished);
 }
 

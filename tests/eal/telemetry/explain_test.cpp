@@ -105,6 +105,36 @@ TEST_F(ExplainTest, NamesRouteAndVtepOfARemoteDestination) {
   EXPECT_NE(note(reply, "rewrite").find("TTL now 63"), std::string::npos) << note(reply, "rewrite");
 }
 
+TEST_F(ExplainTest, ShowsTheWayIntoAJoinedDomain) {
+  program(R"({"domains": [{"id": 4, "name": "side", "vni": 300, "gateway_mac": "02:70:77:00:00:01",
+                           "gateways": ["10.50.1.1/24"]}],
+    "ports": [{"id": 31, "name": "side1", "kind": "tap", "domain": 4, "mac": "02:00:00:00:05:01", "mtu": 1450, "descriptors": 1}],
+    "endpoints": [{"id": 31, "name": "side1", "domain": 4, "port": 31, "mac": "02:00:00:00:05:01", "addresses": ["10.50.1.11"]}],
+    "routes": [{"id": 41, "domain": 2, "prefix": "10.50.1.0/24", "next_hops": [{"into": 4}]}]})");
+  const char* const question = R"({"port":11,"destination":"10.50.1.11","protocol":"udp"})";
+  const auto reply = answer(question);
+  EXPECT_EQ(reply.at("verdict"), "sent");
+  EXPECT_TRUE(decided_by(reply, "route", "10.50.1.0/24"));
+  EXPECT_TRUE(decided_by(reply, "endpoint", "side1"));
+  EXPECT_NE(note(reply, "forward")
+                .find("route 10.50.1.0/24 leads into domain \"side\", there routed by endpoint "
+                      "\"side1\": to port \"side1\""),
+            std::string::npos)
+      << note(reply, "forward");
+  program(R"({"domains": [
+    {"id": 2, "name": "routed", "vni": 100, "gateway_mac": "02:70:77:00:00:01", "mtu": 1450, "host_access": true,
+     "gateways": ["10.244.1.1/24", "fd00:10:244:1::1/64"], "stateful": true},
+    {"id": 4, "name": "side", "vni": 300, "gateway_mac": "02:70:77:00:00:01", "gateways": ["10.50.1.1/24"],
+     "stateful": true}]})");
+  const auto stateful = answer(question);
+  EXPECT_EQ(stateful.at("verdict"), "sent");
+  EXPECT_TRUE(decided_by(stateful, "route", "10.50.1.0/24"));
+  EXPECT_NE(
+      note(stateful, "flow").find("route 10.50.1.0/24 leads into domain \"side\": 10.244.1.11 to 10.50.1.11"),
+      std::string::npos)
+      << note(stateful, "flow");
+}
+
 TEST_F(ExplainTest, SaysThatAPacketWouldWaitForItsNextHop) {
   const auto reply = answer(R"({"port":11,"destination":"10.244.2.20"})");
   EXPECT_EQ(reply.at("verdict"), "parked");

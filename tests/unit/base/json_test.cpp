@@ -43,6 +43,40 @@ TEST(ParseJson, CountsOnlyBracketsThatNest) {
   EXPECT_TRUE(parse_json(wide + "]", "reply"));
 }
 
+TEST(ParseJson, KeepsTheOrderOfKeysAndTheLastOfTwo) {
+  std::string text = "{";
+  for (int i = 0; i < 100; ++i) text += "\"k" + std::to_string(i) + "\": " + std::to_string(i) + ", ";
+  const auto json = parse_json(text + R"("k3": [1, {"b": 2, "a": {}, "b": -3}], "k99": null})", "request");
+  ASSERT_TRUE(json) << message_of(json);
+  ASSERT_EQ(json->size(), 100u);
+  int i = 0;
+  for (const auto& [key, value] : json->items()) EXPECT_EQ(key, "k" + std::to_string(i++));
+  EXPECT_EQ((*json)["k3"].dump(), R"([1,{"b":-3,"a":{}}])");
+  EXPECT_EQ((*json)["k98"], 98);
+  EXPECT_TRUE((*json)["k99"].is_null());
+}
+
+TEST(ParseJson, ReadsWhatTheLibraryReads) {
+  for (const char* text :
+       {"null", "true", "-1", "18446744073709551615", "-9223372036854775808", "1.5e3", "\"x\"", "[]", "{}",
+        R"([[], {}, [null, [1, 2], {"a": [{"b": "\u00e9"}]}], "s", 0.25])"}) {
+    const auto json = parse_json(text, "request");
+    ASSERT_TRUE(json) << text << ": " << message_of(json);
+    EXPECT_EQ(*json, Json::parse(text)) << text;
+  }
+}
+
+// With time that grows with the square of the keys nobody would wait for it.
+TEST(ParseJson, TakesAnObjectWithManyKeys) {
+  constexpr int kKeys = 200'000;
+  std::string text = "{";
+  for (int i = 0; i < kKeys; ++i) text += "\"" + std::to_string(i) + "\":0,";
+  const auto json = parse_json(text + "\"0\":1}", "request");
+  ASSERT_TRUE(json);
+  EXPECT_EQ(json->size(), static_cast<std::size_t>(kKeys));
+  EXPECT_EQ(json->begin().value(), 1);
+}
+
 TEST(ReadJsonFile, NamesTheFile) {
   EXPECT_NE(message_of(read_json_file("/nonexistent/engine.json")).find("/nonexistent/engine.json"),
             std::string::npos);

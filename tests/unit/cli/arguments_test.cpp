@@ -51,6 +51,9 @@ TEST(Arguments, ShowTakesItsArgument) {
 TEST(Arguments, ShowWithoutNameSaysWhatToType) {
   EXPECT_EQ(refused({"port", "show"}), "port show needs a NAME; type: podwirectl port show NAME");
   EXPECT_TRUE(contains(refused({"port", "show", ""}), "needs a NAME"));
+  EXPECT_EQ(refused({"domain", "join", "a"}),
+            "domain join needs a second NAME; type: podwirectl domain join NAME NAME [NAME...]");
+  EXPECT_TRUE(contains(refused({"domain", "isolate", "a", "b"}), "\"b\" is one word too many"));
 }
 
 TEST(Arguments, AddCollectsItsParameters) {
@@ -257,6 +260,21 @@ TEST(Help, EveryExampleIsACommandThatParses) {
       EXPECT_TRUE(parse_arguments(words, "")) << example.what;
     }
   }
+}
+
+TEST(Arguments, AddressesOutside) {
+  const auto egress =
+      accepted({"address", "egress", "shop", "--address", "192.0.2.1", "--address", "2001:db8::1"});
+  EXPECT_EQ(egress.sub->method, "address_egress");
+  EXPECT_EQ(egress.question, Json::parse(R"({"name": "shop", "addresses": ["192.0.2.1", "2001:db8::1"]})"));
+  EXPECT_EQ(accepted({"address", "floating", "shop/web", "--address", "192.0.2.1"}).sub->method,
+            "address_floating");
+  EXPECT_EQ(accepted({"address", "delete", "shop"}).question, (Json{{"name", "shop"}}));
+  EXPECT_TRUE(contains(refused({"address", "egress", "shop"}), "podwirectl address egress shop --address"));
+  EXPECT_TRUE(contains(refused({"address", "egress", "shop", "--address", "here"}),
+                       "must be an IPv4 or IPv6 address"));
+  EXPECT_TRUE(contains(refused({"address", "delete", "shop", "--address", "192.0.2.1"}),
+                       "belongs to: podwirectl address"));
 }
 
 TEST(Arguments, PoliciesComeFromAFileOrByName) {

@@ -16,7 +16,7 @@ Words completed(const Words& words, const std::string& socket = "/nonexistent/co
 
 TEST(Complete, VerbsByPrefix) {
   EXPECT_EQ(completed({"por"}), Words{"port"});
-  EXPECT_EQ(completed({""}).size(), 14u);
+  EXPECT_EQ(completed({""}).size(), 15u);
   EXPECT_EQ(completed({"help", "st"}), (Words{"status", "stats"}));
   EXPECT_EQ(completed({"--json", "dom"}), Words{"domain"});
   EXPECT_EQ(completed({"nonsense", ""}), Words{});
@@ -49,6 +49,10 @@ TEST(Complete, LiveNamesFromTheSocketThatWasTyped) {
   EXPECT_EQ(completed({"port", "del", "w"}, daemon.socket()), Words{"web-0"});
   EXPECT_EQ(completed({"port", "add", ""}, daemon.socket()), Words{}) << "a new name";
   EXPECT_EQ(completed({"endpoint", "add", "x", "--port", "u"}, daemon.socket()), Words{"uplink"});
+  FakeDaemon with_domains([](const RpcRequest&) -> Result<Json> { return domains_reply(); });
+  EXPECT_EQ(completed({"domain", "join", "b"}, with_domains.socket()), Words{"blue"});
+  EXPECT_EQ(completed({"domain", "join", "blue", "d"}, with_domains.socket()), Words{"default"});
+  EXPECT_EQ(completed({"domain", "isolate", "blue", ""}, with_domains.socket()), Words{});
 }
 
 TEST(Complete, NamesThatAShellWouldExpandAreLeftOut) {

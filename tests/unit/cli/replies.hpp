@@ -37,7 +37,7 @@ inline Json ports_reply() {
 inline Json domains_reply() {
   return parsed(R"({"domains":[
     {"id":2,"name":"default","vni":1,"mode":"l3","mtu":1450,"prefixes":["10.244.1.0/24"],"gateways":["10.244.1.1"],
-     "addresses_used":6,"addresses_free":0},
+     "reaches":["shop","stock"],"global":false,"addresses_used":6,"addresses_free":0},
     {"id":3,"name":"blue","vni":77,"mode":"l2","mtu":1450,"prefixes":[],"gateways":[],"addresses_used":0,
      "addresses_free":0}]})");
 }
@@ -59,7 +59,8 @@ inline Json routes_reply() {
                   {"port":"web-0","mac":null,"address":"10.244.1.10","weight":1}],
      "blackhole":false,"source":"config"},
     {"id":3,"domain":"blue","prefix":"10.244.2.0/24","next_hops":[{"peer":"node-c","weight":1}],"blackhole":false,
-     "source":"peer"}]})");
+     "source":"peer"},
+    {"id":4,"domain":"blue","prefix":"10.50.0.0/16","next_hops":[{"into":"shop","weight":1}],"source":"join"}]})");
 }
 
 inline Json peers_reply() {

@@ -125,6 +125,29 @@ TEST(Run, AddAndDelSendTheirParameters) {
   EXPECT_EQ(asked[1].first, "port_del");
 }
 
+TEST(Run, JoiningTellsWhoReachesWhom) {
+  std::vector<std::pair<std::string, Json>> asked;
+  FakeDaemon daemon([&](const RpcRequest& request) -> Result<Json> {
+    asked.emplace_back(request.method, request.params);
+    return parsed(R"({"domains":[{"name":"a","global":false,"reaches":["b","c"]},
+        {"name":"b","global":true,"reaches":["a"]},{"name":"c","global":false,"reaches":[]}]})");
+  });
+  const auto joined = typed({"domain", "join", "a", "b", "c"}, daemon.socket());
+  EXPECT_EQ(joined.status, kExitDone) << joined.err;
+  EXPECT_EQ(
+      joined.out,
+      "Domain a reaches b, c.\nDomain b is global: all reach it, and it reaches all.\nDomain c reaches no "
+      "other.\n");
+  typed({"domain", "isolate", "b"}, daemon.socket());
+  typed({"domain", "global", "b"}, daemon.socket());
+  ASSERT_EQ(asked.size(), 3u);
+  EXPECT_EQ(asked[0].first, "domain_join");
+  EXPECT_EQ(asked[0].second, parsed(R"({"name":"a","domains":["b","c"]})"));
+  EXPECT_EQ(asked[1].first, "domain_isolate");
+  EXPECT_EQ(asked[2].first, "domain_global");
+  EXPECT_EQ(asked[2].second, parsed(R"({"name":"b"})"));
+}
+
 TEST(Run, EveryPageOfAListIsFetched) {
   FakeDaemon daemon([](const RpcRequest& request) -> Result<Json> {
     Json reply = ports_reply();

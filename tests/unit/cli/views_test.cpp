@@ -21,8 +21,8 @@ Worker 0  cpu 1, 5 ports, 3.1 % busy
 Underlay  eth0, by af_xdp, link up, MTU 1500, 192.168.100.1/24, fd00:100::1/64, host interface podwire0
 Objects   5 ports, 1 peer
 
-ID  NAME     VNI  MODE   MTU  PREFIXES       GATEWAYS    USED   FREE
- 2  default    1  l3    1450  10.244.1.0/24  10.244.1.1     6  >10^9
+ID  NAME     VNI  MODE   MTU  PREFIXES       GATEWAYS    REACHES  USED   FREE
+ 2  default    1  l3    1450  10.244.1.0/24  10.244.1.1  -           6  >10^9
 
 No differences: desired state, engine and kernel agree.
 )");
@@ -83,10 +83,13 @@ TEST(PortsView, FallsBackToTheContainerId) {
 
 TEST(DomainsView, ShowsAddressesLeft) {
   EXPECT_EQ(shown(domains_view(domains_reply(), {})),
-            R"(ID  NAME     VNI  MODE   MTU  PREFIXES       GATEWAYS    USED  FREE
- 2  default    1  l3    1450  10.244.1.0/24  10.244.1.1     6     0
- 3  blue      77  l2    1450  -              -              0     0
+            R"(ID  NAME     VNI  MODE   MTU  PREFIXES       GATEWAYS    REACHES      USED  FREE
+ 2  default    1  l3    1450  10.244.1.0/24  10.244.1.1  shop, stock     6     0
+ 3  blue      77  l2    1450  -              -           -               0     0
 )");
+  auto global = domains_reply();
+  global["domains"][0]["global"] = true;
+  EXPECT_NE(shown(domains_view(global, {})).find("10.244.1.1  all      "), std::string::npos);
 }
 
 TEST(EndpointsView, ShowsWhereEachIs) {
@@ -110,6 +113,7 @@ TEST(RoutesView, ShowsNextHopsAndWeights) {
 default  10.244.0.0/16  blackhole                                      builtin
 default  10.244.2.0/24  peer node-b x3, port web-0 via 10.244.1.10 x1  config
 blue     10.244.2.0/24  peer node-c                                    peer
+blue     10.50.0.0/16   domain shop                                    join
 )");
 }
 
@@ -179,6 +183,23 @@ TEST(ReconcileView, CountsRepairs) {
             "Reconciled: 1 difference repaired; the engine is at generation 43.\n");
   EXPECT_EQ(shown(reconcile_view(parsed(R"({"generation":43,"changed":0})"))),
             "Reconciled: nothing differed; the engine is at generation 43.\n");
+}
+
+TEST(AddressesView, ListsThemAndSaysWhatWasGiven) {
+  const auto reply = parsed(R"({"addresses": [
+      {"name": "shop", "kind": "egress", "addresses": ["192.0.2.1", "2001:db8::1"], "pods": ["shop/db", "shop/web"]},
+      {"name": "shop/x", "kind": "floating", "addresses": ["192.0.2.2"], "pods": [], "problem": "no masquerade"}]})");
+  EXPECT_EQ(shown(addresses_view(reply, {})),
+            "NAME    KIND      ADDRESSES               PODS               PROBLEM\n"
+            "shop    egress    192.0.2.1, 2001:db8::1  shop/db, shop/web  -\n"
+            "shop/x  floating  192.0.2.2               -                  no masquerade\n");
+  EXPECT_EQ(shown(addresses_view(parsed(R"({"addresses": []})"), {})),
+            "No namespace and no pod has an address of its own outside.\n");
+  EXPECT_EQ(shown(address_change_view(parsed(R"({"name": "shop", "kind": "egress", "addresses": ["192.0.2.1"],
+                                                 "pods": ["shop/web"], "warnings": ["far\u001b"]})"),
+                                      {})),
+            "shop: egress 192.0.2.1, in force for shop/web\nwarning: far\\x1b\n");
+  EXPECT_FALSE(address_change_view(parsed(R"({"name": 7})"), {}));
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "control/service/plan.hpp"
+#include "control/service/model.hpp"
 
 namespace podwire::control {
 namespace {
@@ -68,23 +68,32 @@ class ClusterServiceTest : public ::testing::Test {
     node.domains = {{"default", DomainId(2)}, {"plain", DomainId(3)}};
     node.addresses = {*parse_ip("192.168.100.1"), *parse_ip("fd00:100::1")};
   }
-  ServicePlan plan(const std::vector<Json>& manifests) {
-    std::vector<ClusterService> services;
-    std::vector<ClusterSlice> slices;
+  struct ServicePlan {
+    std::vector<api::Service> services;
+    std::vector<std::pair<ObjectKey, std::string>> problems;
+  };
+  ServiceEdit edit_of(const std::vector<Json>& manifests) {
+    ServiceEdit edit;
     for (const auto& manifest : manifests) {
       const auto read = read_service_manifest(manifest);
       EXPECT_TRUE(read) << read.error().message;
       if (read->kind == "Service") {
         const auto one = read_cluster_service(*read);
         EXPECT_TRUE(one) << one.error().message;
-        services.push_back(*one);
+        edit.services[one->key] = *one;
       } else {
         const auto one = read_cluster_slice(*read);
         EXPECT_TRUE(one) << one.error().message;
-        slices.push_back(*one);
+        edit.slices[one->key] = *one;
       }
     }
-    auto plan = plan_services(services, slices, config, node);
+    return edit;
+  }
+  ServicePlan plan(const std::vector<Json>& manifests) {
+    ServiceModel model(config);
+    model.set_node(node);
+    auto outcome = model.change(edit_of(manifests));
+    ServicePlan plan{std::move(outcome.put), std::move(outcome.spoilt)};
     for (auto& one : plan.services) {
       one.id = ServiceId(1);
       api::Service read;
@@ -114,6 +123,35 @@ class ClusterServiceTest : public ::testing::Test {
 };
 
 using Texts = std::vector<std::string>;
+
+TEST_F(ClusterServiceTest, TheNodesOwnProgramsHaveFrontendsOfTheirOwn) {
+  add_host_services(HostServicesConfig{}, node);
+  const auto made = plan({service({{"type", "NodePort"},
+                                   {"externalTrafficPolicy", "Local"},
+                                   {"ports", {{{"name", "http"}, {"port", 80}, {"nodePort", 30080}}}}}),
+                          slice({endpoint("10.244.2.10")})});
+  ASSERT_TRUE(made.problems.empty()) << made.problems.front().second;
+  ASSERT_EQ(made.services.size(), 2u);
+  Texts own;
+  for (const auto& one : made.services) {
+    for (const auto& f : one.frontends) {
+      if (f.from_host) own.push_back(one.name + " " + to_string(*f.address) + " " + std::to_string(f.port));
+    }
+  }
+  EXPECT_EQ(own, (Texts{"shop/web:http 10.96.0.10 80", "shop/web:http 169.254.112.1 30080",
+                        "shop/web:http fd70:6f64:7769:7265::1 30080"}))
+      << "those of this node only are for the world outside";
+  EXPECT_TRUE(made.services[0].hide_clients) << "an endpoint elsewhere would answer past this node";
+}
+
+TEST_F(ClusterServiceTest, TheVxlanPortIsNoNodePort) {
+  const auto made = plan(
+      {service({{"type", "NodePort"},
+                {"ports", {{{"name", "dns"}, {"port", 53}, {"protocol", "UDP"}, {"nodePort", 4789}}}}})});
+  ASSERT_EQ(made.problems.size(), 1u);
+  EXPECT_NE(made.problems[0].second.find("node port 4789/udp carries this node's VXLAN"), std::string::npos)
+      << made.problems[0].second;
+}
 
 TEST_F(ClusterServiceTest, AClusterIpLeadsToReadyEndpoints) {
   const auto made = plan({service(), slice({endpoint("10.244.1.10"), endpoint("10.244.2.10", Json::object()),

@@ -74,6 +74,30 @@ TEST(Config, AMasqueradeImpliesConnections) {
   EXPECT_TRUE(parsed(document).domains[0].stateful);
 }
 
+TEST(Config, AGlobalDomainIsReachedByAllThatCanBeJoined) {
+  const auto with = [](const Json& other) {
+    return [other](Json& document) {
+      document["domains"][0]["global"] = true;
+      document["domains"].push_back(other);
+    };
+  };
+  auto document = sound();
+  with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.50.1.0/24"}}})(document);
+  with({{"name", "lan"}, {"vni", 3}, {"mode", "l2"}, {"prefixes", {"10.50.1.0/24"}}})(document);
+  EXPECT_TRUE(parsed(document).domains[0].global);
+  EXPECT_FALSE(parsed(document).domains[1].global);
+  expect_refused(with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.244.0.0/16"}}}),
+                 "domain \"blue\" has 10.244.0.0/16 and domain \"default\" 10.244.1.0/24, which overlap");
+  expect_refused(with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.244.2.128/25"}}}),
+                 "domain \"default\" has 10.244.2.0/24 and domain \"blue\" 10.244.2.128/25, which overlap");
+  expect_refused(with({{"name", "blue"}, {"vni", 2}, {"prefixes", {"10.50.1.0/24"}}, {"stateful", true}}),
+                 "domain \"blue\" tracks connections and domain \"default\" does not");
+  expect_refused(
+      with({{"name", "lan"}, {"vni", 2}, {"mode", "l2"}, {"prefixes", {"10.50.1.0/24"}}, {"global", true}}),
+      "domains[1].global is for mode \"l3\"; this domain is \"l2\"");
+  expect_refused([](Json& json) { json["domains"][0]["global"] = "yes"; }, "domains[0].global");
+}
+
 TEST(Config, RefusesAMasqueradeThatCannotBe) {
   const auto with = [](const Json& masquerade) {
     return [masquerade](Json& document) { document["domains"][0]["masquerade"] = masquerade; };
@@ -117,6 +141,7 @@ TEST(Config, ReadsEveryField) {
   domain["flood_peers"] = false;
   domain["mtu"] = 1400;
   domain["flow_limit"] = 5000;
+  domain["dscp"] = 46;
   domain["gateways"] = {"fd00:10:244:1::fe", "10.244.1.254"};
   domain["ranges"] = Json::parse(R"([{"start": "10.244.1.10", "end": "10.244.1.20"}])");
   domain["exclude"] = {"10.244.1.15", "10.244.1.64/28"};
@@ -129,6 +154,8 @@ TEST(Config, ReadsEveryField) {
   EXPECT_EQ(config.domains[0].mode, api::DomainMode::kL2);
   EXPECT_EQ(to_string(config.domains[0].gateways[0]), "10.244.1.254");  // in the order of the prefixes
   EXPECT_EQ(to_string(config.domains[0].exclude[0]), "10.244.1.15/32");
+  EXPECT_EQ(config.domains[0].dscp, 46);
+  EXPECT_TRUE(config.domains[0].trust_dscp);
   EXPECT_EQ(config.peers[0].udp_port, 8472);
 }
 
@@ -174,6 +201,44 @@ TEST(Config, RefusesAnUnusableUnderlay) {
       "10.0.0.2 is the second of its family");
   expect_refused([](Json& j) { j["underlay"]["host_interface"] = nullptr; },
                  "host_access needs a host interface");
+}
+
+TEST(Config, HostServicesHaveAddressesOfTheirOwn) {
+  const auto by_default = parsed(sound()).host_services;
+  EXPECT_TRUE(by_default.enabled);
+  ASSERT_EQ(by_default.prefixes.size(), 2u);
+  EXPECT_EQ(to_string(by_default.prefixes[0]), "169.254.112.0/26");
+  EXPECT_EQ(to_string(by_default.prefixes[1]), "fd70:6f64:7769:7265::/64");
+  auto document = sound();
+  document["host_services"] = nullptr;
+  EXPECT_FALSE(parsed(document).host_services.enabled);
+  document["host_services"] = {{"prefixes", {"198.18.0.0/24"}}};
+  EXPECT_EQ(to_string(parsed(document).host_services.prefixes.at(0)), "198.18.0.0/24");
+  document.erase("host_services");
+  document["domains"][0].erase("host_access");
+  document["underlay"]["host_interface"] = nullptr;
+  EXPECT_FALSE(parsed(document).host_services.enabled);
+
+  const auto refused = [](const Json& prefixes, const std::string& message) {
+    expect_refused([&](Json& j) { j["host_services"]["prefixes"] = prefixes; }, message);
+  };
+  refused({"198.18.0.0/27"}, "198.18.0.0/27 is too small; the longest that will do is /26");
+  refused({"fd00:70::/123"}, "the longest that will do is /122");
+  refused({"198.18.0.1/24"}, "has host bits set; did you mean 198.18.0.0/24?");
+  refused({"127.1.0.0/16"}, "127.1.0.0/16 cannot be routed");
+  refused({"fe80::/64"}, "fe80::/64 cannot be routed");
+  refused({"198.18.0.0/24", "198.19.0.0/24"}, "198.19.0.0/24 is the second of its family");
+  refused({"10.244.0.0/16"}, "overlaps domain \"default\" with 10.244.1.0/24");
+  refused({"10.244.2.0/24"}, "overlaps peer \"node-b\" with 10.244.2.0/24");
+  refused(Json::array(), "host_services.prefixes is empty");
+  expect_refused([](Json& j) { j["host_services"] = 7; }, "must be true, false or an object with prefixes");
+  expect_refused(
+      [](Json& j) {
+        j["domains"][0].erase("host_access");
+        j["underlay"]["host_interface"] = nullptr;
+        j["host_services"] = true;
+      },
+      "host_services needs a host interface");
 }
 
 TEST(Config, ChecksDomainsAgainstEachOther) {
@@ -232,6 +297,11 @@ TEST(Config, ChecksPrefixesGatewaysAndRanges) {
                  "domains[0].exclude[0] is 10.245.0.0/24");
   expect_refused([&](Json& j) { domain(j)["exclude"] = {"x"}; }, "domains[0].exclude[0]");
   expect_refused([&](Json& j) { domain(j)["learning"] = true; }, "learning is for mode \"l2\"");
+  expect_refused([&](Json& j) { domain(j)["dscp"] = 64; }, "domains[0].dscp is 64, must be from 0 to 63");
+  expect_refused([&](Json& j) { domain(j)["trust_dscp"] = 1; },
+                 "domains[0].trust_dscp must be true or false, not an integer");
+  expect_refused([&](Json& j) { domain(j)["dscp"] = 10, domain(j)["trust_dscp"] = false; },
+                 "domains[0].trust_dscp is false beside dscp");
   expect_refused([&](Json& j) { domain(j)["flow_limit"] = 16777217; },
                  "domains[0].flow_limit is 16777217, must be from 0 to 16777216");
 }

@@ -20,7 +20,7 @@ class DesiredTest : public ::testing::Test {
       "node": "node-a", "underlay": {"device": "eth0"},
       "domains": [
         {"name": "default", "vni": 1, "prefixes": ["10.244.1.0/24", "fd00:1::/64"], "host_access": true},
-        {"name": "wire", "vni": 2, "mode": "l2", "learning": true, "prefixes": ["10.9.0.0/24"]}],
+        {"name": "wire", "vni": 2, "mode": "l2", "learning": true, "trust_dscp": false, "prefixes": ["10.9.0.0/24"]}],
       "peers": [
         {"name": "node-b", "address": "192.168.100.2", "domains": {"default": {"prefixes": ["10.244.2.0/24", "fd00:2::/64"]}, "wire": {}}},
         {"name": "flannel", "address": "192.168.100.3", "udp_port": 8472, "mac": "02:aa:00:00:00:03",
@@ -120,6 +120,8 @@ TEST_F(DesiredTest, DomainsHaveGatewaysMtuAndFloodLists) {
   const auto& l2 = node.objects.domains[1];
   EXPECT_EQ(l2.flood, std::vector<VtepId>{node.peers.at("node-b")});
   EXPECT_TRUE(l2.learning);
+  EXPECT_TRUE(l3.trust_dscp);
+  EXPECT_FALSE(l2.trust_dscp);
 }
 
 TEST_F(DesiredTest, MasqueradesWithTheNodesAddressesButNotBetweenPods) {
@@ -162,7 +164,8 @@ TEST_F(DesiredTest, PublishedPortsBecomeServices) {
   EXPECT_EQ(services[0].frontends,
             (std::vector<api::ServiceFrontend>{
                 {kUnderlayDomain, *parse_ip("192.168.100.1"), api::ServiceProtocol::kUdp, 8053},
-                {domain, *parse_ip("192.168.100.1"), api::ServiceProtocol::kUdp, 8053}}));
+                {domain, *parse_ip("192.168.100.1"), api::ServiceProtocol::kUdp, 8053},
+                {kUnderlayDomain, *parse_ip("169.254.112.1"), api::ServiceProtocol::kUdp, 8053, true}}));
   EXPECT_EQ(services[0].backends, (std::vector<api::ServiceBackend>{{*parse_ip("10.244.1.10"), 53}}));
   api::Service read;
   EXPECT_TRUE(api::read_value(api::to_json(services[0]), "service", read));
@@ -172,12 +175,25 @@ TEST_F(DesiredTest, PublishedPortsBecomeServices) {
   services = services_of(pod, node, &problem);
   ASSERT_EQ(services.size(), 2u);
   EXPECT_EQ(problem, "");
-  EXPECT_EQ(services[0].frontends.size(), 4u) << "both families, the link-local address left out";
+  EXPECT_EQ(services[0].frontends.size(), 6u) << "both families, the link-local address left out";
   EXPECT_EQ(services[1].backends.size(), 1u) << "of the frontend's family only";
 
   node.objects.domains[0].stateful = false;
   EXPECT_TRUE(services_of(pod, node, &problem).empty());
   EXPECT_NE(problem.find("domain \"default\" is not stateful any more"), std::string::npos) << problem;
+}
+
+TEST_F(DesiredTest, EveryAddressOfTheNodeIsItsOwnWithoutHostAccess) {
+  underlay_.addresses.push_back(*parse_prefix("192.168.100.9/24"));
+  EXPECT_EQ(find(build(), kUnderlayDomain, "192.168.100.9/32"), nullptr) << "the domain leads there";
+  config_.domains[0].host_access = false;
+  const auto node = build();
+  const auto* own = find(node, kUnderlayDomain, "192.168.100.9/32");
+  ASSERT_NE(own, nullptr);
+  EXPECT_EQ(own->next_hops[0].port, node.host);
+  EXPECT_EQ(find(node, kUnderlayDomain, "192.168.100.1/32"), nullptr) << "the VTEP's";
+  config_.host_services.enabled = false;
+  EXPECT_TRUE(build().host_services.empty());
 }
 
 TEST_F(DesiredTest, RoutesReachPeersUnderlayAndHosts) {

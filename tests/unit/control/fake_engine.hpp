@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <map>
@@ -78,6 +79,17 @@ class FakeEngine {
     const auto at = queues_.find(PortId(static_cast<std::uint16_t>(port)));
     return at == queues_.end() ? 0 : at->second.size();
   }
+  // "DOMAIN PREFIX into DOMAIN" of those whose next hop is a domain, by ids.
+  std::set<std::string> joins() const {
+    const std::lock_guard lock(mutex_);
+    std::set<std::string> texts;
+    for (const auto& route : rest_.routes) {
+      if (route.next_hops.empty() || !route.next_hops[0].into) continue;
+      texts.insert(std::to_string(route.domain.value()) + " " + to_string(route.prefix) + " into " +
+                   std::to_string(route.next_hops[0].into.value()));
+    }
+    return texts;
+  }
   std::set<std::string> services() const {
     const std::lock_guard lock(mutex_);
     std::set<std::string> names;
@@ -98,7 +110,7 @@ class FakeEngine {
   // Answers `flows` and `flows_flush`; set before start().
   std::function<Result<Json>(const std::string& method, const Json& params)> flows;
   std::string refused_service;  // by name; set while nothing is under way
-  std::string refused_route;    // by prefix, likewise
+  std::string refused_prefix;   // of routes, likewise
 
  private:
   struct Staged {
@@ -172,6 +184,22 @@ class FakeEngine {
     return {};
   }
 
+  // As the engine does: after the change no two services have a frontend.
+  Result<void> check_frontends(const std::vector<api::Service>& put,
+                               const std::vector<ServiceId>& removed) const {
+    auto after = services_;
+    for (const auto id : removed) after.erase(id);
+    for (const auto& service : put) after[service.id] = service;
+    std::set<std::string> claimed;
+    for (const auto& [id, service] : after) {
+      for (const auto& frontend : service.frontends) {
+        if (!claimed.insert(api::to_json(frontend).dump()).second)
+          return invalid("service " + service.name + ": a frontend is another's already");
+      }
+    }
+    return {};
+  }
+
   Result<Json> commit(Staged staged, const api::IdSet& removed, bool all) {
     for (const auto& port : staged.objects.ports) {
       if (refused_.contains(port.id)) return invalid("port " + port.name + " is refused");
@@ -179,12 +207,14 @@ class FakeEngine {
       if (port.kind == api::PortKind::kTap && !known && !staged.queues.contains(port.id))
         return invalid("unknown tap " + port.name);
     }
+    for (const auto& route : staged.objects.routes) {
+      if (to_string(route.prefix) == refused_prefix)
+        return invalid("route " + refused_prefix + " is refused");
+    }
     for (const auto& service : staged.objects.services) {
       if (service.name == refused_service) return invalid("service " + service.name + " is refused");
     }
-    for (const auto& route : staged.objects.routes) {
-      if (to_string(route.prefix) == refused_route) return invalid("route " + refused_route + " is refused");
-    }
+    if (!all) PODWIRE_CHECK(check_frontends(staged.objects.services, removed.services));
     for (const auto id : removed.ports) {
       if (ports_.erase(id) == 0) return Error{ErrorCode::kNotFound, "no port " + std::to_string(id.value())};
       queues_.erase(id);
@@ -192,6 +222,10 @@ class FakeEngine {
     for (const auto id : removed.endpoints) endpoints_.erase(id);
     for (const auto id : removed.policies) policies_.erase(id);
     for (const auto id : removed.services) services_.erase(id);
+    std::erase_if(rest_.routes, [&](const api::Route& route) {
+      const auto& gone = removed.routes;
+      return std::find(gone.begin(), gone.end(), route.id) != gone.end();
+    });
     if (all) {
       auto kept = std::move(queues_);
       queues_.clear();
@@ -204,14 +238,6 @@ class FakeEngine {
       services_.clear();
       rest_ = staged.objects;
     }
-    if (!all) {
-      for (const auto id : removed.routes)
-        std::erase_if(rest_.routes, [&](const api::Route& route) { return route.id == id; });
-      for (const auto& route : staged.objects.routes) {
-        std::erase_if(rest_.routes, [&](const api::Route& other) { return other.id == route.id; });
-        rest_.routes.push_back(route);
-      }
-    }
     for (const auto& policy : staged.objects.policies) policies_[policy.id] = policy;
     for (const auto& endpoint : staged.objects.endpoints) {
       if (endpoint.policy && !policies_.contains(endpoint.policy)) return invalid("unknown policy");
@@ -220,6 +246,12 @@ class FakeEngine {
     for (const auto& port : staged.objects.ports) ports_[port.id] = port;
     for (const auto& endpoint : staged.objects.endpoints) endpoints_[endpoint.id] = endpoint;
     for (const auto& service : staged.objects.services) services_[service.id] = service;
+    if (!all) {
+      for (const auto& route : staged.objects.routes) {
+        std::erase_if(rest_.routes, [&](const api::Route& other) { return other.id == route.id; });
+        rest_.routes.push_back(route);
+      }
+    }
     return Json{{"generation", ++generation_}};
   }
 

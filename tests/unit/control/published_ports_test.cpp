@@ -99,6 +99,16 @@ TEST_F(PublishedPorts, NeedAStatefulDomain) {
   add(r);
 }
 
+TEST_F(PublishedPorts, LeaveTheNodesVxlanAlone) {
+  auto domains = pools();
+  domains[0].stateful = true;
+  domains[0].vxlan_ports = {4789, 8472};
+  store_->set_domains(std::move(domains));
+  expect_refused(publishing("c1", {port(8472, "", 53, api::ServiceProtocol::kUdp)}), ErrorCode::kConflict,
+                 "host port udp *:8472 carries this node's VXLAN; publish another host port");
+  add(publishing("c1", {port(8472)}));
+}
+
 TEST_F(PublishedPorts, ReachABoundedNumberOfAddresses) {
   auto domains = pools();
   domains[0].stateful = true;

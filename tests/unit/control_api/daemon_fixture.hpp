@@ -51,6 +51,8 @@ class DaemonTest : public ::testing::Test {
     policies = std::make_unique<Policies>(config, *store, *reconciler);
     const auto loaded = policies->load();
     ASSERT_TRUE(loaded) << loaded.error().message;
+    const auto addresses_loaded = Addresses::load(*store, *reconciler);
+    ASSERT_TRUE(addresses_loaded) << addresses_loaded.error().message;
     NodeObjects node;
     api::Domain domain;
     domain.id = node.domains["default"] = DomainId(2);
@@ -58,6 +60,8 @@ class DaemonTest : public ::testing::Test {
     domain.name = "default";
     domain.gateway_mac = kGatewayMac;
     domain.stateful = config.domains[0].stateful;
+    if (config.domains[0].masquerade)
+      domain.masquerade = api::Masquerade{{*parse_ip("192.168.100.1")}, {}, {}};
     node.objects.domains.push_back(domain);
     services = std::make_unique<Services>(config, *store, *reconciler);
     const auto services_loaded = services->load(node);

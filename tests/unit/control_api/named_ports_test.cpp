@@ -88,6 +88,31 @@ TEST_F(NamedPortsTest, WhatIsAskedForIsGivenAndNothingElse) {
   EXPECT_EQ(store->list()->size(), 1u);
 }
 
+// One that stands for a pod is selected by policies as that pod is.
+TEST_F(NamedPortsTest, PoliciesKnowThePodThatItStandsFor) {
+  config.domains[0].stateful = true;
+  start();
+  EXPECT_EQ(done("port_add", vm("vm1", {{"pod", "db-0"}, {"namespace", "shop"}}))["pod"], "shop/db-0");
+  EXPECT_EQ(done("port_add", vm("vm2", {{"pod", "web"}}))["pod"], "default/web");
+  done("port_add", vm("vm3"));
+  done("policy_apply", {{"manifests", R"(
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: shop}
+spec: {podSelector: {matchLabels: {app: db}}, policyTypes: [Ingress]}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: db-0, namespace: shop, labels: {app: db}}, spec: {containers: []}}
+)"}});
+  std::set<std::string> selected;
+  for (const auto& [id, endpoint] : engine.endpoint_objects()) {
+    if (endpoint.policy) selected.insert(endpoint.name);
+  }
+  EXPECT_EQ(selected, std::set<std::string>{"vm1"});
+  start();
+  expect_agreement();
+  EXPECT_EQ((*call("endpoints"))["endpoints"][0]["pod"], "shop/db-0");
+}
+
 TEST_F(NamedPortsTest, MistakesAreNamedAndLeaveNothing) {
   struct Case {
     Json more;
@@ -110,6 +135,9 @@ TEST_F(NamedPortsTest, MistakesAreNamedAndLeaveNothing) {
            {{{"addresses", {"10.244.0.9", "10.244.0.9"}}}, "asked for twice"},
            {{{"hostname", "-x"}}, "no host name"},
            {{{"ring_size", 512}}, "for memif ports"},
+           {{{"namespace", "shop"}}, "params.namespace goes with pod"},
+           {{{"pod", "Web"}}, "params.pod"},
+           {{{"pod", "web"}, {"namespace", "a.b"}}, "params.namespace"},
            {{{"kind", "memif"}, {"ring_size", 1000}}, "power of two"},
            {{{"kind", "memif"}, {"secret", std::string(25, 'x')}}, "room for 24"},
            {{{"kind", "memif"}, {"iommu", true}}, "iommu is for vhost"},

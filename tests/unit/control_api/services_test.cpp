@@ -73,6 +73,32 @@ TEST_F(ServicesTest, AreKeptOverARestart) {
   EXPECT_TRUE(reconciler->differences()->empty());
 }
 
+TEST_F(ServicesTest, OneAfterAnotherTheyAreAllThere) {
+  constexpr int kCount = 60;
+  const auto slice_of = [](const std::string& name, int host) {
+    return "---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: " + name +
+           "-1, labels: {kubernetes.io/service-name: " + name +
+           "}}, addressType: IPv4, ports: [{port: 80}], " + "endpoints: [{addresses: [10.244.1." +
+           std::to_string(host) + "]}]}\n";
+  };
+  for (int i = 0; i < kCount; ++i) {
+    const auto name = "s" + std::to_string(i);
+    const auto patches = engine.patches.load();
+    apply(named(name, "10.96.1." + std::to_string(i)) + slice_of(name, i + 1));
+    EXPECT_EQ(engine.patches, patches + 1);
+  }
+  EXPECT_EQ(listed().size(), std::size_t{kCount});
+  expect_agreement();
+  // The first two swap their addresses, the third goes.
+  apply(named("s0", "10.96.1.1") + "---\n" + named("s1", "10.96.1.0"));
+  done("service_del", {{"name", "s2"}});
+  EXPECT_EQ(engine.services().size(), std::size_t{kCount - 1});
+  expect_agreement();
+  start();
+  EXPECT_EQ(engine.services().size(), std::size_t{kCount - 1});
+  expect_agreement();
+}
+
 TEST_F(ServicesTest, DeletedByNameWithTheirSlicesOrByFile) {
   apply(kWeb);
   apply(named("other"));

@@ -262,5 +262,26 @@ TEST(ServiceTable, AffinityEndsAfterItsTimeAndWithItsBackend) {
   EXPECT_EQ(chosen(*after, connection(0)), sticky.backends[0].address);
 }
 
+TEST(ServiceTable, FrontendsForTheNodesProgramsAreFoundFromTheHostPortOnly) {
+  auto own = frontend("10.96.0.1", 80, kUnderlayDomain);
+  own.from_host = true;
+  const auto for_host = service(1, {own}), for_all = service(2, {frontend("10.96.0.1", 80, kUnderlayDomain),
+                                                                 frontend("10.96.0.1", 81, kUnderlayDomain)});
+  const ServiceTable table(
+      {{&for_host, make_service_entry(for_host, nullptr)}, {&for_all, make_service_entry(for_all, nullptr)}},
+      {});
+  const auto found = [&](std::uint16_t port, bool from_host, DomainId in = kUnderlayDomain) {
+    const auto* entry = table.find_for(connection(1, "10.96.0.1", port, in), from_host);
+    return entry == nullptr ? ServiceId() : entry->id;
+  };
+  EXPECT_EQ(found(80, true), ServiceId(1));
+  EXPECT_EQ(found(80, false), ServiceId(2));
+  EXPECT_EQ(found(81, true), ServiceId(2)) << "what is for everybody is for the node too";
+  EXPECT_EQ(found(82, true), ServiceId());
+  EXPECT_EQ(found(80, true, kPods), ServiceId());
+  EXPECT_TRUE(table.is_for_host(ip("10.96.0.1")));
+  EXPECT_FALSE(table.is_for_host(ip("10.96.0.2")));
+}
+
 }  // namespace
 }  // namespace podwire::engine
