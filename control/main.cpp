@@ -4,13 +4,10 @@
 #include <sys/eventfd.h>
 #include <sys/poll.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/program_options.hpp>
-#include <cerrno>
-#include <csignal>
 #include <filesystem>
 #include <iostream>
 
@@ -23,10 +20,10 @@
 #include "control/cluster/first_lease.hpp"
 #include "control/cluster/flannel_cluster.hpp"
 #include "control/cluster/leased_config.hpp"
-#include "control/cni/netns.hpp"
 #include "control/cni/tap.hpp"
 #include "control/routing/announce.hpp"
 #include "control/routing/follower.hpp"
+#include "control/startup.hpp"
 #include "dataplane/base/rpc_server.hpp"
 
 namespace podwire::control {
@@ -35,10 +32,6 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::size_t kRequestThreads = 128;
-// A device that is taken from the kernel serves the node until the engine does, so the engine has to be there
-// first.
-constexpr auto kEngineStart = std::chrono::seconds(60);
-constexpr auto kFirstProgramming = std::chrono::seconds(30);
 // How long requests that run when SIGTERM comes may take.
 constexpr auto kGrace = std::chrono::seconds(60);
 
@@ -46,130 +39,6 @@ struct Arguments {
   std::string config = kDefaultConfigPath;
   bool check_only = false;
 };
-
-// SIGTERM and SIGINT as something to wait for. Made before any thread, so that every thread has them blocked.
-class StopSignal {
- public:
-  StopSignal() {
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    fd_.reset(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
-    ::signal(SIGPIPE, SIG_IGN);
-  }
-  int fd() const { return fd_.get(); }
-  bool came(std::chrono::milliseconds wait) const {
-    pollfd p{fd_.get(), POLLIN, 0};
-    return ::poll(&p, 1, static_cast<int>(wait.count())) > 0;
-  }
-
- private:
-  UniqueFd fd_;
-};
-
-Result<std::vector<UniqueFd>> open_pod_queues(const Attachment& attachment) {
-  if (attachment.netns_path.empty()) return not_found("the path of its network namespace is not known");
-  PODWIRE_TRY(const UniqueFd netns, open_netns(attachment.netns_path));
-  PODWIRE_TRY(const auto found, identity(netns.get()));
-  if (found != NetnsIdentity{attachment.netns_device, attachment.netns_inode}) {
-    return not_found(attachment.netns_path + " is another network namespace now");
-  }
-  PODWIRE_TRY(const auto inside, NetnsGuard::enter(netns.get()));
-  return open_tap_queues(attachment.key.ifname, attachment.queues);
-}
-
-// The path may be gone, an ordinary file that was the namespace's mount point, or another namespace's by now.
-std::string missing_pod(const Attachment& attachment) {
-  const auto& path = attachment.netns_path;
-  if (path.empty()) return {};
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) {
-    // Only what is known to be gone: /proc of another process may just be closed to us.
-    return errno == ENOENT || errno == ENOTDIR ? path + " does not exist" : std::string();
-  }
-  if (status.st_dev == attachment.netns_device && status.st_ino == attachment.netns_inode) return {};
-  return path + " is no longer its network namespace";
-}
-
-std::vector<Attachment> ready_ones(std::vector<Attachment> attachments) {
-  std::erase_if(attachments, [](const Attachment& a) { return a.state != AttachmentState::kReady; });
-  return attachments;
-}
-
-// Until an engine answers (true), SIGTERM comes (false), or the time is up.
-Result<bool> wait_for_engine(const std::string& socket, const StopSignal& stop) {
-  const auto deadline = std::chrono::steady_clock::now() + kEngineStart;
-  constexpr auto kPause = std::chrono::milliseconds(50);
-  for (bool told = false;; told = true) {
-    auto probed = probe_engine(socket);
-    if (probed) return true;
-    if (!told) spdlog::info("waiting for the engine at {}", socket);
-    if (stop.came(kPause)) return false;
-    if (std::chrono::steady_clock::now() < deadline) continue;
-    return unavailable("no engine answers (" + probed.error().message +
-                       "); the network device was left as it was: start podwire-engine, or set engine.spawn");
-  }
-}
-
-// devargs mode: only the engine can tell the MAC that the host interface has to share.
-Result<void> learn_mac(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler) {
-  if (!config.underlay.device.empty() || !config.underlay.host_interface) return {};
-  PODWIRE_TRY(const Json status, reconciler.query("status", Json::object()));
-  for (const auto& port : status.value("ports", Json::array())) {
-    if (port.value("role", "") != "uplink") continue;
-    auto mac = parse_mac(port.value("mac", ""));
-    if (!mac) return unavailable("the engine does not tell the uplink's MAC address: " + mac.error().message);
-    if (*mac == underlay.node().mac) return {};
-    PODWIRE_CHECK(underlay.set_mac(*mac));
-    PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
-    reconciler.set_node(std::move(objects), underlay.take_host_queues());
-    return {};
-  }
-  return unavailable("the engine's status lists no uplink");
-}
-
-// Until the engine holds the desired state, or SIGTERM comes (false).
-Result<bool> wait_until_programmed(EngineReconciler& reconciler, const StopSignal& stop) {
-  const auto deadline = std::chrono::steady_clock::now() + kFirstProgramming;
-  for (;;) {
-    auto programmed = reconciler.wait_programmed(std::chrono::milliseconds(100));
-    if (programmed) return true;
-    const bool over = std::chrono::steady_clock::now() >= deadline;
-    if (over || programmed.error().code != ErrorCode::kUnavailable) return programmed.error();
-    if (stop.came(std::chrono::milliseconds(0))) return false;
-  }
-}
-
-// Takes the device and programs the engine. False: SIGTERM came meanwhile. Unless a daemon before us had
-// taken the device, it is given back when this does not end well.
-Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler,
-                      HostServices& host_services, Services& services, RemoteNodes& others,
-                      const StopSignal& stop) {
-  store.set_domains(domain_pools(config, underlay.node()));
-  PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
-  host_services.set_node(objects, underlay.node());
-  for (const auto& problem : objects.join_problems) spdlog::warn("{}", problem);
-  PODWIRE_CHECK(services.load(objects));
-  if (config.cluster.mode != ClusterMode::kLocal) PODWIRE_CHECK(others.load(objects));
-  PODWIRE_CHECK(underlay.take());
-  reconciler.set_node(std::move(objects), underlay.take_host_queues());
-  // A predecessor's engine is likely to forward already; then there is no hurry, and no way back.
-  if (!underlay.is_fresh()) return true;
-  auto programmed = wait_until_programmed(reconciler, stop);
-  if (programmed && *programmed) {
-    auto learned = learn_mac(config, store, underlay, reconciler);
-    if (learned) return true;
-    programmed = learned.error();
-  }
-  auto restored = underlay.restore();
-  if (programmed && restored) return false;
-  return Error{programmed ? ErrorCode::kIo : programmed.error().code,
-               (programmed ? "stopped while starting" : programmed.error().message) +
-                   (restored ? "; the underlay was put back"
-                             : "; putting the underlay back failed: " + restored.error().message)};
-}
 
 // For pods that are reached without tunnels: the kernel, and whatever daemon speaks to other routers, learns
 // of them, and the engine of the kernel's routes. Null: there are none.
