@@ -5,13 +5,6 @@
 #include "control/state/published_ports.hpp"
 
 namespace podwire::control {
-namespace {
-
-std::string owner_of(const api::Service& service) {
-  return (service.id.value() > kLastPublished ? "service " : "pod ") + service.name;
-}
-
-}  // namespace
 
 bool is_shared(const HostPort& a, const HostPort& b) {
   return a.v4 == b.v4 && a.protocol == b.protocol && a.port == b.port &&
@@ -26,7 +19,8 @@ std::string to_text(const HostPort& port) {
   return describe(published);
 }
 
-HostPlan host_plan(const std::vector<api::Service>& services, const NodeObjects& node) {
+HostPlan host_plan(const std::vector<api::Service>& services, const NodeObjects& node,
+                   const std::string& kind) {
   std::map<IpAddr, IpAddr> by_alias;
   for (const auto& [address, alias] : node.host_aliases) by_alias[alias] = address;
   HostPlan plan;
@@ -43,7 +37,7 @@ HostPlan host_plan(const std::vector<api::Service>& services, const NodeObjects&
       }
       HostPort port{address.is_v4(), frontend.protocol, frontend.port};
       if (!everywhere) port.address = alias->second;
-      plan.ports[port] = owner_of(service);
+      plan.ports[port] = kind + " " + service.name;
     }
   }
   return plan;

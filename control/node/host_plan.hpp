@@ -29,7 +29,9 @@ struct HostPlan {
   std::set<IpAddr> addresses;             // of services: the kernel routes them to the engine
 };
 
-// Of the frontends for the node's own programs alone; others the kernel never sees.
-HostPlan host_plan(const std::vector<api::Service>& services, const NodeObjects& node);
+// Of the frontends for the node's own programs alone; others the kernel never sees. `kind`: what their names
+// are, "service" or "pod".
+HostPlan host_plan(const std::vector<api::Service>& services, const NodeObjects& node,
+                   const std::string& kind);
 
 }  // namespace podwire::control

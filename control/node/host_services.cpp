@@ -77,12 +77,12 @@ Result<void> HostServices::remove() {
 Result<void> HostServices::hold(const Attachment& attachment) {
   if (attachment.published_ports.empty()) return {};
   const std::lock_guard lock(mutex_);
-  return claim(owner_of(attachment), host_plan(services_of(attachment, node_), node_));
+  return claim(owner_of(attachment), host_plan(services_of(attachment, node_), node_, "pod"));
 }
 
 Result<void> HostServices::hold(const std::vector<api::Service>& services) {
   const std::lock_guard lock(mutex_);
-  return claim(kClusterOwner, host_plan(services, node_));
+  return claim(kClusterOwner, host_plan(services, node_, "service"));
 }
 
 void HostServices::let_go(const Attachment& attachment) {

@@ -42,7 +42,7 @@ TEST(HostPlan, TellsPortsOfAllAddressesFromThoseOfOne) {
   const auto pod =
       publishing_pod(7, {published(8080), published(53, "192.168.100.2", api::ServiceProtocol::kUdp),
                          published(81, "0.0.0.0")});
-  const auto plan = host_plan(services_of(pod, node), node);
+  const auto plan = host_plan(services_of(pod, node), node, "pod");
   std::vector<std::string> texts;
   for (const auto& [port, who] : plan.ports) texts.push_back(to_text(port) + (port.v4 ? " 4" : " 6"));
   EXPECT_EQ(texts, (std::vector<std::string>{"tcp *:8080 6", "tcp *:81 4", "tcp *:8080 4",
@@ -53,7 +53,7 @@ TEST(HostPlan, TellsPortsOfAllAddressesFromThoseOfOne) {
 
 TEST(HostPlan, ClusterAddressesAreRoutedAndNodePortsHeld) {
   const auto node = small_node();
-  const auto plan = host_plan({node_port_service(node, 30080)}, node);
+  const auto plan = host_plan({node_port_service(node, 30080)}, node, "service");
   EXPECT_EQ(plan.addresses, std::set<IpAddr>{*parse_ip("10.96.0.10")});
   ASSERT_EQ(plan.ports.size(), 2u);
   EXPECT_EQ(plan.ports.begin()->second, "service shop/web:http");
@@ -67,7 +67,7 @@ TEST(HostPlan, HasNothingWhereTheNodesProgramsAreNotLed) {
   for (const auto& service : services_of(pod, node)) {
     for (const auto& frontend : service.frontends) EXPECT_FALSE(frontend.from_host);
   }
-  EXPECT_TRUE(host_plan(services_of(pod, node), node).ports.empty());
+  EXPECT_TRUE(host_plan(services_of(pod, node), node, "pod").ports.empty());
 }
 
 TEST(HostPort, IsSharedByThoseThatCannotBothBe) {
@@ -87,7 +87,7 @@ TEST(HostRules, AreOneTransactionForNft) {
   const auto node = small_node();
   const auto kernel = small_kernel(node);
   const auto pod = publishing_pod(7, {published(8080), published(81, "192.168.100.2")});
-  const auto ports = ports_of(host_plan(services_of(pod, node), node));
+  const auto ports = ports_of(host_plan(services_of(pod, node), node, "pod"));
   const auto text = host_table(kernel, ports);
   EXPECT_TRUE(has(text, "ip daddr @node4 meta l4proto . th dport @ports4 dnat ip to 169.254.112.1\n"))
       << text;
