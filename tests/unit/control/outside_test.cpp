@@ -75,7 +75,9 @@ class ReconcilerOutside : public ReconcilerFixture {
         EngineReconciler::Options{socket_, ++epoch_, [](const Attachment&) { return make_queues(); }, {}, {}},
         std::move(ready));
     auto node = one_domain(true);
-    if (masquerade) node.objects.domains[0].masquerade = api::Masquerade{{ip_of("192.168.100.1")}, {}, {}};
+    if (masquerade)
+      node.objects.domains[0].masquerade =
+          api::Masquerade{{ip_of("192.168.100.1")}, api::Masquerade{}.ports, {}};
     reconciler_->set_node(node, {});
     const auto programmed = reconciler_->wait_programmed(std::chrono::seconds(30));
     ASSERT_TRUE(programmed) << programmed.error().message;
@@ -160,7 +162,7 @@ TEST_F(ReconcilerOutside, ARestartedEngineAndDaemonGetThem) {
                                                    std::vector<Attachment>());
   give(all);  // before the node is known, as at podwired's start
   auto node = one_domain(true);
-  node.objects.domains[0].masquerade = api::Masquerade{{ip_of("192.168.100.1")}, {}, {}};
+  node.objects.domains[0].masquerade = api::Masquerade{{ip_of("192.168.100.1")}, api::Masquerade{}.ports, {}};
   reconciler_->set_node(node, {});
   ASSERT_TRUE(reconciler_->wait_programmed(std::chrono::seconds(30)));
   ASSERT_TRUE(reconciler_->attach(pod(10, "web"), make_queues()));

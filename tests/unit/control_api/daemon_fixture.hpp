@@ -61,7 +61,7 @@ class DaemonTest : public ::testing::Test {
     domain.gateway_mac = kGatewayMac;
     domain.stateful = config.domains[0].stateful;
     if (config.domains[0].masquerade)
-      domain.masquerade = api::Masquerade{{*parse_ip("192.168.100.1")}, {}, {}};
+      domain.masquerade = api::Masquerade{{*parse_ip("192.168.100.1")}, api::Masquerade{}.ports, {}};
     node.objects.domains.push_back(domain);
     services = std::make_unique<Services>(config, *store, *reconciler);
     const auto services_loaded = services->load(node);

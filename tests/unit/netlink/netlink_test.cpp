@@ -98,7 +98,8 @@ TEST_F(NetlinkTest, AddsAddressesOfBothFamilies) {
         Batch()
             .add_address(link, {.link = link.index, .prefix = prefix("10.1.2.3/24")})
             .add_address(link, {.link = link.index, .prefix = prefix("fd00::5/64"), .nodad = true})
-            .add_address(link, {.link = link.index, .prefix = prefix("10.9.0.1/16"), .noprefixroute = true}));
+            .add_address(link, {.link = link.index, .prefix = prefix("10.9.0.1/16"), .noprefixroute = true})
+            .add_address(link, {.link = link.index, .prefix = prefix("fd00::6/128"), .deprecated = true}));
     ASSERT_TRUE(added) << added.error().message;
     const auto all = kernel.addresses(link.index);
     ASSERT_TRUE(all);
@@ -110,6 +111,10 @@ TEST_F(NetlinkTest, AddsAddressesOfBothFamilies) {
     ASSERT_NE(find("fd00::5/64"), all->end());
     EXPECT_TRUE(find("fd00::5/64")->nodad);
     EXPECT_FALSE(find("fd00::5/64")->tentative);
+    EXPECT_FALSE(find("fd00::5/64")->deprecated);
+    ASSERT_NE(find("fd00::6/128"), all->end());
+    EXPECT_TRUE(find("fd00::6/128")->deprecated);
+    EXPECT_FALSE(find("fd00::6/128")->dynamic);
     EXPECT_FALSE(find("10.1.2.3/24")->dynamic);
     ASSERT_NE(find("10.9.0.1/16"), all->end());
     EXPECT_TRUE(find("10.9.0.1/16")->noprefixroute);
