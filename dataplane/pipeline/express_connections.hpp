@@ -41,15 +41,6 @@ inline void mark_plain(std::uint8_t* frame, const DomainEntry& domain) noexcept 
   set_traffic_class(ip, static_cast<std::uint8_t>((ip.dscp_ecn & domain.dscp_kept) | domain.dscp_set));
 }
 
-// The route of an address of which the longest length did not match. `key` has it as far as that length goes.
-[[gnu::noinline]] inline std::uint32_t shorter_match(const Snapshot& tables, const DomainEntry& domain,
-                                                     std::uint64_t key) noexcept {
-  const std::uint32_t word = __builtin_bswap32(static_cast<std::uint32_t>(key));
-  Ipv4 address;
-  std::memcpy(address.bytes.data(), &word, sizeof word);
-  return find_route(tables, domain, address);
-}
-
 inline FlowPacket plain_flow_packet(const std::uint8_t* frame) noexcept {
   FlowPacket packet;
   packet.has_event = frame[plain::kProtocol] == ip_proto::kTcp;
