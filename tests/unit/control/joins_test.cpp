@@ -36,8 +36,8 @@ Config tenants() {
   return config;
 }
 
-using Names = std::vector<std::string>;
-using Reach = std::map<std::string, Names>;
+using DomainNames = std::vector<std::string>;
+using Reach = std::map<std::string, DomainNames>;
 
 TEST(Joins, NobodyReachesAnotherAtFirst) {
   const auto plan = plan_joins(tenants(), {});
@@ -65,13 +65,13 @@ TEST(Joins, WhatCannotBeJoinedIsLeftApartAndTold) {
   config.domains[1].stateful = true;
   const auto plan = plan_joins(config, {{"a", 1}, {"b", 1}, {"c", 1}, {"lan", 1}});
   EXPECT_EQ(plan.reaches, (Reach{{"a", {"c"}}, {"c", {"a"}}}));
-  EXPECT_EQ(
-      plan.problems,
-      (Names{"domain \"b\" tracks connections and domain \"a\" does not, so what comes from there would "
-             "pass unchecked; set \"stateful\" in both or in neither",
-             "domain \"lan\" is of mode l2; only l3 domains can be joined",
-             "domain \"b\" tracks connections and domain \"c\" does not, so what comes from there would "
-             "pass unchecked; set \"stateful\" in both or in neither"}));
+  EXPECT_EQ(plan.problems,
+            (DomainNames{
+                "domain \"b\" tracks connections and domain \"a\" does not, so what comes from there would "
+                "pass unchecked; set \"stateful\" in both or in neither",
+                "domain \"lan\" is of mode l2; only l3 domains can be joined",
+                "domain \"b\" tracks connections and domain \"c\" does not, so what comes from there would "
+                "pass unchecked; set \"stateful\" in both or in neither"}));
 }
 
 TEST(Joins, AnAddressMeansOnePodToEverybody) {
@@ -107,10 +107,10 @@ class JoinRoutes : public ::testing::Test {
     return objects ? *objects : NodeObjects{};
   }
   // "DOMAIN PREFIX DOMAIN", sorted.
-  static Names joins(const NodeObjects& node) {
+  static DomainNames joins(const NodeObjects& node) {
     std::map<DomainId, std::string> names;
     for (const auto& [name, id] : node.domains) names[id] = name;
-    Names out;
+    DomainNames out;
     for (const auto& route : node.objects.routes) {
       if (node.route_sources.at(route.id) != RouteSource::kJoin) continue;
       EXPECT_EQ(route.next_hops.size(), 1u);
@@ -128,10 +128,11 @@ class JoinRoutes : public ::testing::Test {
 };
 
 TEST_F(JoinRoutes, LeadToThePrefixesOfTheNodeAndItsPeers) {
-  EXPECT_EQ(joins(build()), Names{});
+  EXPECT_EQ(joins(build()), DomainNames{});
   ASSERT_TRUE(save_groups(*store_, {{"a", 1}, {"b", 1}}));
   const auto node = build();
-  EXPECT_EQ(joins(node), (Names{"a 10.2.1.0/24 b", "a 10.2.2.0/24 b", "b 10.1.1.0/24 a", "b 10.1.2.0/24 a"}));
+  EXPECT_EQ(joins(node),
+            (DomainNames{"a 10.2.1.0/24 b", "a 10.2.2.0/24 b", "b 10.1.1.0/24 a", "b 10.1.2.0/24 a"}));
   EXPECT_EQ(node.reaches, (Reach{{"a", {"b"}}, {"b", {"a"}}}));
   EXPECT_STREQ(to_text(RouteSource::kJoin), "join");
   api::ObjectSet back;
@@ -141,7 +142,7 @@ TEST_F(JoinRoutes, LeadToThePrefixesOfTheNodeAndItsPeers) {
   const auto again = build();
   EXPECT_EQ(again.objects.routes, node.objects.routes) << "the same ids";
   const DomainGroups others{{"c", 3}, {"d", 3}};
-  EXPECT_EQ(joins(build(&others)), (Names{"c 10.4.1.0/24 d", "d 10.3.1.0/24 c"}))
+  EXPECT_EQ(joins(build(&others)), (DomainNames{"c 10.4.1.0/24 d", "d 10.3.1.0/24 c"}))
       << "in place of the store's";
 }
 
@@ -150,7 +151,7 @@ TEST_F(JoinRoutes, ADomainThatLeftTheConfigurationLeavesItsGroup) {
   config_.domains.erase(config_.domains.begin() + 1);
   config_.peers[0].domains.erase("b");
   EXPECT_EQ(*load_groups(*store_, config_), (DomainGroups{{"a", 1}, {"c", 1}}));
-  EXPECT_EQ(joins(build()), (Names{"a 10.3.1.0/24 c", "c 10.1.1.0/24 a", "c 10.1.2.0/24 a"}));
+  EXPECT_EQ(joins(build()), (DomainNames{"a 10.3.1.0/24 c", "c 10.1.1.0/24 a", "c 10.1.2.0/24 a"}));
   ASSERT_TRUE(save_groups(*store_, {}));
   EXPECT_TRUE(load_groups(*store_, config_)->empty());
 }
@@ -159,7 +160,7 @@ TEST_F(JoinRoutes, WhatIsNoLongerSoundIsLeftOutAndTold) {
   ASSERT_TRUE(save_groups(*store_, {{"a", 1}, {"b", 1}}));
   config_.domains[0].stateful = true;
   const auto node = build();
-  EXPECT_EQ(joins(node), Names{});
+  EXPECT_EQ(joins(node), DomainNames{});
   EXPECT_EQ(node.join_problems.size(), 1u);
 }
 

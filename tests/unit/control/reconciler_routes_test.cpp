@@ -91,7 +91,7 @@ TEST_F(ReconcilerRoutes, ManyAreSentInPatchesThatFitALine) {
 
 TEST_F(ReconcilerRoutes, OneThatIsRefusedKeepsNoOtherOut) {
   program_node();
-  engine_.refused_prefix = "10.0.3.0/24";
+  engine_.refused_route = "10.0.3.0/24";
   std::vector<api::Route> many;
   for (std::uint32_t i = 1; i <= 8; ++i) many.push_back(mirrored(i));
   ASSERT_TRUE(reconciler_->change_routes(many, {}));

@@ -11,7 +11,7 @@ namespace {
 
 class ServiceModelTest : public ::testing::Test {
  protected:
-  using PlannedNames = std::vector<std::string>;
+  using Names = std::vector<std::string>;
   ServiceModelTest() {
     DomainConfig domain;
     domain.name = "default";
@@ -55,8 +55,8 @@ class ServiceModelTest : public ::testing::Test {
     for (const auto& one : outcome.put) engine[one.name] = one;
     return outcome;
   }
-  static PlannedNames names(const ServiceOutcome& outcome) {
-    PlannedNames out;
+  static Names names(const ServiceOutcome& outcome) {
+    Names out;
     for (const auto& one : outcome.put) out.push_back(one.name);
     return out;
   }
@@ -81,13 +81,13 @@ class ServiceModelTest : public ::testing::Test {
 
 TEST_F(ServiceModelTest, AChangeTouchesItsOwnServiceOnly) {
   for (const char* name : {"a", "b", "c"}) apply(with(service(name, static_cast<unsigned>(name[0]))));
-  EXPECT_EQ(names(apply(with(slice("b-1", "b", 10)))), PlannedNames{"shop/b:80"});
+  EXPECT_EQ(names(apply(with(slice("b-1", "b", 10)))), Names{"shop/b:80"});
   EXPECT_TRUE(names(apply(with(slice("b-1", "b", 10)))).empty()) << "it is the same";
-  EXPECT_EQ(names(apply(with(slice("b-1", "c", 10)))), (PlannedNames{"shop/b:80", "shop/c:80"}));
+  EXPECT_EQ(names(apply(with(slice("b-1", "c", 10)))), (Names{"shop/b:80", "shop/c:80"}));
   ServiceEdit away;
   away.services[{"shop", "b"}] = std::nullopt;
   const auto outcome = apply(away);
-  EXPECT_EQ(outcome.gone, PlannedNames{"shop/b:80"});
+  EXPECT_EQ(outcome.gone, Names{"shop/b:80"});
   EXPECT_TRUE(outcome.put.empty());
   EXPECT_EQ(engine, planned_afresh());
 }
@@ -110,8 +110,7 @@ TEST_F(ServiceModelTest, WhoHasAFrontendKeepsItUntilItLetsGo) {
   }
   EXPECT_TRUE(apply(with(slice("m-1", "m", 10))).spoilt.empty()) << "others wait, and disturb nobody";
   const auto outcome = apply(with(service("m", 2)));
-  EXPECT_EQ(names(outcome), (PlannedNames{"shop/m:80", "shop/a:80"}))
-      << "the first of those that waited has it";
+  EXPECT_EQ(names(outcome), (Names{"shop/m:80", "shop/a:80"})) << "the first of those that waited has it";
   EXPECT_EQ(model.problem_of({"shop", "a"}), "");
   EXPECT_NE(model.problem_of({"shop", "z"}), "");
 }
@@ -133,7 +132,7 @@ TEST_F(ServiceModelTest, AnotherNodeIsPlannedForAnew) {
   apply(with(service("b", 2)));
   node.addresses = {*parse_ip("192.168.100.9")};
   model.set_node(node);
-  EXPECT_EQ(names(apply({})), PlannedNames{"shop/a:80"});
+  EXPECT_EQ(names(apply({})), Names{"shop/a:80"});
   EXPECT_EQ(engine, planned_afresh());
 }
 
