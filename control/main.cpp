@@ -217,11 +217,7 @@ Result<void> run_flannel(const Config& config, Store& store, EtcdOptions options
                          const StopSignal& stop) {
   Underlay underlay(config, store);
   PODWIRE_CHECK(underlay.inspect());
-  std::vector<IpAddr> addresses;
-  for (const auto& own : underlay.node().addresses) {
-    if (own.address.is_v4() || !own.address.v6().is_link_local()) addresses.push_back(own.address);
-  }
-  FlannelCluster cluster(config, store, std::move(options), addresses);
+  FlannelCluster cluster(config, store, std::move(options), underlay.node().own_addresses());
   PODWIRE_TRY(const auto leased,
               wait_for_prefixes(cluster, config, store, [&](auto time) { return stop.came(time); }));
   if (!leased) return {};

@@ -6,24 +6,6 @@
 namespace podwire::control {
 namespace {
 
-constexpr std::uint16_t kVxlanOverheadV4 = 50;  // inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20
-constexpr std::uint16_t kVxlanOverheadV6 = 70;  // IPv6 40
-
-const IpPrefix* first_of_family(const std::vector<IpPrefix>& addresses, bool v4) {
-  const auto it = std::find_if(addresses.begin(), addresses.end(), [v4](const IpPrefix& a) {
-    return a.address.is_v4() == v4 && !(a.address.is_v6() && a.address.v6().is_link_local());
-  });
-  return it == addresses.end() ? nullptr : &*it;
-}
-
-std::vector<IpAddr> own_addresses(const NodeUnderlay& underlay) {
-  std::vector<IpAddr> all;
-  for (const auto& [address, length] : underlay.addresses) {
-    if (address.is_v4() || !address.v6().is_link_local()) all.push_back(address);
-  }
-  return all;
-}
-
 IpPrefix host_prefix(const IpAddr& address) {
   return {address, address.bits()};
 }
@@ -35,7 +17,7 @@ class Builder {
       : config_(config), underlay_(underlay), store_(store), groups_(groups) {}
 
   Result<NodeObjects> build() {
-    out_.addresses = own_addresses(underlay_);
+    out_.addresses = underlay_.own_addresses();
     add_host_services(config_.host_services, out_);
     PODWIRE_CHECK(add_ports());
     PODWIRE_CHECK(add_local_vteps());
@@ -107,7 +89,7 @@ Result<void> Builder::add_ports() {
 
 Result<void> Builder::add_local_vteps() {
   for (const bool v4 : {true, false}) {
-    const auto* own = first_of_family(underlay_.addresses, v4);
+    const auto* own = underlay_.first_of_family(v4);
     if (own == nullptr) continue;
     // Packets to a peer leave from the local VTEP of the same family and port, so each port in use needs one.
     std::set<std::uint16_t> udp_ports{config_.vxlan.port};
@@ -132,7 +114,7 @@ Result<void> Builder::add_local_vteps() {
 
 Result<void> Builder::add_peer_vteps() {
   for (const auto& peer : config_.peers) {
-    if (first_of_family(underlay_.addresses, peer.address.is_v4()) == nullptr) {
+    if (underlay_.first_of_family(peer.address.is_v4()) == nullptr) {
       const char* const family = peer.address.is_v4() ? "IPv4" : "IPv6";
       return invalid("peer \"" + peer.name + "\" has the " + family + " address " + to_string(peer.address) +
                      ", but this node has no " + family +
@@ -223,8 +205,7 @@ Result<api::Masquerade> Builder::masquerade_of(const DomainConfig& domain) const
   }
   if (out.addresses.empty()) {
     for (const bool v4 : {true, false}) {
-      if (const auto* first = first_of_family(underlay_.addresses, v4))
-        out.addresses.push_back(first->address);
+      if (const auto* first = underlay_.first_of_family(v4)) out.addresses.push_back(first->address);
     }
   }
   if (out.addresses.empty()) return invalid(where + " needs an address of this node, which has none");
@@ -328,7 +309,7 @@ Result<void> Builder::add_own_routes() {
   for (const auto& own : underlay_.addresses) {
     const bool v4 = own.address.is_v4();
     const bool link_local = !v4 && own.address.v6().is_link_local();
-    if (link_local || first_of_family(underlay_.addresses, v4)->address == own.address) continue;
+    if (link_local || underlay_.first_of_family(v4)->address == own.address) continue;
     api::NextHop hop;
     hop.port = out_.host;
     PODWIRE_CHECK(add_route("", host_prefix(own.address), hop, RouteSource::kBuiltin));
@@ -372,67 +353,6 @@ Result<void> Builder::add_join_routes() {
 }
 
 }  // namespace
-
-MacAddr derived_mac(const std::string& node, const IpAddr& address) {
-  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const char c : node + "/" + to_string(address))
-    hash = (hash ^ static_cast<std::uint8_t>(c)) * 0x100000001b3;
-  auto mac = MacAddr::from_u64(hash >> 16);
-  mac.bytes[0] = static_cast<std::uint8_t>((mac.bytes[0] & 0xfc) | 0x02);
-  return mac;
-}
-
-const char* to_text(RouteSource source) {
-  switch (source) {
-    case RouteSource::kConfig:
-      return "config";
-    case RouteSource::kPeer:
-      return "peer";
-    case RouteSource::kKernel:
-      return "kernel";
-    case RouteSource::kJoin:
-      return "join";
-    case RouteSource::kBuiltin:
-      break;
-  }
-  return "builtin";
-}
-
-std::vector<std::uint16_t> vxlan_ports(const Config& config) {
-  std::set<std::uint16_t> ports{config.vxlan.port};
-  for (const auto& peer : config.peers) ports.insert(peer.udp_port.value_or(config.vxlan.port));
-  return {ports.begin(), ports.end()};
-}
-
-std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const NodeUnderlay& underlay) {
-  if (domain.mtu) return *domain.mtu;
-  if (domain.transport == DomainTransport::kRouted) return underlay.mtu;
-  const bool v6_peer = std::any_of(config.peers.begin(), config.peers.end(),
-                                   [](const PeerConfig& p) { return p.address.is_v6(); });
-  const bool v6_only = first_of_family(underlay.addresses, true) == nullptr;
-  const auto overhead = v6_peer || v6_only ? kVxlanOverheadV6 : kVxlanOverheadV4;
-  constexpr int kSmallest = 576;
-  return static_cast<std::uint16_t>(std::max(kSmallest, underlay.mtu - overhead));
-}
-
-std::vector<DomainPools> domain_pools(const Config& config, const NodeUnderlay& underlay) {
-  std::vector<DomainPools> all;
-  for (const auto& domain : config.domains) {
-    DomainPools pools{domain.name,
-                      domain_mtu(domain, config, underlay),
-                      {},
-                      domain.stateful,
-                      own_addresses(underlay),
-                      vxlan_ports(config)};
-    for (std::size_t i = 0; i < domain.prefixes.size(); ++i) {
-      AddressPool::Spec spec{domain.prefixes[i], domain.gateways[i], {}, domain.exclude};
-      for (const auto& range : domain.ranges) spec.ranges.emplace_back(range.start, range.end);
-      pools.pools.emplace_back(spec);
-    }
-    all.push_back(std::move(pools));
-  }
-  return all;
-}
 
 Result<NodeObjects> node_objects(const Config& config, const NodeUnderlay& underlay, Store& store,
                                  const DomainGroups* groups) {

@@ -21,6 +21,9 @@ struct UnderlayRoute {
   bool operator==(const UnderlayRoute&) const = default;
 };
 struct NodeUnderlay {
+  const IpPrefix* first_of_family(bool v4) const;  // not a link-local one; null: there is none
+  std::vector<IpAddr> own_addresses() const;       // without link-local ones
+
   std::string devargs;       // what the engine opens
   std::uint16_t queues = 1;  // receive queues of the uplink
   MacAddr mac;               // of the NIC; zero: not known yet, then there is no host port
