@@ -84,8 +84,9 @@ void FlannelCluster::tell(const std::vector<std::string>& keys, bool everything)
       const auto at = held_.find(key);
       const bool there = at != held_.end() && at->second.lease && at->second.lease->vni == network_.vni;
       if (!there) {
-        change.gone.push_back(key);
-        change.gone.push_back(key + kFlannelV6);
+        const auto subnet = parse_flannel_key(key);
+        if (!subnet) return;
+        for (auto& name : flannel_node_names(*subnet)) change.gone.push_back(std::move(name));
         return;
       }
       for (auto& node : flannel_nodes(config_.domains.front().name, network_.port, *at->second.lease))

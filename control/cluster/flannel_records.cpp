@@ -244,14 +244,20 @@ std::optional<IpPrefix> free_subnet(const FlannelRange& range, const std::vector
   return IpPrefix{from_number(at, v4), range.length};
 }
 
+std::vector<std::string> flannel_node_names(const FlannelSubnet& subnet) {
+  std::vector<std::string> names{subnet_text(subnet.v4)};
+  if (subnet.v6) names.push_back(subnet_text(*subnet.v6));
+  return names;
+}
+
 std::vector<ClusterNode> flannel_nodes(const std::string& domain, std::uint16_t port,
                                        const FlannelLease& lease) {
-  std::vector<ClusterNode> out;
-  const auto name = to_key(lease.subnet);
-  out.push_back({name, {{lease.public_v4}, port, lease.mac_v4}, {{domain, {lease.subnet.v4}}}});
-  if (lease.subnet.v6)
+  const auto& subnet = lease.subnet;
+  std::vector<ClusterNode> out{
+      {subnet_text(subnet.v4), {{lease.public_v4}, port, lease.mac_v4}, {{domain, {subnet.v4}}}}};
+  if (subnet.v6)
     out.push_back(
-        {name + kFlannelV6, {{*lease.public_v6}, port, *lease.mac_v6}, {{domain, {*lease.subnet.v6}}}});
+        {subnet_text(*subnet.v6), {{*lease.public_v6}, port, *lease.mac_v6}, {{domain, {*subnet.v6}}}});
   return out;
 }
 

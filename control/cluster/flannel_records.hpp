@@ -65,9 +65,9 @@ std::optional<IpPrefix> free_subnet(const FlannelRange& range, const std::vector
 // Whether it is one of those that the range may be cut into.
 bool is_of(const FlannelRange& range, const IpPrefix& subnet);
 
-// A lease as nodes, one a family, as each has a tunnel of its own. Their names: the key, and kFlannelV6
-// behind it.
-inline constexpr const char* kFlannelV6 = " IPv6";
+// A lease as nodes, one a family, as each has a tunnel of its own. They are called as their subnets are in
+// the key.
+std::vector<std::string> flannel_node_names(const FlannelSubnet& subnet);
 std::vector<ClusterNode> flannel_nodes(const std::string& domain, std::uint16_t port,
                                        const FlannelLease& lease);
 
