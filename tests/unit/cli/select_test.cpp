@@ -81,7 +81,7 @@ TEST(SelectDomainOfRoutes, FiltersAndSuggests) {
   const auto& route = *find_verb("route");
   const auto found = select_domain(route, routes_reply(), "blue");
   ASSERT_TRUE(found);
-  EXPECT_EQ((*found)["routes"].size(), 1u);
+  EXPECT_EQ((*found)["routes"].size(), 2u);
   EXPECT_EQ(select_domain(route, routes_reply(), "bleu").error().message,
             "there is no route in domain \"bleu\"; did you mean \"blue\"?");
 }
@@ -89,7 +89,7 @@ TEST(SelectDomainOfRoutes, FiltersAndSuggests) {
 TEST(ObjectNames, AreListedOnce) {
   EXPECT_EQ(*object_names(*find_verb("port"), ports_reply()), (std::vector<std::string>{"uplink", "web-0"}));
   EXPECT_EQ(*object_names(*find_verb("route"), routes_reply()),
-            (std::vector<std::string>{"10.244.0.0/16", "10.244.2.0/24"}));
+            (std::vector<std::string>{"10.244.0.0/16", "10.244.2.0/24", "10.50.0.0/16"}));
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ TEST(ClusterConfig, LeasesHaveSensibleLengths) {
 
 TEST(ClusterConfig, RefusesAClusterThatCannotWork) {
   const std::pair<std::function<void(Json&)>, const char*> cases[] = {
-      {[](Json& j) { j["cluster"]["mode"] = "flannel"; }, "cluster.mode is \"flannel\""},
+      {[](Json& j) { j["cluster"]["mode"] = "kubernetes"; }, "cluster.mode is \"kubernetes\""},
       {[](Json& j) { j["cluster"] = 7; }, "cluster"},
       {[](Json& j) { j["cluster"]["mode"] = "local"; }, "which has no other keys"},
       {[](Json& j) { j["cluster"].erase("endpoints"); }, "cluster.endpoints has 0 entries"},
@@ -103,6 +103,53 @@ TEST(ClusterConfig, RefusesAClusterThatCannotWork) {
     ASSERT_FALSE(read) << expected;
     const auto& message = read.error().message;
     EXPECT_NE(message.find(expected), std::string::npos) << "got: " << message << "\nwanted: " << expected;
+  }
+}
+
+// With a Flannel cluster.
+Json in_flannel(const std::function<void(Json&)>& change = {}) {
+  return in_etcd([&](Json& j) {
+    j["cluster"]["mode"] = "flannel";
+    if (change) change(j);
+  });
+}
+
+TEST(ClusterConfig, ReadsAFlannelCluster) {
+  const auto read = parse_config(in_flannel(), "podwired.json");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->cluster.mode, ClusterMode::kFlannel);
+  EXPECT_EQ(read->cluster.prefix, "/coreos.com/network");
+  EXPECT_EQ(read->cluster.subnet_file, "/run/flannel/subnet.env");
+}
+
+TEST(ClusterConfig, RefusesWhatFlannelDoesNotHave) {
+  const std::pair<std::function<void(Json&)>, const char*> cases[] = {
+      {[](Json& j) {
+         auto second = j["domains"][0];
+         second.update({{"name", "other"}, {"vni", 2}, {"prefixes", {"10.9.0.0/16"}}});
+         j["domains"].push_back(second);
+       },
+       "domains has 2 entries"},
+      {[](Json& j) { j["domains"][0]["mode"] = "l2"; }, "one domain, of mode l3"},
+      {[](Json& j) {
+         j["domains"][0]["gateways"] = {"10.244.0.9", "fd00:10:244::1"};
+       },
+       "gateways goes without"},
+      {[](Json& j) {
+         j["domains"][0]["ranges"] = {{{"start", "10.244.1.10"}, {"end", "10.244.1.20"}}};
+       },
+       "ranges goes without"},
+      {[](Json& j) { j["domains"][0]["lease_v4"] = 24; }, "lease_v4 goes with cluster mode"},
+      {[](Json& j) { j["cluster"]["subnet_file"] = "subnet.env"; }, "must be an absolute path"},
+      {[](Json& j) {
+         j["cluster"].update({{"mode", "etcd"}, {"subnet_file", "/run/subnet.env"}});
+       },
+       "subnet_file goes with mode"},
+  };
+  for (const auto& [change, expected] : cases) {
+    const auto read = parse_config(in_flannel(change), "podwired.json");
+    ASSERT_FALSE(read) << expected;
+    EXPECT_NE(read.error().message.find(expected), std::string::npos) << read.error().message;
   }
 }
 
