@@ -136,8 +136,8 @@ wants eal && timed eal gtest_run build eal
 if wants functional || wants cni || wants murder; then
   [ "$(id -u)" = 0 ] || { echo "tests/run.sh: the functional and CNI tests make network namespaces; run this as root" >&2; exit 1; }
 fi
-wants functional && timed functional pytest_run functional 900 tests/functional
-wants cni && timed cni pytest_run cni 900 tests/cni
+wants functional && timed functional pytest_run functional 1800 tests/functional
+wants cni && timed cni pytest_run cni 1200 tests/cni
 if wants murder; then
   export PODWIRE_MURDER_ROUNDS=$rounds PODWIRE_MURDER_REPORT=$results/murder.txt
   timed "murder of $rounds" pytest_run murder $((120 + rounds * 20)) tests/functional/test_murder.py
