@@ -67,7 +67,7 @@ class KernelEnd:
         self.sockets = {}
         for family, subnet, gateway, kind in ((4, "10.244.1.0/24", "10.244.1.0", socket.AF_INET),
                                               (6, "fd00:10:244:1::/64", "fd00:10:244:1::", socket.AF_INET6)):
-            ip(f"addr add {self.addresses[family]}/{32 if family == 4 else 128} dev lo")
+            ip(f"addr add {self.addresses[family]}/" + ("32 dev lo" if family == 4 else "128 dev lo nodad"))
             ip(f"neigh replace {gateway} lladdr {LOCAL_VTEP_MAC} dev vx0 nud permanent")
             ip(f"route add {subnet} via {gateway} dev vx0 onlink src {self.addresses[family]}")
             with ns:
