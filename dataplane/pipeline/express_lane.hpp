@@ -373,7 +373,7 @@ class ExpressLane {
     if (plan.slot == 0) return false;
     auto* frame = rte_pktmbuf_mtod_offset(mbuf, std::uint8_t*, kOuter);
     const auto* to = &tables_.adjacencies[plan.slot];
-    if (to->place() != way_.place || (kTunnel && plan.domain != way_.domain)) {
+    if (to->place() != way_.place || plan.domain != way_.domain) {
       if (to->kind == Adjacency::Kind::kMultipath) to = &path_of(tables_, *to, frame);
       way_.leave(ingress_);
       way_.find(ctx_, *to, *plan.domain, !kTunnel);

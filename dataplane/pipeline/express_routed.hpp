@@ -5,6 +5,7 @@
 #include "dataplane/packet/flow_hash.hpp"
 #include "dataplane/packet/plain_frame.hpp"
 #include "dataplane/pipeline/express_connections.hpp"
+#include "dataplane/pipeline/routing.hpp"
 #include "dataplane/tables/routed_prefixes.hpp"
 
 namespace podwire::engine {
@@ -15,12 +16,17 @@ inline Ipv4 plain_destination(const std::uint8_t* frame) noexcept {
   return address;
 }
 
-// The domain of the pod that a frame from the uplink is for; null: no such pod's, or not for us to route.
+// The domain of the pod that a frame from the uplink is for; null: no such pod's, or not for us to route, or
+// from an address that is here.
 inline const DomainEntry* plain_entry(const Snapshot& tables, const std::uint8_t* frame,
                                       const MacAddr& own) noexcept {
   if (tables.routed == nullptr || reinterpret_cast<const EtherHeader*>(frame)->destination != own)
     return nullptr;
-  return tables.domain(tables.routed->find(plain_destination(frame)));
+  const auto* domain = tables.domain(tables.routed->find(plain_destination(frame)));
+  if (domain == nullptr) return nullptr;
+  Ipv4 source;
+  std::memcpy(source.bytes.data(), frame + plain::kSource, sizeof source);
+  return is_from_here(tables, find_route(tables, *domain, source)) ? nullptr : domain;
 }
 
 // Where such a frame goes in a domain without connections; 0: for the stages.

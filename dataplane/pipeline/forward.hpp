@@ -71,6 +71,10 @@ struct ForwardStage {
   [[gnu::noinline]] static void enter(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry& domain,
                                       std::uint32_t slot) noexcept {
     auto& meta = burst.meta[i];
+    if (!domain.joined) {  // parted: the table follows
+      burst.drop(i, DropReason::no_route);
+      return;
+    }
     if (meta.from_tunnel && !meta.generated) {
       burst.drop(i, DropReason::joined_from_tunnel);
       return;

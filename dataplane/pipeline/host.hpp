@@ -13,6 +13,7 @@
 #include "dataplane/pipeline/accounting.hpp"
 #include "dataplane/pipeline/context.hpp"
 #include "dataplane/pipeline/node_path.hpp"
+#include "dataplane/pipeline/routing.hpp"
 #include "dataplane/tables/outside_table.hpp"
 #include "dataplane/tables/routed_prefixes.hpp"
 
@@ -38,7 +39,7 @@ struct HostStage {
     auto& meta = burst.meta[i];
     report_neighbor(ctx, burst.mbufs[i], meta);
     if (ctx.tables->outside != nullptr && answer_for_floating(ctx, burst, i)) return;
-    if (ctx.tables->routed != nullptr && enter(ctx, burst.mbufs[i], meta)) return;
+    if (ctx.tables->routed != nullptr && enter(ctx, burst, i)) return;
     if (may_be_translated(ctx, burst.mbufs[i], meta)) return;
     if (ctx.tables->host_port) {
       node_path::send(meta, ctx.tables->host_port);
@@ -117,19 +118,23 @@ struct HostStage {
   static void from_node(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
     auto* mbuf = burst.mbufs[i];
     auto& meta = burst.meta[i];
+    // All gateways have one MAC: where the packet goes tells more.
+    if (ctx.tables->routed != nullptr && enter(ctx, burst, i)) return;
     const auto* domain = ctx.tables->domain(ctx.tables->host_domain);
     if (domain != nullptr && for_gateway(mbuf, meta, *domain)) {
       move_to_domain(*ctx.counters, meta, domain->id);
       return;
     }
     if (ctx.tables->outside != nullptr && answer_for_floating(ctx, burst, i)) return;
-    if (ctx.tables->routed != nullptr && (enter(ctx, mbuf, meta) || asks_gateway(ctx, mbuf, meta))) return;
+    if (ctx.tables->routed != nullptr && asks_gateway(ctx, mbuf, meta)) return;
     if (!may_be_translated(ctx, mbuf, meta)) node_path::to_uplink(ctx, burst, i);
   }
 
   // A packet to the router that this node is, for a pod that is reached without a tunnel: from here on it is
-  // one to the gateway of the pod's domain.
-  static bool enter(const Context& ctx, rte_mbuf* mbuf, PacketMeta& meta) noexcept {
+  // one to the gateway of the pod's domain. From the uplink none comes from this node's own part of that.
+  static bool enter(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
+    auto* mbuf = burst.mbufs[i];
+    auto& meta = burst.meta[i];
     DomainId id;
     if (meta.ether_type == ether_type::kIpv4) {
       id = ctx.tables->routed->find(header_unchecked<Ipv4Header>(mbuf, meta.l3_offset)->destination);
@@ -142,6 +147,10 @@ struct HostStage {
     if (meta.ingress_role == static_cast<std::uint8_t>(api::PortRole::kUplink)) {
       const auto* port = ctx.tables->port(meta.ingress);
       if (port == nullptr || ether->destination != port->mac) return false;  // another router's
+      if (is_from_here(*ctx.tables, find_route_for(*ctx.tables, *domain, source_of(mbuf, meta)))) {
+        burst.drop(i, DropReason::spoofed_ip);
+        return true;
+      }
     }
     ether->destination = domain->gateway_mac;
     move_to_domain(*ctx.counters, meta, id);

@@ -149,6 +149,13 @@ inline bool begin(Context& ctx, Burst& burst, std::uint16_t i, const DomainEntry
       }
     }
   }
+  // Whose source is hidden, or who comes from outside, is not led on into another domain: its rules know no
+  // such packet.
+  if ((arrival.source != Arrival::Source::kOwn || !from_pod) && domain.joined &&
+      leaving.domain() == domain.id && domain_into(*ctx.tables, domain, leaving.destination())) {
+    burst.drop(i, DropReason::no_route);
+    return false;
+  }
   if (arrival.source != Arrival::Source::kOwn) {
     PortPicker picker(arrival.key, ports_of(*ctx.tables, arrival));
     if (!hide_source(ctx, domain, arrival, leaving) || !pick_port(ctx, picker, leaving)) {

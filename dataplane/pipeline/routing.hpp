@@ -47,7 +47,14 @@ inline std::uint32_t find_route_for(const Snapshot& tables, const DomainEntry& d
                          : find_route(tables, domain, address.v6());
 }
 
-// The same, and where the domain is reached without tunnels, the way that the underlay has.
+// Whether the way back to a source leads to this node itself: its gateway, its endpoints, its subnet.
+inline bool is_from_here(const Snapshot& tables, std::uint32_t way_back) noexcept {
+  const auto kind = tables.adjacencies[way_back].kind;
+  return kind == Adjacency::Kind::kGateway || kind == Adjacency::Kind::kPort ||
+         kind == Adjacency::Kind::kOnLink;
+}
+
+// find_route_for(), and where the domain is reached without tunnels, the way that the underlay has.
 inline std::uint32_t find_way(const Snapshot& tables, const DomainEntry& domain,
                               const IpAddr& address) noexcept {
   const auto slot = find_route_for(tables, domain, address);

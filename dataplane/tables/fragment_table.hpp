@@ -1,9 +1,9 @@
 // FragmentTable: which ports the fragments of a datagram belong to, for the fragments after the first, which
-// do not have them, and what of the datagram has come: a fragment that overlaps another spoils its datagram
-// (RFC 8200 section 4.5, RFC 5722; for IPv4 too, as Linux does), so that nobody behind this switch reads
-// other ports or data than the rules were asked about. Bounded: sets of four, where the datagram seen longest
-// ago makes room; a pod that sends fragments in masses costs others some of theirs, and nothing else. Shared
-// by all workers, a lock a set: fragments are few. Left out: putting datagrams together.
+// do not have them, and what of the datagram has come: a fragment that overlaps one that has passed is
+// refused (for RFC 5722's reason, and for IPv4 too), so that nobody behind this switch reads other ports or
+// data than the rules were asked about. Bounded: sets of four, where the datagram seen longest ago makes
+// room; a pod that sends fragments in masses costs others some of theirs, and nothing else. Shared by all
+// workers, a lock a set: fragments are few. Left out: putting datagrams together.
 #pragma once
 
 #include <algorithm>
@@ -49,7 +49,7 @@ class FragmentTable {
       }
       if (now_s - entry.seen_s > now_s - chosen->seen_s) chosen = &entry;
     }
-    if (!again) *chosen = {datagram, ports, now_s, 0, 0, false, {}};
+    if (!again) *chosen = {datagram, ports, now_s, 0, 0, {}};
     const auto verdict = chosen->take(piece);
     unlock(set);
     return verdict;
@@ -87,19 +87,15 @@ class FragmentTable {
     std::uint32_t seen_s = 0;
     std::uint16_t total = 0;  // 0: the last fragment has not come
     std::uint8_t count = 0;   // of spans, in no order, none next to another
-    bool spoiled = false;
     std::array<Span, kSpans> spans{};
 
-    bool complete() const noexcept {
-      return count == 1 && spans[0].first == 0 && spans[0].end == total && !spoiled;
-    }
+    bool complete() const noexcept { return count == 1 && spans[0].first == 0 && spans[0].end == total; }
 
     Verdict take(FragmentPiece piece) noexcept {
-      if (!spoiled && fits(piece) && add(piece)) {
+      if (fits(piece) && add(piece)) {
         if (piece.last) total = piece.end;
         return Verdict::kFollows;
       }
-      spoiled = true;
       return Verdict::kInvalid;
     }
 

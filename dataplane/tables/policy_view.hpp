@@ -127,7 +127,8 @@ inline PolicyAnswer ask_policies(const Snapshot& tables, const FlowKey& original
   if (!ask(destination_member.policy, PolicyDirection::kIngress,
            {source_member.identity, source, protocol, port})) {
     const auto* home = tables.domain(reply.domain());
-    answer.allowed = home != nullptr && from == 0 && is_gateway_of(*home, source);
+    answer.allowed =
+        home != nullptr && from == 0 && original.domain() == reply.domain() && is_gateway_of(*home, source);
   }
   return answer;
 }

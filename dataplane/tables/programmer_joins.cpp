@@ -1,5 +1,6 @@
-// The programmer's part in joined domains once a change is in force: connections that began by a route into
-// another domain which is there no more are forgotten. On one node both directions remember their way, which
+// The programmer's part in joined domains once a change is in force: connections that a route into another
+// domain led which is there no more are forgotten, and those that one leads now: they began without the other
+// domain's rules. On one node both directions remember their way, which
 // nothing else would take from them. What their ends send next begins nothing: there is no route. Nothing is
 // missed: see programmer_policies.cpp.
 #include <algorithm>
@@ -13,14 +14,17 @@ namespace podwire::engine {
 
 namespace {
 
-// The prefixes of routes into other domains that are gone, or lead elsewhere now.
+// The prefixes of routes into other domains that are gone, new, or lead elsewhere now.
 class PartedPrefixes {
  public:
   explicit PartedPrefixes(const Changes& changes) {
     for (const auto& change : changes.routes) {
-      if (!change.before || !Intent::leads_into_domain(*change.before)) continue;
-      all_.insert({change.before->domain, change.before->prefix});
-      lengths_.insert(change.before->prefix.length);
+      if (change.before == change.after) continue;
+      for (const auto* route : {&change.before, &change.after}) {
+        if (!*route || !Intent::leads_into_domain(**route)) continue;
+        all_.insert({(*route)->domain, (*route)->prefix});
+        lengths_.insert((*route)->prefix.length);
+      }
     }
   }
   bool empty() const { return all_.empty(); }

@@ -67,8 +67,7 @@ void Programmer::State::sweep_translations(const Changes& changes) {
     const auto* inside = tables.outside != nullptr ? tables.outside->behind(destination) : nullptr;
     if (inside != nullptr && inside->domain == reply.domain() && inside->address == reply.source())
       return true;
-    const auto* service = tables.services != nullptr ? tables.services->find_for(original, true) : nullptr;
-    return service != nullptr && service->serves(reply.source(), reply.source_port());
+    return is_served(tables.services, original, reply);
   };
   using Judgement = FlowTable::Judgement;
   const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState, PortId) {

@@ -4,23 +4,33 @@
 // connection that is being wound up shall end as it began. Nothing is missed: see programmer_policies.cpp.
 #include "dataplane/headers/headers.hpp"
 #include "dataplane/tables/flow_table.hpp"
+#include "dataplane/tables/outside_table.hpp"
 #include "dataplane/tables/programmer_state.hpp"
 
 namespace podwire::engine {
 
+bool is_served(const ServiceTable* services, const FlowKey& original, const FlowKey& reply) {
+  if (services == nullptr) return false;
+  for (const bool from_host : {false, true}) {
+    const auto* service = services->find_for(original, from_host);
+    if (service != nullptr && service->serves(reply.source(), reply.source_port())) return true;
+  }
+  return false;
+}
+
 void Programmer::State::sweep_services(const Changes& changes) {
   if (environment_.flows == nullptr || changes.services.empty()) return;
   const auto* services = services_.table();
+  const auto& tables = *environment_.publisher->current_for_main();
   using Judgement = FlowTable::Judgement;
   const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState, PortId) {
     if (original.protocol() != ip_proto::kUdp) return Judgement::kKeep;
     const auto backend = reply.source();
     if (original.destination() == backend && original.destination_port() == reply.source_port())
       return Judgement::kKeep;  // of no service
-    // By whichever port it began.
-    const auto* service = services != nullptr ? services->find_for(original, true) : nullptr;
-    const bool serves = service != nullptr && service->serves(backend, reply.source_port());
-    return serves ? Judgement::kKeep : Judgement::kRemove;
+    const auto* inside = tables.outside != nullptr ? tables.outside->behind(original.destination()) : nullptr;
+    const bool floats = inside != nullptr && inside->domain == reply.domain() && inside->address == backend;
+    return floats || is_served(services, original, reply) ? Judgement::kKeep : Judgement::kRemove;
   };
   const auto found = environment_.flows->review(1, environment_.flows->capacity(), judge);
   environment_.counters->flows.removed.add(found.removed);

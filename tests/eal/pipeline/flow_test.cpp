@@ -139,7 +139,7 @@ TEST_F(Flow, LaterFragmentsFollowTheFirst) {
   expect_dropped(DropReason::fragment_unmatched);
 }
 
-TEST_F(Flow, FragmentsThatOverlapAreDroppedWithTheRestOfTheirDatagram) {
+TEST_F(Flow, FragmentsThatOverlapAreDropped) {
   const auto fragment4 = [](std::uint16_t flags_fragment, std::uint16_t port) {
     return Packet()
         .eth(kGatewayMac, kPod1Mac)
@@ -152,7 +152,7 @@ TEST_F(Flow, FragmentsThatOverlapAreDroppedWithTheRestOfTheirDatagram) {
   receive(kPod1, fragment4(Ipv4Header::kMoreFragments, 80));  // another header for the same datagram
   expect_dropped(DropReason::fragment_invalid);
   receive(kPod1, fragment4(4, 53));
-  expect_dropped(DropReason::fragment_invalid, 2);
+  EXPECT_EQ(ports_out(), Ports{kPod2});
   // IPv6: offset 3, of what the first (32 bytes, as the builder's UDP header and payload are) covers already.
   const auto fragment6 = [](std::uint16_t offset_flags) {
     return Packet()
@@ -165,7 +165,7 @@ TEST_F(Flow, FragmentsThatOverlapAreDroppedWithTheRestOfTheirDatagram) {
   receive(kPod1, fragment6(1));
   EXPECT_EQ(ports_out(), Ports{kPod2});
   receive(kPod1, fragment6(3 << 3));
-  expect_dropped(DropReason::fragment_invalid, 3);
+  expect_dropped(DropReason::fragment_invalid, 2);
 }
 
 TEST_F(Flow, AMovedEndpointIsFollowedAndOthersAreLeftAlone) {

@@ -1,4 +1,4 @@
-// Which ports fragments get, and what spoils a datagram.
+// Which ports fragments get, and which are refused.
 #include "dataplane/tables/fragment_table.hpp"
 
 #include <gtest/gtest.h>
@@ -57,7 +57,7 @@ TEST_F(FragmentTableTest, AnyOrderIsRight) {
   EXPECT_EQ(later(4, 8), FragmentVerdict::kFollows);
 }
 
-TEST_F(FragmentTableTest, WhatOverlapsSpoilsItsDatagram) {
+TEST_F(FragmentTableTest, WhatOverlapsIsRefusedAndNothingElse) {
   const struct {
     const char* what;
     FragmentPiece piece;
@@ -75,8 +75,9 @@ TEST_F(FragmentTableTest, WhatOverlapsSpoilsItsDatagram) {
     ASSERT_EQ(first(4, now), FragmentVerdict::kFollows);
     ASSERT_EQ(later(8, 12, false, now), FragmentVerdict::kFollows);
     EXPECT_EQ(table_.find(datagram_of(1), kSomeHash, one.piece, now, ports_), FragmentVerdict::kInvalid);
-    EXPECT_EQ(later(4, 8, false, now), FragmentVerdict::kInvalid) << "nothing more of it";
-    EXPECT_EQ(first(4, now), FragmentVerdict::kInvalid) << "nor with another first";
+    EXPECT_EQ(first(4, now, false, 0x5678), FragmentVerdict::kInvalid) << "another first";
+    EXPECT_EQ(later(4, 8, false, now), FragmentVerdict::kFollows) << "what fits";
+    EXPECT_EQ(ports_, 0x1234u);
   }
 }
 
