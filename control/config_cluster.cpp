@@ -166,6 +166,12 @@ void read_lease_lengths(ObjectReader& r, DomainConfig& out) {
 }
 
 Result<void> check_cluster(const Config& config) {
+  for (std::size_t i = 0; config.cluster.mode != ClusterMode::kLocal && i < config.domains.size(); ++i) {
+    if (config.domains[i].transport == DomainTransport::kTunnel) continue;
+    return invalid(
+        "domains[" + std::to_string(i) +
+        "].transport goes with cluster mode \"local\" only; the store's nodes are reached by VXLAN");
+  }
   if (config.cluster.mode == ClusterMode::kFlannel) PODWIRE_CHECK(check_flannel(config));
   for (std::size_t i = 0; i < config.domains.size(); ++i) {
     const auto& d = config.domains[i];

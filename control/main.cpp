@@ -223,6 +223,10 @@ Result<void> run_flannel(const Config& config, Store& store, EtcdOptions options
   if (!leased) return {};
   auto own = leased_config(config, *leased);
   own.vxlan.mac = cluster.mac();
+  // Of both families, the IPv6 subnets are reached over IPv6, whose header is longer.
+  auto& domain = own.domains.front();
+  const auto mtu = domain_mtu(domain, own, underlay.node());
+  if (!domain.mtu && domain.prefixes.size() > 1) domain.mtu = static_cast<std::uint16_t>(mtu - 20);
   PODWIRE_CHECK(cluster.write_subnet_file(domain_mtu(own.domains.front(), own, underlay.node())));
   return run_node(own, config, store, &cluster, server, stop);
 }

@@ -75,13 +75,9 @@ Result<void> FlannelCluster::check_network() const {
     return invalid(differs("port", "vxlan.port " + std::to_string(config_.vxlan.port), port) +
                    "; set vxlan.port to " + port);
   }
-  const bool direct = domain.transport == DomainTransport::kSubnet;
-  if (direct != network_.direct_routing) {
-    const std::string transport = network_.direct_routing ? "subnet" : "tunnel";
-    return invalid(std::string("Flannel's configuration has DirectRouting ") +
-                   (network_.direct_routing ? "true" : "false") + "; set domains[0].transport to \"" +
-                   transport + "\"");
-  }
+  if (network_.direct_routing)
+    return invalid(
+        "Flannel's configuration has DirectRouting true, which Podwire does not do; take it out there");
   if (!public_v4_) return invalid("this node has no IPv4 address on the underlay, which a lease must name");
   if (network_.v6 && !public_v6_)
     return invalid(
@@ -221,18 +217,28 @@ Result<void> FlannelCluster::choose() {
   return unavailable("every free subnet was taken by another node while this one asked for it");
 }
 
+Result<void> FlannelCluster::lease_one() {
+  PODWIRE_CHECK(list());
+  return choose();
+}
+
 Result<DomainPrefixes> FlannelCluster::lease_prefixes() {
   PODWIRE_TRY(const bool saved, load_saved());
   if (!saved) own_.reset();
-  auto answered = load_network();
-  if (answered) {
-    PODWIRE_CHECK(list());
-    PODWIRE_CHECK(choose());
+  const auto held = own_;
+  const auto saved_network = network_;
+  auto done = load_network();
+  if (!done && done.error().code == ErrorCode::kInvalid) return done.error();  // they disagree
+  if (done) done = lease_one();
+  if (done) {
     spdlog::info("cluster: this node has Flannel's lease {}", to_key(*own_));
-  } else if (answered.error().code != ErrorCode::kUnavailable || !saved) {
-    return answered.error();
+  } else if (saved) {
+    // Whatever is wrong with the store, the pods here go on with what they have.
+    own_ = held;
+    network_ = saved_network;
+    note_failure(done.error());
   } else {
-    note_failure(answered.error());
+    return done.error();
   }
   std::vector<IpPrefix> prefixes{own_->v4};
   if (own_->v6) prefixes.push_back(*own_->v6);

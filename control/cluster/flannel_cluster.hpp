@@ -62,6 +62,7 @@ class FlannelCluster final : public Cluster {
   FlannelLease own_lease() const;
   bool is_ours(const Held& held) const;
   bool suits(const FlannelSubnet& subnet) const;
+  Result<void> lease_one();
   Result<void> choose();
   Result<bool> claim(const Held* former);
 

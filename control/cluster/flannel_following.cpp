@@ -35,6 +35,7 @@ Result<void> FlannelCluster::session() {
       if (!done) return unavailable("the lease " + key + " changed in the store meanwhile; trying again");
     }
   } else {
+    lease_ = 0;  // nothing to keep alive
     lost = "the lease " + key +
            " ran out and belongs to another node by now: delete this node's pods, stop " +
            "podwired, remove " + config_.state_dir + "/podwire.db and start it again";

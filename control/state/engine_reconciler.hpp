@@ -131,6 +131,7 @@ class EngineReconciler final : public Reconciler {
   // The cluster's services, each for itself: what the engine refuses is left out.
   Result<void> program_services(EngineSession& session);
   Result<void> program_one_by_one(EngineSession& session, const api::ObjectSet& node, PortQueues queues);
+  Result<void> program_others(EngineSession& session, const api::ObjectSet& all);
   api::ObjectSet desired_objects(const std::map<PortId, api::Port>& known, PortQueues& queues) const;
   Result<void> change_policies(EngineSession& session, std::shared_ptr<const PolicySnapshot> next);
   // The endpoints of an attachment with all that others say of them: policies, addresses outside.

@@ -13,6 +13,15 @@
 namespace podwire::control {
 namespace {
 
+// Ids of what other nodes have (control/cluster/remote_nodes.cpp) and of the kernel's routes
+// (control/routing/mirror.cpp) begin here.
+constexpr std::uint32_t kFirstOfOthers = 0x20000000;
+
+template <class Object>
+bool is_of_others(const Object& object) {
+  return object.id.value() >= kFirstOfOthers;
+}
+
 // A killed engine or daemon lets go of its descriptors within this time.
 constexpr auto kReopenPatience = std::chrono::milliseconds(1000);
 constexpr auto kReopenPause = std::chrono::milliseconds(20);
@@ -201,6 +210,10 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
   std::erase_if(node.ports, is_pod);
   node.endpoints.clear();
   node.services.clear();
+  std::erase_if(node.vteps, is_of_others<api::Vtep>);
+  std::erase_if(node.routes, is_of_others<api::Route>);
+  for (auto& domain : node.domains)
+    std::erase_if(domain.flood, [](VtepId id) { return id.value() >= kFirstOfOthers; });
   auto replaced = session.replace(node, queues);
   if (!replaced)
     return Error{replaced.error().code, "the engine refused the node's objects: " + replaced.error().message};
@@ -223,7 +236,44 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
                    renewal(held.attachment);
     spdlog::warn("{}", held.problem);
   }
+  PODWIRE_CHECK(program_others(session, all));
   return program_services(session);
+}
+
+// What other nodes and the kernel's routes say, each for itself: what the engine refuses is left out.
+Result<void> EngineReconciler::program_others(EngineSession& session, const api::ObjectSet& all) {
+  const auto patch = [&](api::ObjectSet put, const std::string& what) -> Result<void> {
+    auto patched = session.patch(put, {}, {});
+    if (!session.ok()) return unavailable("the connection to the engine broke");
+    if (patched)
+      set_generation(*patched);
+    else
+      spdlog::warn("the engine refused {}: {}", what, patched.error().message);
+    return {};
+  };
+  for (const auto& vtep : all.vteps) {
+    if (!is_of_others(vtep)) continue;
+    api::ObjectSet put;
+    put.vteps.push_back(vtep);
+    PODWIRE_CHECK(patch(std::move(put), "node " + vtep.name));
+  }
+  for (const auto& domain : all.domains) {
+    if (std::none_of(domain.flood.begin(), domain.flood.end(),
+                     [](VtepId id) { return id.value() >= kFirstOfOthers; }))
+      continue;
+    api::ObjectSet put;
+    put.domains.push_back(domain);
+    PODWIRE_CHECK(patch(std::move(put), "flooding of domain " + domain.name));
+  }
+  std::vector<api::Route> routes;
+  std::copy_if(all.routes.begin(), all.routes.end(), std::back_inserter(routes), is_of_others<api::Route>);
+  constexpr std::size_t kAtOnce = 1000;  // that surely fit a message
+  for (std::size_t begin = 0; begin < routes.size(); begin += kAtOnce) {
+    const auto end = std::min(routes.size(), begin + kAtOnce);
+    PODWIRE_CHECK(put_routes(session, {routes.begin() + static_cast<std::ptrdiff_t>(begin),
+                                       routes.begin() + static_cast<std::ptrdiff_t>(end)}));
+  }
+  return {};
 }
 
 Result<void> EngineReconciler::program_services(EngineSession& session) {
