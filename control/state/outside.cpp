@@ -49,10 +49,6 @@ Result<void> check_prefixes(const IpAddr& address, const Config& config) {
                     ", the pods' prefix of " + whose + "; choose one outside");
   };
   for (const auto& domain : config.domains) {
-    // With a cluster, the nodes' prefixes are parts of these.
-    for (const auto& prefix : domain.cluster_prefixes) {
-      if (prefix.contains(address)) return taken(prefix, "domain \"" + domain.name + "\"");
-    }
     for (const auto& prefix : domain.prefixes) {
       if (prefix.contains(address)) return taken(prefix, "domain \"" + domain.name + "\"");
     }
