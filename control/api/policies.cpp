@@ -120,8 +120,8 @@ Result<void> Policies::commit(PolicyModel next, const Change& change) {
   return {};
 }
 
-// The change is in force and kept by now, so a failure here is not its failure: what could not be forgotten is
-// tried again with the next change, and when podwired starts.
+// The change is in force and kept by now, so a failure here is not its failure: what could not be forgotten
+// is tried again with the next change, and when podwired starts.
 void Policies::forget_ids() {
   stale_identities_ |= model_.lost_identities();
   stale_policies_ |= model_.lost_policies();

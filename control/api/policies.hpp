@@ -62,7 +62,7 @@ class Policies {
   std::mutex mutex_;
   PolicyModel model_;
   std::shared_ptr<const PolicySnapshot> snapshot_ = std::make_shared<PolicySnapshot>();
-  std::map<ManifestKey, std::string> bodies_;  // of what is applied
+  std::map<ManifestKey, std::string> bodies_;               // of what is applied
   bool stale_identities_ = false, stale_policies_ = false;  // the store may hold ids of some that are gone
 };
 
