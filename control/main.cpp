@@ -22,7 +22,6 @@
 #include "control/cluster/leased_config.hpp"
 #include "control/cni/tap.hpp"
 #include "control/routing/announce.hpp"
-#include "control/routing/follower.hpp"
 #include "control/startup.hpp"
 #include "dataplane/base/rpc_server.hpp"
 
@@ -41,23 +40,11 @@ struct Arguments {
 };
 
 // For pods that are reached without tunnels: the kernel, and whatever daemon speaks to other routers, learns
-// of them, and the engine of the kernel's routes. Null: there are none.
-Result<std::unique_ptr<RouteFollower>> start_routing(const Config& config, const Underlay& underlay,
-                                                     EngineReconciler& reconciler) {
-  if (!config.has_routed_domains() || !config.underlay.host_interface)
-    return std::unique_ptr<RouteFollower>();
+// of them.
+Result<void> announce(const Config& config, const Underlay& underlay) {
+  if (!config.has_routed_domains() || !config.underlay.host_interface) return {};
   PODWIRE_TRY(auto netlink, netlink::Netlink::open());
-  const auto& interface = *config.underlay.host_interface;
-  PODWIRE_CHECK(announce_pods(netlink, interface, config, underlay.node().addresses));
-  RouteFollower::Options options;
-  options.interface = interface;
-  options.tables = config.routing.tables;
-  options.uplink = reconciler.node().uplink;
-  options.changed = [&reconciler](const RoutePatch& patch) {
-    auto changed = reconciler.change_routes(patch.put, patch.remove);
-    if (!changed) spdlog::warn("routing: {}", changed.error().message);
-  };
-  return RouteFollower::start(std::move(options));
+  return announce_pods(netlink, *config.underlay.host_interface, config, underlay.node().addresses);
 }
 
 class Server {
@@ -183,12 +170,13 @@ Result<void> run_node(const Config& config, const Config& configured, Store& sto
   HostServices host_services(config);
   Services services(config, store, reconciler, &host_services);
   RemoteNodes others(config, configured, store, reconciler);
+  std::unique_ptr<RouteFollower> follower;
   PODWIRE_TRY(const bool up,
-              bring_up(config, store, underlay, reconciler, host_services, services, others, stop));
+              bring_up(config, store, underlay, reconciler, host_services, services, others, follower, stop));
   if (!up) return {};
   PODWIRE_CHECK(hold_published(store, host_services));
 
-  PODWIRE_TRY(const auto follower, start_routing(config, underlay, reconciler));
+  PODWIRE_CHECK(announce(config, underlay));
 
   CniService cni({config, store, reconciler, &host_services});
   for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);

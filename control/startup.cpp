@@ -46,6 +46,22 @@ Result<bool> wait_until_programmed(EngineReconciler& reconciler, const StopSigna
   }
 }
 
+// For pods that are reached without tunnels, the kernel's routes become the engine's. Null: there are none.
+Result<std::unique_ptr<RouteFollower>> follow_routes(const Config& config, PortId uplink,
+                                                     EngineReconciler& reconciler) {
+  if (!config.has_routed_domains() || !config.underlay.host_interface)
+    return std::unique_ptr<RouteFollower>();
+  RouteFollower::Options options;
+  options.interface = *config.underlay.host_interface;
+  options.tables = config.routing.tables;
+  options.uplink = uplink;
+  options.changed = [&reconciler](const RoutePatch& patch) {
+    auto changed = reconciler.change_routes(patch.put, patch.remove);
+    if (!changed) spdlog::warn("routing: {}", changed.error().message);
+  };
+  return RouteFollower::start(std::move(options));
+}
+
 }  // namespace
 
 Result<std::vector<UniqueFd>> open_pod_queues(const Attachment& attachment) {
@@ -92,7 +108,7 @@ Result<bool> wait_for_engine(const std::string& socket, const StopSignal& stop) 
 
 Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler,
                       HostServices& host_services, Services& services, RemoteNodes& others,
-                      const StopSignal& stop) {
+                      std::unique_ptr<RouteFollower>& follower, const StopSignal& stop) {
   store.set_domains(domain_pools(config, underlay.node()));
   PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
   host_services.set_node(objects, underlay.node());
@@ -100,6 +116,8 @@ Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, En
   PODWIRE_CHECK(services.load(objects));
   if (config.cluster.mode != ClusterMode::kLocal) PODWIRE_CHECK(others.load(objects));
   PODWIRE_CHECK(underlay.take());
+  // The engine's first full replace has the kernel's routes already: a predecessor's engine forwards by them.
+  PODWIRE_TRY(follower, follow_routes(config, objects.uplink, reconciler));
   reconciler.set_node(std::move(objects), underlay.take_host_queues());
   // A predecessor's engine is likely to forward already; then there is no hurry, and no way back.
   if (!underlay.is_fresh()) return true;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "control/api/daemon.hpp"
+#include "control/routing/follower.hpp"
 #include "control/stop_signal.hpp"
 
 namespace podwire::control {
@@ -19,9 +20,10 @@ std::vector<Attachment> ready_ones(std::vector<Attachment> attachments);
 Result<bool> wait_for_engine(const std::string& socket, const StopSignal& stop);
 
 // Takes the device and programs the engine. False: SIGTERM came meanwhile. Unless a daemon before us had
-// taken the device, it is given back when this does not end well.
+// taken the device, it is given back when this does not end well. `follower`: of the kernel's routes, if
+// there are pods that are reached without tunnels.
 Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler,
                       HostServices& host_services, Services& services, RemoteNodes& others,
-                      const StopSignal& stop);
+                      std::unique_ptr<RouteFollower>& follower, const StopSignal& stop);
 
 }  // namespace podwire::control
