@@ -23,7 +23,11 @@ class Attributes {
     mnl_attr_parse_payload(payload, bytes, &Attributes::store, this);
   }
   Attributes(const nlmsghdr* message, std::size_t header_bytes) {
-    mnl_attr_parse(message, static_cast<unsigned>(header_bytes), &Attributes::store, this);
+    // mnl_attr_parse() would go on to the next multiple of four behind a message that was cut.
+    const std::size_t whole = mnl_nlmsg_get_payload_len(message), head = MNL_ALIGN(header_bytes);
+    if (whole <= head) return;
+    const auto* const payload = static_cast<const char*>(mnl_nlmsg_get_payload(message));
+    mnl_attr_parse_payload(payload + head, whole - head, &Attributes::store, this);
   }
   explicit Attributes(const nlattr* nest) { mnl_attr_parse_nested(nest, &Attributes::store, this); }
 
