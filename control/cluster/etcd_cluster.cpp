@@ -38,19 +38,10 @@ EtcdCluster::EtcdCluster(const Config& config, Store& store, EtcdOptions options
       table_(config.cluster.prefix, config.node) {}
 
 void EtcdCluster::stop() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
-  // A thread between two requests does not notice, so as often as it takes.
-  constexpr auto kAgain = std::chrono::milliseconds(20);
-  for (; threads_ > 0; std::this_thread::sleep_for(kAgain)) {
+  threads_.stop([this] {
     client_.cancel();
     beat_client_.cancel();
-  }
-  if (follower_.joinable()) follower_.join();
-  if (beater_.joinable()) beater_.join();
+  });
 }
 
 Result<DomainPrefixes> EtcdCluster::saved_prefixes() const {
@@ -154,14 +145,13 @@ Result<DomainPrefixes> EtcdCluster::lease_prefixes() {
 void EtcdCluster::start(const NodeRecord& own, Changed changed) {
   record_ = own;
   changed_ = std::move(changed);
-  threads_ = 2;
-  follower_ = std::thread([this] { follow(); });
-  beater_ = std::thread([this] { beat(); });
-}
-
-bool EtcdCluster::pause(std::chrono::milliseconds time) {
-  std::unique_lock lock(mutex_);
-  return !wake_.wait_for(lock, time, [this] { return stopping_; });
+  threads_.start(
+      {times_.first_retry, times_.longest_retry, instance_}, [this] { return session(); },
+      [this](const Error& error) {
+        note_failure(error);
+        client_.change_server();
+      },
+      times_.beat, [this] { beat(); });
 }
 
 std::vector<NodeView> EtcdCluster::nodes() const {

@@ -5,12 +5,10 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <mutex>
-#include <random>
-#include <thread>
 
 #include "control/cluster/etcd_table.hpp"
+#include "control/cluster/store_threads.hpp"
 #include "control/config.hpp"
 #include "control/state/store.hpp"
 
@@ -52,7 +50,6 @@ class EtcdCluster final : public Cluster {
   Error used_up(const DomainConfig& domain, const IpPrefix& range) const;
 
   // The watching thread.
-  void follow();
   Result<void> session();
   Result<void> claim_name();
   Result<void> claim_prefixes();
@@ -63,7 +60,6 @@ class EtcdCluster final : public Cluster {
   Result<void> note_silence(EtcdClient& client, const std::string& name);
 
   Result<void> forget_with(EtcdClient& client, const std::string& name);
-  bool pause(std::chrono::milliseconds time);  // false: stopping
   void note_failure(const Error& error);
 
   const Config& config_;
@@ -76,8 +72,6 @@ class EtcdCluster final : public Cluster {
   Changed changed_;
 
   mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stopping_ = false;
   EtcdTable table_;
   std::optional<Clock::time_point> failing_since_ = Clock::now();  // none: the store answers
   std::optional<Error> last_failure_;                              // since the store answered
@@ -86,8 +80,7 @@ class EtcdCluster final : public Cluster {
 
   std::mutex admin_mutex_;
   std::atomic<std::int64_t> lease_{0};
-  std::atomic<int> threads_{0};  // that run
-  std::thread follower_, beater_;
+  StoreThreads threads_;
 };
 
 }  // namespace podwire::control

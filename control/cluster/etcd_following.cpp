@@ -19,27 +19,8 @@ void EtcdCluster::note_failure(const Error& error) {
   const std::lock_guard lock(mutex_);
   if (!failing_since_) failing_since_ = Clock::now();
   const bool told = last_failure_ && last_failure_->message == error.message;
-  if (!told && !stopping_) spdlog::warn("cluster: {}", error.message);
+  if (!told && !threads_.stopping()) spdlog::warn("cluster: {}", error.message);
   last_failure_ = error;
-}
-
-void EtcdCluster::follow() {
-  auto wait = times_.first_retry;
-  // A store that comes back must not meet all nodes at the same moment.
-  std::minstd_rand random(static_cast<unsigned>(std::hash<std::string>{}(instance_)));
-  std::uniform_int_distribution<int> percent(50, 150);
-  do {
-    const auto begun = Clock::now();
-    auto ended = session();
-    if (!ended) {
-      note_failure(ended.error());
-      client_.change_server();
-    }
-    if (Clock::now() - begun > times_.longest_retry) wait = times_.first_retry;
-    if (!pause(wait * percent(random) / 100)) break;
-    wait = std::min(wait * 2, times_.longest_retry);
-  } while (true);
-  --threads_;
 }
 
 // From a listing to the end of the watch that begins there. No error: list again.
@@ -80,7 +61,7 @@ bool EtcdCluster::take(const std::vector<EtcdEvent>& events) {
   bool robbed = false;
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) return false;
+    if (threads_.stopping()) return false;
     change = table_.apply(events);
     robbed = table_.was_robbed();
   }
@@ -135,19 +116,16 @@ Result<void> EtcdCluster::claim_prefixes() {
 
 // The store has to answer every beat; if it does not, the watch would not tell.
 void EtcdCluster::beat() {
-  while (pause(times_.beat)) {
-    auto lease = lease_.load();
-    if (lease == 0) continue;
-    auto kept = beat_client_.keep_alive(lease);
-    if (!kept || !*kept) {
-      if (!kept) note_failure(kept.error());
-      lease_.compare_exchange_strong(lease, 0);  // unless a new one has been claimed meanwhile
-      client_.cancel();
-      continue;
-    }
+  auto lease = lease_.load();
+  if (lease == 0) return;
+  auto kept = beat_client_.keep_alive(lease);
+  if (kept && *kept) {
     look_after_silent();
+    return;
   }
-  --threads_;
+  if (!kept) note_failure(kept.error());
+  lease_.compare_exchange_strong(lease, 0);  // unless a new one has been claimed meanwhile
+  client_.cancel();
 }
 
 // The one that notices first writes it down; after long enough the first one to look forgets the node.

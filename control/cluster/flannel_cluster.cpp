@@ -263,35 +263,25 @@ Result<void> FlannelCluster::write_subnet_file(std::uint16_t mtu) const {
 
 void FlannelCluster::start(const NodeRecord&, Changed changed) {
   changed_ = std::move(changed);
-  threads_ = 2;
-  follower_ = std::thread([this] { follow(); });
-  beater_ = std::thread([this] { beat(); });
+  threads_.start(
+      {times_.first_retry, times_.longest_retry, config_.node}, [this] { return session(); },
+      [this](const Error& error) {
+        note_failure(error);
+        client_.change_server();
+      },
+      times_.beat, [this] { beat(); });
 }
 
 void FlannelCluster::stop() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  wake_.notify_all();
-  // A thread between two requests does not notice, so as often as it takes.
-  constexpr auto kAgain = std::chrono::milliseconds(20);
-  for (; threads_ > 0; std::this_thread::sleep_for(kAgain)) {
+  threads_.stop([this] {
     client_.cancel();
     beat_client_.cancel();
-  }
-  if (follower_.joinable()) follower_.join();
-  if (beater_.joinable()) beater_.join();
-}
-
-bool FlannelCluster::pause(std::chrono::milliseconds time) {
-  std::unique_lock lock(mutex_);
-  return !wake_.wait_for(lock, time, [this] { return stopping_; });
+  });
 }
 
 void FlannelCluster::note_failure(const Error& error) {
   const std::lock_guard lock(mutex_);
-  if (last_failure_ != error.message && !stopping_) spdlog::warn("cluster: {}", error.message);
+  if (last_failure_ != error.message && !threads_.stopping()) spdlog::warn("cluster: {}", error.message);
   last_failure_ = error.message;
 }
 

@@ -5,14 +5,13 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <map>
 #include <mutex>
-#include <thread>
 
 #include "control/cluster/cluster.hpp"
 #include "control/cluster/etcd_client.hpp"
 #include "control/cluster/flannel_records.hpp"
+#include "control/cluster/store_threads.hpp"
 #include "control/state/store.hpp"
 
 namespace podwire::control {
@@ -66,14 +65,12 @@ class FlannelCluster final : public Cluster {
   Result<void> choose();
   Result<bool> claim(const Held* former);
 
-  void follow();
   Result<void> session();
   bool on_events(const std::vector<EtcdEvent>& events);
   void tell(const std::vector<std::string>& keys, bool everything);
   void beat();
   Result<bool> keep();
 
-  bool pause(std::chrono::milliseconds time);
   void note_failure(const Error& error);
 
   const Config& config_;
@@ -87,13 +84,10 @@ class FlannelCluster final : public Cluster {
   Changed changed_;
 
   mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stopping_ = false;
   std::map<std::string, Held> held_;  // by the last part of the key
   std::string last_failure_, lost_;
   std::atomic<std::int64_t> lease_{0};  // 0: none, or the key is reserved for good
-  std::atomic<int> threads_{0};
-  std::thread follower_, beater_;
+  StoreThreads threads_;
 };
 
 }  // namespace podwire::control

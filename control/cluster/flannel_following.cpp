@@ -5,22 +5,6 @@
 
 namespace podwire::control {
 
-void FlannelCluster::follow() {
-  auto wait = times_.first_retry;
-  do {
-    const auto begun = std::chrono::steady_clock::now();
-    auto ended = session();
-    if (!ended) {
-      note_failure(ended.error());
-      client_.change_server();
-    }
-    if (std::chrono::steady_clock::now() - begun > times_.longest_retry) wait = times_.first_retry;
-    if (!pause(wait)) break;
-    wait = std::min(wait * 2, times_.longest_retry);
-  } while (true);
-  --threads_;
-}
-
 // From a listing to the end of the watch that begins there. No error: list again.
 Result<void> FlannelCluster::session() {
   PODWIRE_CHECK(load_network());
@@ -60,7 +44,7 @@ bool FlannelCluster::on_events(const std::vector<EtcdEvent>& events) {
   bool robbed = false;
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) return false;
+    if (threads_.stopping()) return false;
     for (const auto& event : events) {
       if (!event.item.key.starts_with(root())) continue;
       take(event.item, event.erased);
@@ -104,13 +88,10 @@ void FlannelCluster::tell(const std::vector<std::string>& keys, bool everything)
 
 // The store has to answer every beat; if it does not, the watch would not tell.
 void FlannelCluster::beat() {
-  while (pause(times_.beat)) {
-    auto kept = keep();
-    if (kept && *kept) continue;
-    if (!kept) note_failure(kept.error());
-    client_.cancel();
-  }
-  --threads_;
+  auto kept = keep();
+  if (kept && *kept) return;
+  if (!kept) note_failure(kept.error());
+  client_.cancel();
 }
 
 // False: the lease has run out.
