@@ -74,7 +74,7 @@ inline Be16 update_checksum(Be16 checksum, Be16 before, Be16 after) noexcept {
 }
 
 // TTL - 1 with the header checksum kept right. The TTL must be at least 1.
-inline void decrement_ttl(Ipv4Header& header) noexcept {
+[[gnu::always_inline]] inline void decrement_ttl(Ipv4Header& header) noexcept {
   static_assert(std::endian::native == std::endian::little);
   header.ttl = static_cast<std::uint8_t>(header.ttl - 1);
   // The TTL is the first byte of its word, so the sum lost 0x0100: as the words lie in memory, 1.

@@ -56,17 +56,20 @@ inline bool is_simple(const rte_mbuf* mbuf) noexcept {
   return (mbuf->ol_flags & kWork) == 0 && mbuf->nb_segs == 1;
 }
 
-// The IPv4 header's checksum (RFC 1071), for a header without options at `ip`. The sum cannot be zero, so all
-// ones is the only right one.
+// The IPv4 header's checksum (RFC 1071), for a header without options at `ip`. Ones' complement sums of 64
+// bits are those of 16 bits, modulo 65535, which is zero for the right checksum only, as the sum itself
+// cannot be. Whether 65535 divides is asked by multiplying with its inverse modulo 2^64 (Granlund and
+// Montgomery 1994, section 9).
 [[gnu::always_inline]] inline bool plain_checksum_is_right(const std::uint8_t* ip) noexcept {
+  constexpr std::uint64_t kQuotients = ~std::uint64_t{0} / 0xffff, kInverse = ~kQuotients + 1;
   unsigned long long first, second, sum;
   std::uint32_t third;
   std::memcpy(&first, ip, sizeof first);
   std::memcpy(&second, ip + 8, sizeof second);
   std::memcpy(&third, ip + 16, sizeof third);
-  sum = (first & 0xffffffff) + (first >> 32) + (second & 0xffffffff) + (second >> 32) + third;
-  sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);  // at most 0x20001
-  return ((sum + (sum >> 16)) & 0xffff) == 0xffff;
+  const bool carry = __builtin_add_overflow(first, second, &sum);
+  const bool again = __builtin_add_overflow(sum, std::uint64_t{third} + carry, &sum);
+  return (sum + again) * kInverse <= kQuotients;
 }
 
 // Bytes that an IPv4 packet of this protocol must have at least to be plain.

@@ -51,13 +51,15 @@ class Express {
     auto& counters = ctx.counters->stages[kExpressCounter];
     std::uint64_t begin = rte_rdtsc();
     ExpressLane<kTunnel> lane(ctx, first);
-    if (!lane.open() || !lane.recognise(burst)) {
+    std::uint16_t i = lane.open() ? lane.serve_first(burst) : std::uint16_t{0};
+    if (i == 0 && !(lane.open() && lane.recognise(burst, i))) {
       counters.cycles.add(rte_rdtsc() - begin);
       return false;
     }
-    std::uint64_t taken = 0;
+    if (i != 0 && i < burst.count) lane.recognise(burst, i);
+    std::uint64_t taken = i;
     unsigned turns = 0;
-    for (std::uint16_t i = 0; i < burst.count;) {
+    do {
       const std::uint16_t next = lane.serve(burst, i);
       taken += static_cast<std::uint16_t>(next - i);
       i = next;
@@ -71,7 +73,7 @@ class Express {
       ctx.egress->settle();
       Stages::run(ctx, ctx.aside);
       begin = rte_rdtsc();
-    }
+    } while (i < burst.count);
     counters.packets.add(taken);
     counters.bursts.add(taken != 0);
     return true;

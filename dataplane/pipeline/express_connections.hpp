@@ -11,12 +11,24 @@
 
 namespace podwire::engine {
 
-inline FlowKey plain_connection_key(const std::uint8_t* frame, DomainId domain) noexcept {
+// The words of a plain frame's FlowKey.
+struct PlainWords {
+  std::uint64_t head, addresses;
+};
+inline PlainWords plain_connection_words(const std::uint8_t* frame, DomainId domain) noexcept {
   std::uint32_t ports;
+  PlainWords words;
   std::memcpy(&ports, frame + plain::kL4, sizeof ports);
+  std::memcpy(&words.addresses, frame + plain::kSource, sizeof words.addresses);
+  words.head = FlowKey::head(domain, frame[plain::kProtocol], true, ports);
+  return words;
+}
+
+inline FlowKey plain_connection_key(const std::uint8_t* frame, DomainId domain) noexcept {
+  const auto words = plain_connection_words(frame, domain);
   FlowKey key;
-  key.set_head(domain, frame[plain::kProtocol], true, ports);
-  std::memcpy(&key.words[1], frame + plain::kSource, sizeof key.words[1]);
+  key.words[0] = words.head;
+  key.words[1] = words.addresses;
   return key;
 }
 
@@ -28,7 +40,8 @@ inline std::uint32_t plain_hash(const std::uint8_t* frame) noexcept {
   return flow_hash_ipv4(frame[plain::kProtocol], addresses, ports);
 }
 
-inline void route_plain(std::uint8_t* frame, const MacAddr& destination, const MacAddr& source) noexcept {
+[[gnu::always_inline]] inline void route_plain(std::uint8_t* frame, const MacAddr& destination,
+                                               const MacAddr& source) noexcept {
   auto* ether = reinterpret_cast<EtherHeader*>(frame);
   ether->destination = destination;
   ether->source = source;
@@ -51,8 +64,9 @@ inline FlowPacket plain_flow_packet(const std::uint8_t* frame) noexcept {
 
 // What FlowStage does with a packet that leaves its connection, `view`, as it is. False: anything else.
 // `to_gateway` tells whether the frame is addressed to the domain's gateway.
-inline bool follow_connection(const Context& ctx, const std::uint8_t* frame, FlowRef ref,
-                              const FlowView& view, const DomainEntry& domain, bool to_gateway) noexcept {
+[[gnu::always_inline]] inline bool follow_connection(const Context& ctx, const std::uint8_t* frame,
+                                                     FlowRef ref, const FlowView& view,
+                                                     const DomainEntry& domain, bool to_gateway) noexcept {
   if (view.rules_generation != domain.rules_generation) return false;
   const auto step = step_flow(plain_flow_packet(frame), view.phase, ref.direction());
   if (step.outcome != FlowStep::Outcome::kPass || !(step.phase == view.phase)) return false;

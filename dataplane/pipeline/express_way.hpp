@@ -16,18 +16,19 @@ struct ExpressWay {
   const VtepEntry* vtep = nullptr;  // with a tunnel, or a next hop of the underlay
   std::uint32_t limit = 0;          // frames up to this go untouched; 0: the stages know why none does
   bool joins_tcp = false;           // its TCP from tunnels is for the merge stage
-  // Appended, but not yet counted in the queue.
-  std::uint16_t count = 0;
+  // Behind what was appended, and bytes of that; not yet counted in the queue.
+  rte_mbuf** end = nullptr;
   std::uint64_t bytes = 0;
 
   void append(rte_mbuf* mbuf) noexcept {
-    queue->mbufs[queue->count + count++] = mbuf;
+    *end++ = mbuf;
     bytes += mbuf->data_len;
   }
 
   // Counts what was appended, which came from `ingress`; the next packet finds its way anew.
   void leave(PortId ingress) noexcept {
-    if (count != 0) {
+    if (queue != nullptr) {
+      const auto count = end - (queue->mbufs.data() + queue->count);
       std::fill_n(queue->accounts.begin() + queue->count, count, Account::of(ingress, domain->id));
       queue->count = static_cast<std::uint16_t>(queue->count + count);
       queue->bytes += bytes;
@@ -52,11 +53,17 @@ struct ExpressWay {
   static constexpr std::uint32_t kEther = 14;
   static constexpr std::uint32_t kOuterMost = 128;  // more than any outer headers
 
+  bool take_queue(const Context& ctx, PortId egress) noexcept {
+    queue = ctx.egress->queue(egress);
+    if (queue == nullptr) return false;
+    end = queue->mbufs.data() + queue->count;
+    return true;
+  }
+
   void find_port(const Context& ctx, PortId egress) noexcept {
     const auto* port = ctx.tables->port(egress);
     if (port == nullptr) return;
-    queue = ctx.egress->queue(egress);
-    if (queue == nullptr) return;
+    if (!take_queue(ctx, egress)) return;
     const auto& can = port->device->capabilities();
     std::uint32_t ip_bytes = UINT16_MAX;
     if (port->mtu != 0) ip_bytes = port->mtu;
@@ -80,8 +87,7 @@ struct ExpressWay {
     const auto& entry = ctx.tables->vteps[slot];
     if (!entry.known || !entry.has_source || !entry.resolved || entry.v6) return;
     if (ctx.tables->port(entry.egress) == nullptr) return;
-    queue = ctx.egress->queue(entry.egress);
-    if (queue == nullptr) return;
+    if (!take_queue(ctx, entry.egress)) return;
     std::uint32_t ip_bytes = UINT16_MAX - kOuterMost;
     if (entry.mtu != 0) ip_bytes = std::min<std::uint32_t>(ip_bytes, entry.mtu);
     if (domain->mtu != 0) ip_bytes = std::min<std::uint32_t>(ip_bytes, domain->mtu);

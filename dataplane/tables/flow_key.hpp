@@ -32,9 +32,14 @@ struct FlowKey {
   // Both ports as they stand on the wire; for ICMP echo its identifier twice.
   std::uint32_t ports() const noexcept { return static_cast<std::uint32_t>(words[0]); }
   void set_ports(std::uint32_t raw) noexcept { words[0] = (words[0] & ~std::uint64_t{0xffffffff}) | raw; }
+  // Word 0.
+  static std::uint64_t head(DomainId domain, std::uint8_t protocol, bool v4,
+                            std::uint32_t raw_ports) noexcept {
+    return raw_ports | std::uint64_t{domain.value()} << 32 | std::uint64_t{protocol} << 48 |
+           std::uint64_t{v4 ? 4u : 6u} << 56;
+  }
   void set_head(DomainId domain, std::uint8_t protocol, bool v4, std::uint32_t raw_ports) noexcept {
-    words[0] = raw_ports | std::uint64_t{domain.value()} << 32 | std::uint64_t{protocol} << 48 |
-               std::uint64_t{v4 ? 4u : 6u} << 56;
+    words[0] = head(domain, protocol, v4, raw_ports);
   }
 
   void set_domain(DomainId domain) noexcept {

@@ -11,8 +11,6 @@
 namespace podwire::engine {
 namespace {
 
-constexpr std::uint64_t kRoutedBit = std::uint64_t{1} << 31, kTranslatedBit = std::uint64_t{1} << 30;
-
 void* reserve(std::size_t bytes) {
   void* memory =
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -29,18 +27,6 @@ std::size_t mark_bytes(std::uint32_t capacity) {
 
 std::size_t owner_bytes(std::uint32_t capacity) {
   return (std::size_t{capacity} + 1) * sizeof(std::uint16_t);
-}
-
-std::uint64_t pack(const FlowDecision& decision) {
-  return std::uint64_t{decision.generation} << 32 | (decision.routed ? kRoutedBit : 0) | decision.adjacency;
-}
-FlowDecision unpack(std::uint64_t word) {
-  FlowDecision decision;
-  decision.generation = static_cast<std::uint32_t>(word >> 32);
-  decision.routed = (word & kRoutedBit) != 0;
-  decision.translated = (word & kTranslatedBit) != 0;
-  decision.adjacency = static_cast<std::uint32_t>(word & (kTranslatedBit - 1));
-  return decision;
 }
 
 }  // namespace
@@ -85,15 +71,22 @@ FlowRef FlowTable::compare(std::uint32_t line, const FlowKey& key) const noexcep
 }
 
 FlowRef FlowTable::find_in(const SlotLine& slots, const FlowKey& key, std::uint64_t tag) const noexcept {
-  for (std::size_t half = 0; half < 2; ++half) {
-    for (auto bits = matches(slots.tags[half].load(kAcquire), tag); bits != 0; bits &= bits - 1) {
-      const auto lane = static_cast<std::size_t>(std::countr_zero(bits)) / 16;
-      const auto line = slots.lines[half * 4 + lane].load(kAcquire);
-      if (line == 0) continue;
-      if (const auto ref = compare(line, key)) return ref;
-    }
+  for (auto bits = matches(slots, tag) & 0x5555u; bits != 0; bits &= bits - 1) {
+    const auto line = slots.lines[static_cast<std::size_t>(std::countr_zero(bits)) / 2].load(kAcquire);
+    if (line == 0) continue;
+    if (const auto ref = compare(line, key)) return ref;
   }
   return {};
+}
+
+// The candidate was another key's, or has just been changed.
+FlowRef FlowTable::find_again(std::uint64_t hash, std::uint64_t head, std::uint64_t addresses,
+                              FlowView& view) const noexcept {
+  FlowKey key;
+  key.words[0] = head;
+  key.words[1] = addresses;
+  const auto ref = find_hashed(key, hash);
+  return ref && read(ref, view) ? ref : FlowRef{};
 }
 
 FlowRef FlowTable::find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept {
@@ -102,15 +95,6 @@ FlowRef FlowTable::find_hashed(const FlowKey& key, std::uint64_t hash) const noe
   if (home.strays.load(kAcquire) == 0) [[likely]]
     return {};
   return find_in(slot_line(hash, 1), key, tag_of(hash));
-}
-
-std::uint32_t FlowTable::first_candidate(const SlotLine& slots, std::uint64_t tag) const noexcept {
-  for (std::size_t half = 0; half < 2; ++half) {
-    const auto bits = matches(slots.tags[half].load(kAcquire), tag);
-    if (bits != 0)
-      return slots.lines[half * 4 + static_cast<std::size_t>(std::countr_zero(bits)) / 16].load(kAcquire);
-  }
-  return 0;
 }
 
 void FlowTable::find_burst(std::span<const FlowKey> keys, std::span<FlowRef> found) const noexcept {
@@ -130,15 +114,6 @@ void FlowTable::find_burst(std::span<const FlowKey> keys, std::span<FlowRef> fou
     if (!found[i]) [[unlikely]]
       found[i] = find_hashed(keys[i], hashes[i]);
   }
-}
-
-bool FlowTable::read(FlowRef ref, FlowView& view) const noexcept {
-  const auto& line = lines_[ref.line];
-  view.phase = FlowPhase::unpack(line.phase.load(kAcquire));
-  view.decision = unpack(line.decision.load(kAcquire));
-  view.rules_generation = line.rules_generation.load(kAcquire);
-  view.last_seen = line.last_seen.load(kAcquire);
-  return line.sequence.load(kRelaxed) == ref.sequence && (ref.sequence & 1) == 0;
 }
 
 FlowKey FlowTable::key_at(std::uint32_t line) const noexcept {
@@ -191,6 +166,10 @@ void FlowTable::store_phase(FlowRef ref, FlowPhase phase) noexcept {
   lines_[ref.line].phase.store(phase.packed(), kRelease);
   lines_[ref.line ^ 1u].phase.store(phase.packed(), kRelease);
   set_mark(ref.line / 2, mark_of(phase.state, last_seen_of(ref.line / 2)));
+}
+
+std::uint64_t FlowTable::pack(const FlowDecision& decision) noexcept {
+  return std::uint64_t{decision.generation} << 32 | (decision.routed ? kRoutedBit : 0) | decision.adjacency;
 }
 
 void FlowTable::set_decision(FlowRef ref, const FlowDecision& decision) noexcept {

@@ -33,9 +33,12 @@
 // Called by workers, and by the main thread where it says so.
 #pragma once
 
+#include <emmintrin.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <utility>
@@ -102,6 +105,31 @@ class FlowTable {
   static constexpr std::size_t kBurst = 64;
   void find_burst(std::span<const FlowKey> keys, std::span<FlowRef> found) const noexcept;
   FlowRef find(const FlowKey& key) const noexcept { return find_hashed(key, hash(key)); }
+
+  // The same for one IPv4 key of a burst, in steps: prefetch() for all keys, candidate() for all, then
+  // find_candidate() one by one. Its second and third are the words of a key with is_v4().
+  std::uint64_t hash_v4(std::uint64_t head, std::uint64_t addresses) const noexcept {
+    return multiply(multiply(head ^ seed_, addresses ^ kOdd1 ^ seed_), kOdd1);
+  }
+  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&slot_line(hash, 0)); }
+  // The line that may be the key's, on its way into the cache; 0: none in the key's home.
+  std::uint32_t candidate(std::uint64_t hash) const noexcept {
+    const auto line = first_candidate(slot_line(hash, 0), tag_of(hash));
+    __builtin_prefetch(&lines_[line]);
+    return line;
+  }
+  // Reads what it finds, too.
+  FlowRef find_candidate(std::uint32_t candidate, std::uint64_t hash, std::uint64_t head,
+                         std::uint64_t addresses, FlowView& view) const noexcept {
+    const auto& line = lines_[candidate];
+    const auto sequence = line.sequence.load(kAcquire);
+    const auto different = (line.key[0].load(kAcquire) ^ head) | (line.key[1].load(kAcquire) ^ addresses);
+    if (different == 0) [[likely]] {
+      const FlowRef ref{candidate, sequence};
+      if (read(ref, view)) return ref;
+    }
+    return find_again(hash, head, addresses, view);
+  }
 
   // False: the connection has gone since. `key` is left out: the caller has it.
   bool read(FlowRef ref, FlowView& view) const noexcept;
@@ -209,6 +237,7 @@ class FlowTable {
   static constexpr std::size_t kMaxOwners = 4096;
   static constexpr std::uint32_t kLocks = 4096;
   static constexpr unsigned kChances = 4, kWordsLooked = 128;
+  static constexpr std::uint64_t kRoutedBit = std::uint64_t{1} << 31, kTranslatedBit = std::uint64_t{1} << 30;
   static constexpr std::uint64_t kOdd1 = 0x9e3779b97f4a7c15, kOdd2 = 0xd6e8feb86659fd93;
 
   struct alignas(64) Line {
@@ -255,11 +284,12 @@ class FlowTable {
   SlotLine& slot_line(std::uint64_t hash, std::uint32_t which) const noexcept {
     return slots_[std::size_t{pair_of(hash)} * 2 + (home_of(hash) ^ which)];
   }
-  // A bit of every 16-bit lane of `word` that may hold `tag`; lanes above a true one may be wrong.
-  static std::uint64_t matches(std::uint64_t word, std::uint64_t tag) noexcept {
-    constexpr std::uint64_t kOnes = 0x0001000100010001, kTops = 0x8000800080008000;
-    const auto difference = word ^ tag * kOnes;
-    return (difference - kOnes) & ~difference & kTops;
+  // Two bits a slot: which of them have the tag.
+  static std::uint32_t matches(const SlotLine& slots, std::uint64_t tag) noexcept {
+    const __m128i tags = _mm_set_epi64x(static_cast<long long>(slots.tags[1].load(kAcquire)),
+                                        static_cast<long long>(slots.tags[0].load(kAcquire)));
+    const __m128i wanted = _mm_set1_epi16(static_cast<short>(tag));
+    return static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi16(tags, wanted)));
   }
 
   template <class Flag>
@@ -269,6 +299,10 @@ class FlowTable {
     }
   }
 
+  static std::uint64_t pack(const FlowDecision& decision) noexcept;
+  static FlowDecision unpack(std::uint64_t word) noexcept;
+  FlowRef find_again(std::uint64_t hash, std::uint64_t head, std::uint64_t addresses,
+                     FlowView& view) const noexcept;
   FlowRef find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept;
   FlowRef find_in(const SlotLine& slots, const FlowKey& key, std::uint64_t tag) const noexcept;
   FlowRef compare(std::uint32_t line, const FlowKey& key) const noexcept;
@@ -337,76 +371,6 @@ class FlowTable {
   std::array<std::uint64_t, kFlowStateCount> counting_{}, by_state_{};
 };
 
-template <class Unwanted>
-std::size_t FlowTable::age(std::uint32_t now_s, std::uint32_t budget, Unwanted unwanted) {
-  const auto end = used_.load(std::memory_order_acquire);
-  std::size_t forgotten = 0;
-  for (; budget != 0 && cursor_ < end; --budget, ++cursor_) {
-    const FlowRef ref{cursor_ * 2, lines_[cursor_ * 2].sequence.load(std::memory_order_acquire)};
-    FlowView view;
-    if (!read(ref, view) || view.phase.state == FlowState::kNone) continue;
-    // A worker's clock may be a second ahead.
-    const auto idle = static_cast<std::int32_t>(now_s - last_seen_of(cursor_));
-    const bool over = idle >= 0 && static_cast<std::uint32_t>(idle) >= timeout_of(view.phase.state);
-    if ((over || (read_key(ref, Direction::kOriginal, view.key) && unwanted(view.key, owner_of(ref)))) &&
-        remove(ref)) {
-      ++forgotten;
-    } else {
-      ++counting_[static_cast<std::size_t>(view.phase.state)];
-    }
-  }
-  if (cursor_ >= end) {
-    cursor_ = 1;
-    by_state_ = std::exchange(counting_, {});
-  }
-  return forgotten;
-}
-
-template <class Judge>
-FlowTable::Review FlowTable::review(std::uint32_t first, std::uint32_t budget, Judge judge) {
-  const auto end = used_.load(std::memory_order_acquire);
-  Review found;
-  for (auto entry = first; entry < end; ++entry, --budget) {
-    if (budget == 0) {
-      found.next = entry;
-      break;
-    }
-    const auto& line = lines_[entry * 2];
-    const FlowRef ref{entry * 2, line.sequence.load(std::memory_order_acquire)};
-    const auto state = FlowPhase::unpack(line.phase.load(std::memory_order_acquire)).state;
-    if (state == FlowState::kNone) continue;
-    const FlowRef back{entry * 2 + 1, lines_[entry * 2 + 1].sequence.load(std::memory_order_acquire)};
-    const auto owner = owner_of(ref);
-    FlowKey original, reply;
-    if ((ref.sequence & 1) != 0 || (back.sequence & 1) != 0 || !read_key(back, Direction::kReply, reply) ||
-        !read_key(ref, Direction::kOriginal, original))
-      continue;
-    if (reply == FlowKey{}) reply = original.reversed();  // of one direction
-    const auto judgement = judge(original, reply, state, owner);
-    if (judgement == Judgement::kCut && cut(ref)) ++found.cut;
-    if (judgement == Judgement::kRestore && restore(ref)) ++found.restored;
-    if (judgement == Judgement::kRemove && remove(ref)) ++found.removed;
-  }
-  return found;
-}
-
-template <class Visit>
-std::uint32_t FlowTable::scan(std::uint32_t after, std::uint32_t budget, Visit visit) const {
-  const auto end = used_.load(std::memory_order_acquire);
-  for (std::uint64_t entry = std::uint64_t{after} + 1; entry < end; ++entry) {
-    if (budget-- == 0) return static_cast<std::uint32_t>(entry - 1);
-    FlowView views[2];
-    bool whole = true;
-    for (std::uint32_t side = 0; side < 2 && whole; ++side) {
-      const auto line = static_cast<std::uint32_t>(entry * 2 + side);
-      const FlowRef ref{line, lines_[line].sequence.load(std::memory_order_acquire)};
-      whole = read(ref, views[side]) && read_key(ref, ref.direction(), views[side].key) &&
-              views[side].phase.state != FlowState::kNone;
-    }
-    if (whole && !visit(static_cast<std::uint32_t>(entry), views[0], views[1]))
-      return static_cast<std::uint32_t>(entry);
-  }
-  return 0;
-}
-
 }  // namespace podwire::engine
+
+#include "dataplane/tables/flow_table_inline.hpp"

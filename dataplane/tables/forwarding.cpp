@@ -265,11 +265,15 @@ void Forwarding::refresh(const DomainPrefix& key) {
   const auto after = winner(key);
   if (before == after) return;
   const bool v4 = key.prefix.address.is_v4();
+  const bool is_long = v4 && key.prefix.length > LongPrefixes::kShort;
+  auto& long_prefixes = *long_prefixes_;
+  if (is_long && before == 0) long_prefixes.add(key.domain, key.prefix.address.v4().to_u32());
   if (after == 0) {
     v4 ? fib4_.erase(key4(key)) : fib6_.erase(key6(key));
   } else {
     v4 ? fib4_.put(key4(key), after) : fib6_.put(key6(key), after);
   }
+  if (is_long && after == 0) long_prefixes.remove(key.domain, key.prefix.address.v4().to_u32());
   if ((before == 0) != (after == 0)) count_length(key, after != 0);
   // Connections that went the former way look it up again; the others are left alone.
   if (const auto former = before != 0 ? before : cover_of(key)) {
@@ -365,6 +369,7 @@ void Forwarding::fill_tables(Snapshot& snapshot) const {
   snapshot.fdb = fdb_.get();
   snapshot.fib4 = fib4_.get();
   snapshot.fib6 = fib6_.get();
+  snapshot.long_prefixes = long_prefixes_.get();
   snapshot.adjacencies = adjacencies().base();
   snapshot.paths = memory_->paths.paths();
 }

@@ -21,6 +21,7 @@
 #include "dataplane/tables/growing_table.hpp"
 #include "dataplane/tables/intent.hpp"
 #include "dataplane/tables/learned_macs.hpp"
+#include "dataplane/tables/long_prefixes.hpp"
 #include "dataplane/tables/neighbors.hpp"
 #include "dataplane/tables/path_arena.hpp"
 #include "dataplane/tables/publisher.hpp"
@@ -132,6 +133,7 @@ class Forwarding {
   GrowingTable<Key64> fdb_;
   GrowingTable<Key64> fib4_;
   GrowingTable<Key192> fib6_;
+  std::unique_ptr<LongPrefixes> long_prefixes_ = std::make_unique<LongPrefixes>();
   Garbage garbage_;
   std::uint32_t gateway_slot_;
   std::uint32_t on_link_slot_;

@@ -7,7 +7,9 @@
 
 #include <array>
 #include <bitset>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -17,6 +19,7 @@
 #include "dataplane/base/be.hpp"
 #include "dataplane/packet/lease.hpp"
 #include "dataplane/ports/port.hpp"
+#include "dataplane/tables/long_prefixes.hpp"
 #include "dataplane/tables/lookup_table.hpp"
 
 namespace podwire::engine {
@@ -65,11 +68,15 @@ struct alignas(32) Adjacency {
   bool operator==(const Adjacency&) const = default;
 
   DomainId into() const noexcept { return DomainId(static_cast<std::uint16_t>(vtep)); }
-  // Kind, port and VTEP in one word; never 0 but for kNone.
+  // Kind, port and VTEP in one word, as they lie; never 0 but for kNone.
   std::uint64_t place() const noexcept {
-    return static_cast<std::uint64_t>(kind) | std::uint64_t{port.value()} << 16 | std::uint64_t{vtep} << 32;
+    std::uint64_t word;
+    std::memcpy(&word, static_cast<const void*>(this), sizeof word);
+    return word & ~std::uint64_t{0xff00};
   }
 };
+static_assert(offsetof(Adjacency, learned) == 1 && offsetof(Adjacency, port) == 2 &&
+              offsetof(Adjacency, vtep) == 4);
 
 // A source that a pod may use.
 struct AllowedSource {
@@ -219,8 +226,9 @@ struct Snapshot {
   const LookupTable<Key64>* fdb = nullptr;   // fdb_key → adjacency
   const LookupTable<Key64>* fib4 = nullptr;  // fib4_key → adjacency
   const LookupTable<Key192>* fib6 = nullptr;
-  const Adjacency* adjacencies = nullptr;  // stable base address; index < capacity
-  const ServiceTable* services = nullptr;  // null: there are none
+  const LongPrefixes* long_prefixes = nullptr;  // of fib4
+  const Adjacency* adjacencies = nullptr;       // stable base address; index < capacity
+  const ServiceTable* services = nullptr;       // null: there are none
   const RoutedPrefixes* routed = nullptr;  // of the domains that are reached without tunnels; null: none is
   const PolicyView* policies = nullptr;    // null: there are none, everything is allowed
   const OutsideTable* outside = nullptr;   // null: no endpoint has an address of its own outside

@@ -78,8 +78,8 @@ inline bool strip(rte_mbuf* mbuf, const PacketMeta& meta, Vni& vni, DropReason& 
 }
 
 // Puts the headers of a VTEP over IPv4 before the frame; there is headroom for them. See prepend().
-inline void put_before(rte_mbuf* mbuf, const VtepEntry& vtep, Vni vni, std::uint32_t hash,
-                       std::uint8_t traffic_class) noexcept {
+[[gnu::always_inline]] inline void put_before(rte_mbuf* mbuf, const VtepEntry& vtep, Vni vni,
+                                              std::uint32_t hash, std::uint8_t traffic_class) noexcept {
   const std::uint16_t bytes = vtep.header_bytes;
   mbuf->data_off = static_cast<std::uint16_t>(mbuf->data_off - bytes);
   mbuf->data_len = static_cast<std::uint16_t>(mbuf->data_len + bytes);

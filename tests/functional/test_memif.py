@@ -172,7 +172,8 @@ def test_a_peer_killed_under_traffic_comes_back(switch, pod, mode, options, eal)
     exchange(switch, switch.a, cnf)
     device = cnf.status()["device"]
     assert device["connects"] == 4 and device["violations"] == 0
-    assert "closed" in device["last_disconnect"] or "gone" in device["last_disconnect"]
+    # As a client the engine may also have met a peer that had its socket before its interface.
+    assert any(why in device["last_disconnect"] for why in ("closed", "gone", "ID not found"))
 
 
 def test_an_engine_with_an_idle_memif_pod_sleeps(switch, pod):

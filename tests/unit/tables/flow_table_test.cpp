@@ -162,6 +162,29 @@ TEST(FlowTableTest, FindsABurstInOrder) {
   }
 }
 
+TEST(FlowTableTest, FindsAnIpv4KeyInSteps) {
+  FlowTable table(64, 3);  // so small that candidates are often another key's
+  std::size_t others = 0;
+  for (std::uint32_t i = 0; i < 64; ++i) add(table, key4(i));
+  for (std::uint32_t i = 0; i < 128; ++i) {
+    const auto key = key4(i);
+    const auto hash = table.hash_v4(key.words[0], key.words[1]);
+    ASSERT_EQ(hash, table.hash(key));
+    const auto candidate = table.candidate(hash);
+    FlowView view;
+    const auto ref = table.find_candidate(candidate, hash, key.words[0], key.words[1], view);
+    ASSERT_EQ(ref.line, table.find(key).line) << i;
+    if (ref) {
+      EXPECT_EQ(view.phase.state, FlowState::kUdpNew);
+    }
+    others += candidate != ref.line;
+    // A candidate that was another key's all along.
+    const auto wrong = table.find_candidate(i % 2 == 0 ? 2 : 0, hash, key.words[0], key.words[1], view);
+    ASSERT_EQ(wrong.line, ref.line) << i;
+  }
+  EXPECT_LT(others, 20u);
+}
+
 TEST(FlowTableTest, ForgetsWhatIsIdleInSlices) {
   FlowTable table(1000, 7);
   for (std::uint32_t i = 0; i < 300; ++i) add(table, key4(i), i % 2 == 0 ? kUdp : kHeld, 100);
