@@ -20,7 +20,10 @@ struct MacAddr {
 
   friend constexpr auto operator<=>(const MacAddr&, const MacAddr&) = default;
   // The compiler calls memcmp for the default; workers compare addresses for every packet.
-  friend constexpr bool operator==(const MacAddr& a, const MacAddr& b) { return a.to_u64() == b.to_u64(); }
+  friend constexpr bool operator==(const MacAddr& a, const MacAddr& b) {
+    if (std::is_constant_evaluated()) return a.to_u64() == b.to_u64();
+    return a.as_it_lies() == b.as_it_lies();
+  }
   constexpr bool is_zero() const { return *this == MacAddr{}; }
   constexpr bool is_multicast() const { return (bytes[0] & 1) != 0; }  // broadcast included
   constexpr bool is_broadcast() const { return *this == MacAddr{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}; }
@@ -37,6 +40,13 @@ struct MacAddr {
     std::uint64_t v = 0;
     for (auto b : bytes) v = v << 8 | b;
     return v;
+  }
+  std::uint64_t as_it_lies() const {
+    std::uint32_t first;
+    std::uint16_t last;
+    std::memcpy(&first, bytes.data(), sizeof first);
+    std::memcpy(&last, bytes.data() + sizeof first, sizeof last);
+    return std::uint64_t{last} << 32 | first;
   }
   static constexpr MacAddr from_u64(std::uint64_t v) {
     MacAddr m;

@@ -54,12 +54,11 @@ inline void mark_plain(std::uint8_t* frame, const DomainEntry& domain) noexcept 
   set_traffic_class(ip, static_cast<std::uint8_t>((ip.dscp_ecn & domain.dscp_kept) | domain.dscp_set));
 }
 
-inline FlowPacket plain_flow_packet(const std::uint8_t* frame) noexcept {
-  FlowPacket packet;
-  packet.has_event = frame[plain::kProtocol] == ip_proto::kTcp;
-  if (packet.has_event)
-    packet.event = tcp_event(reinterpret_cast<const TcpHeader*>(frame + plain::kL4)->flags);
-  return packet;
+// Whether the packet leaves its connection's state as it is.
+[[gnu::always_inline]] inline bool changes_nothing(const std::uint8_t* frame, FlowPhase phase,
+                                                   Direction direction) noexcept {
+  if (frame[plain::kProtocol] != ip_proto::kTcp) return answer_changes_nothing(phase, direction);
+  return tcp_changes_nothing(phase, direction, reinterpret_cast<const TcpHeader*>(frame + plain::kL4)->flags);
 }
 
 // What FlowStage does with a packet that leaves its connection, `view`, as it is. False: anything else.
@@ -68,8 +67,7 @@ inline FlowPacket plain_flow_packet(const std::uint8_t* frame) noexcept {
                                                      FlowRef ref, const FlowView& view,
                                                      const DomainEntry& domain, bool to_gateway) noexcept {
   if (view.rules_generation != domain.rules_generation) return false;
-  const auto step = step_flow(plain_flow_packet(frame), view.phase, ref.direction());
-  if (step.outcome != FlowStep::Outcome::kPass || !(step.phase == view.phase)) return false;
+  if (!changes_nothing(frame, view.phase, ref.direction())) return false;
   const auto& adjacency = ctx.tables->adjacencies[view.decision.adjacency];
   if (adjacency.generation.get() != view.decision.generation) return false;
   const MacAddr destination = reinterpret_cast<const EtherHeader*>(frame)->destination;

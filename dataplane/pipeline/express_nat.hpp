@@ -26,8 +26,7 @@ struct PlainLeaving {
   leaving.domain = ctx.tables->domain(other.domain());
   if (ruling == nullptr || leaving.domain == nullptr || view.rules_generation != ruling->rules_generation)
     return false;
-  const auto step = step_flow(plain_flow_packet(frame), view.phase, ref.direction());
-  if (step.outcome != FlowStep::Outcome::kPass || !(step.phase == view.phase)) return false;
+  if (!changes_nothing(frame, view.phase, ref.direction())) return false;
   const auto& adjacency = ctx.tables->adjacencies[view.decision.adjacency];
   if (adjacency.generation.get() != view.decision.generation) return false;
   if (reinterpret_cast<const EtherHeader*>(frame)->destination.is_multicast() || frame[plain::kTtl] <= 1)

@@ -230,4 +230,49 @@ inline constexpr FlowPhase answer_begin(std::uint8_t protocol) {
   return {FlowState::kOtherNew};
 }
 
+// Of a packet without TCP flags, in place of a TcpEvent.
+inline constexpr unsigned kNoEvent = static_cast<unsigned>(TcpEvent::kInvalid) + 1;
+
+namespace conntrack {
+
+// By FlowPhase::packed() and direction: a bit for each event, and kNoEvent, that passes and changes nothing.
+inline constexpr auto kUnchanged = [] {
+  std::array<std::array<std::uint8_t, 2>, 256> unchanged{};
+  for (unsigned byte = 0; byte < unchanged.size(); ++byte) {
+    const auto phase = FlowPhase::unpack(static_cast<std::uint8_t>(byte));
+    if (phase.state == FlowState::kNone || static_cast<std::size_t>(phase.state) >= kFlowStateCount) continue;
+    for (const auto direction : {Direction::kOriginal, Direction::kReply}) {
+      unsigned bits = answer_step(phase, direction) == phase ? 1u << kNoEvent : 0;
+      if (phase.state >= FlowState::kSynSent && phase.state <= FlowState::kCut) {
+        for (unsigned event = 0; event < kNoEvent; ++event) {
+          const auto step = tcp_step(phase, direction, static_cast<TcpEvent>(event));
+          if (step.outcome == FlowStep::Outcome::kPass && step.phase == phase) bits |= 1u << event;
+        }
+      }
+      unchanged[byte][static_cast<std::size_t>(direction)] = static_cast<std::uint8_t>(bits);
+    }
+  }
+  return unchanged;
+}();
+
+// tcp_event() by the flags it looks at.
+inline constexpr auto kEvents = [] {
+  std::array<TcpEvent, 32> events{};
+  for (std::size_t flags = 0; flags < events.size(); ++flags)
+    events[flags] = tcp_event(static_cast<std::uint8_t>(flags));
+  return events;
+}();
+
+}  // namespace conntrack
+
+// What most packets do: whether one with these TCP flags, or without any, passes and leaves the connection as
+// it is. Agrees with tcp_step() and answer_step().
+inline constexpr bool tcp_changes_nothing(FlowPhase phase, Direction direction, std::uint8_t flags) {
+  const auto event = static_cast<unsigned>(conntrack::kEvents[flags % 32]);
+  return (conntrack::kUnchanged[phase.packed()][static_cast<std::size_t>(direction)] >> event & 1) != 0;
+}
+inline constexpr bool answer_changes_nothing(FlowPhase phase, Direction direction) {
+  return (conntrack::kUnchanged[phase.packed()][static_cast<std::size_t>(direction)] >> kNoEvent & 1) != 0;
+}
+
 }  // namespace podwire::engine

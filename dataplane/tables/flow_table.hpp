@@ -140,7 +140,7 @@ class FlowTable {
   bool read_other_key(FlowRef ref, FlowKey& key) const noexcept;
 
   // Notes that a packet was seen now. Writes only when the second has changed.
-  void touch(FlowRef ref, std::uint32_t now_s) noexcept {
+  [[gnu::always_inline]] void touch(FlowRef ref, std::uint32_t now_s) noexcept {
     auto& seen = lines_[ref.line].last_seen;
     if (seen.load(std::memory_order_relaxed) != now_s) seen.store(now_s, std::memory_order_relaxed);
   }

@@ -14,7 +14,7 @@ inline FlowDecision FlowTable::unpack(std::uint64_t word) noexcept {
   return decision;
 }
 
-inline bool FlowTable::read(FlowRef ref, FlowView& view) const noexcept {
+[[gnu::always_inline]] inline bool FlowTable::read(FlowRef ref, FlowView& view) const noexcept {
   const auto& line = lines_[ref.line];
   view.phase = FlowPhase::unpack(line.phase.load(kAcquire));
   view.decision = unpack(line.decision.load(kAcquire));

@@ -185,5 +185,24 @@ TEST(IsReplaceable, SparesWhatIsEstablishedOrHalfClosed) {
     EXPECT_TRUE(is_replaceable(state)) << name_of(state);
 }
 
+TEST(ConntrackStateTest, WhatChangesNothingIsWhatTheStepsSay) {
+  for (unsigned state = 1; state < kFlowStateCount; ++state) {
+    for (const auto closer : {Direction::kOriginal, Direction::kReply}) {
+      const FlowPhase phase{static_cast<FlowState>(state), closer};
+      for (const auto direction : {Direction::kOriginal, Direction::kReply}) {
+        EXPECT_EQ(answer_changes_nothing(phase, direction), answer_step(phase, direction) == phase);
+        if (phase.state < FlowState::kSynSent || phase.state > FlowState::kCut) continue;
+        for (unsigned flags = 0; flags < 256; ++flags) {
+          const auto byte = static_cast<std::uint8_t>(flags);
+          const auto step = tcp_step(phase, direction, tcp_event(byte));
+          EXPECT_EQ(tcp_changes_nothing(phase, direction, byte),
+                    step.outcome == FlowStep::Outcome::kPass && step.phase == phase)
+              << state << ' ' << flags;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace podwire::engine
