@@ -28,7 +28,7 @@ class ExpressLane : public ExpressFilter<kTunnel> {
     for (unsigned run = 0; run < kRuns && i < burst.count; ++run) {
       const auto from = i;
       while (at_once && i < burst.count && serve_at_once(burst.mbufs[i])) ++i;
-      if (tracks_ && ctx_.flows != nullptr && i < burst.count) i = serve_connections(burst, i);
+      if ((kTunnel || tracks_) && ctx_.flows != nullptr && i < burst.count) i = serve_connections(burst, i);
       if (i == from) break;
     }
     if (i != 0) settle();
