@@ -178,13 +178,15 @@ Result<void> run_node(const Config& config, const Config& configured, Store& sto
 
   PODWIRE_CHECK(announce(config, underlay));
 
-  CniService cni({config, store, reconciler, &host_services});
+  Doctor doctor(reconciler);
+  CniService cni({config, store, reconciler, &host_services, [&doctor] { return doctor.isolated(); }});
   for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);
   Daemon daemon{
       config, store, reconciler, underlay, engine ? &*engine : nullptr, cni, policies, services, [&server] {
         server.request_exit();
       }};
   daemon.host_services = &host_services;
+  daemon.doctor = &doctor;
   PODWIRE_TRY(daemon.leftovers, half_done(store));
   if (cluster != nullptr) {
     daemon.cluster = cluster;
@@ -194,6 +196,7 @@ Result<void> run_node(const Config& config, const Config& configured, Store& sto
   }
   if (auto settled = daemon.addresses.settle(); !settled)
     spdlog::warn("addresses outside: {}", settled.error().message);
+  doctor.start();
   spdlog::info("podwired {} serves node {} at {}", PODWIRE_VERSION, config.node, config.control_socket);
   server.serve(daemon);
   if (cluster != nullptr) cluster->stop();

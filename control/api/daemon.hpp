@@ -15,6 +15,7 @@
 #include "control/cluster/remote_nodes.hpp"
 #include "control/cni/cni.hpp"
 #include "control/config.hpp"
+#include "control/doctor/doctor.hpp"
 #include "control/node/engine_process.hpp"
 #include "control/node/host_services.hpp"
 #include "control/node/underlay.hpp"
@@ -40,6 +41,7 @@ struct Daemon {
   // Attachments that an earlier run left half done and that could not be undone at start.
   std::vector<AttachmentKey> leftovers{};
   HostServices* host_services = nullptr;  // null in tests that are not about it
+  Doctor* doctor = nullptr;               // the same
   std::mutex leave_mutex{};
   bool leaving = false;
   NamedPorts named_ports{config, store, reconciler};
@@ -62,6 +64,8 @@ Result<Json> stats_view(Daemon& daemon, const Json& params);
 Result<Json> nodes_view(Daemon& daemon, const Json& params);
 Result<Json> node_forget(Daemon& daemon, const Json& params);
 Result<Json> explain(Daemon& daemon, const Json& params);
+// {name} of one peer, or {after} of the page before: examines peers through the tunnel (doctor.cpp).
+Result<Json> doctor_view(Daemon& daemon, const Json& params);
 // {pod, domain, address, protocol, port, state}, of which flows_flush needs one at least, or {all: true}.
 Result<Json> flows_view(Daemon& daemon, const Json& params);
 Result<Json> flows_flush(Daemon& daemon, const Json& params);

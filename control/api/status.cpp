@@ -66,7 +66,14 @@ void shorten(std::vector<std::string>& differences) {
   if (differences.size() <= kMost) return;
   const auto left = differences.size() - kMost;
   differences.resize(kMost);
-  differences.push_back("... and " + std::to_string(left) + " more differences");
+  differences.push_back("... and " + std::to_string(left) + " more");
+}
+
+// What the last check of the other nodes found. It is not this node's doing, so no difference.
+std::vector<std::string> doctor_part(Doctor& doctor) {
+  auto problems = doctor.problems();
+  shorten(problems);
+  return problems;
 }
 
 Result<Json> differences_part(Daemon& daemon) {
@@ -136,7 +143,8 @@ Result<Json> status_view(Daemon& daemon) {
                                remote.routes().size()},
                 {"peers", daemon.config.peers.size() + remote.vteps().size()},
                 {"attachments", attachments.size()}}},
-              {"differences", differences}};
+              {"differences", differences},
+              {"doctor", daemon.doctor == nullptr ? Json::array() : Json(doctor_part(*daemon.doctor))}};
 }
 
 }  // namespace podwire::control

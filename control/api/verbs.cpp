@@ -78,6 +78,7 @@ constexpr std::array kVerbs{
     Verb{"node_forget", with_params<node_forget>},
     Verb{"stats", with_params<stats_view>},
     Verb{"explain", with_params<explain>},
+    Verb{"doctor", with_params<doctor_view>},
     Verb{"flows", with_params<flows_view>},
     Verb{"flows_flush", with_params<flows_flush>},
     Verb{"port_add", change<&NamedPorts::add_port>},

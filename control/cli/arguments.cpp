@@ -70,6 +70,10 @@ Result<void> take_words(const std::vector<std::string>& words, Command& command)
   const Verb& verb = *command.verb;
   if (verb.subs.empty()) {
     if (words.empty()) return {};
+    if (!verb.argument.empty() && words.size() == 1 && !words[0].empty()) {
+      command.argument = words[0];
+      return {};
+    }
     return invalid(verb.name + " takes no \"" + words[0] + "\"; see: podwirectl " + verb.name + " --help");
   }
   command.sub = words.empty() ? &verb.subs.front() : find_sub(verb, words[0]);

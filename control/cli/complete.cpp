@@ -108,6 +108,7 @@ std::vector<std::string> candidates(const Typed& typed, const std::string& curre
     return out;
   }
   if (typed.words.empty()) {
+    if (!typed.verb->argument.empty()) return live_names(typed, "peer");
     for (const auto& sub : typed.verb->subs) out.push_back(sub.name);
     return out;
   }

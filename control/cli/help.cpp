@@ -40,6 +40,7 @@ std::string synopsis(const Verb& verb) {
   std::vector<std::string> subs;
   for (const auto& sub : verb.subs) subs.push_back(form_of(sub));
   if (!subs.empty()) out += " [" + join(subs, "|") + "]";
+  if (!verb.argument.empty()) out += " " + verb.argument;
   return out + (verb.options.empty() ? "" : " [options]");
 }
 
@@ -60,7 +61,7 @@ std::string general_help(const Style& style) {
                   {"podwirectl port --help", "what a verb shows, column by column"}});
   out += heading("Exit status", style) +
          listing({{"0", "done"},
-                  {"1", "refused by podwired, or no such object"},
+                  {"1", "refused by podwired, or no such object; `doctor`: something is wrong"},
                   {"2", "the command line is wrong"},
                   {"3", "podwired cannot be reached"},
                   {"4", "`status`: there are differences, or the engine is down"}});

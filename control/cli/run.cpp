@@ -37,6 +37,7 @@ class Runner {
     if (verb == "version") return version();
     if (verb == "leave") return leave();
     if (verb == "flows") return command_.sub->name == "flush" ? flush() : flows();
+    if (verb == "doctor") return doctor();
     if (verb == "stats" && command_.watch_s > 0) return watch();
     if (command_.sub != nullptr && !command_.sub->method.empty()) return change();
     const Json params = verb == "explain"                 ? command_.question
@@ -199,6 +200,17 @@ class Runner {
       return kExitDone;
     }
     return show(flows_view(reply, more, style_));
+  }
+
+  int doctor() {
+    const Json params = command_.argument.empty() ? Json::object() : Json{{"name", command_.argument}};
+    const auto reply = daemon_.call_whole(command_.verb->method, params, command_.verb->list_key);
+    if (!reply) return refuse(reply.error());
+    const auto well = all_well(*reply);
+    if (!well) return not_understood(well.error());
+    const int shown =
+        show(command_.json ? Result<std::string>(json_text(*reply, 2)) : doctor_view(*reply, style_));
+    return shown == kExitDone && !*well ? kExitRefused : shown;
   }
 
   int flush() {

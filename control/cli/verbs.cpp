@@ -16,6 +16,9 @@ Verb status_verb() {
           "and the\n"
           "differences between what should be, what the engine has and what the kernel has, each with what "
           "to type.\n"
+          "Below them what the last check of the other nodes found (see doctor), of which the exit status "
+          "says "
+          "nothing.\n"
           "Exits 0 when all agrees, 4 when there are differences or the engine is down.",
       .method = "status",
       .columns = {{"VNI", "the VXLAN network identifier on the wire"},
@@ -295,6 +298,34 @@ Verb explain_verb() {
   };
 }
 
+Verb doctor_verb() {
+  return {
+      .name = "doctor",
+      .summary = "probe the other nodes through the tunnel: what is wrong, and what to do",
+      .about =
+          "Asks every peer's gateway, in every l3 domain and family, through the tunnel, and the peer itself "
+          "on "
+          "the\n"
+          "underlay; finds the largest packet that passes. Prints a line a peer and a paragraph a fault. "
+          "Probes are\n"
+          "no pod's packets: policies do not stop them. Takes a few seconds; thousands of peers take "
+          "minutes.\n"
+          "Exits 0 when all is well, 1 when something is wrong.",
+      .method = "doctor",
+      .list_key = "peers",
+      .argument = "[PEER]",
+      .columns = {{"UNDERLAY",
+                   "whether its address answers an ordinary ping of this node: answers or silent"},
+                  {"TUNNEL", "probes of all domains that were answered, of how many"},
+                  {"RTT", "least, mean and longest time until an answer came"},
+                  {"LARGEST",
+                   "the largest IP packet that passed in the tunnel, in bytes; for every path that "
+                   "differs"}},
+      .examples = {{"podwirectl doctor", "every peer"},
+                   {"podwirectl doctor node2 --json", "one peer, for programs"}},
+  };
+}
+
 Verb reconcile_verb() {
   return {
       .name = "reconcile",
@@ -337,10 +368,10 @@ Verb version_verb() {
 }  // namespace
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all{status_verb(),  port_verb(),      domain_verb(), endpoint_verb(),
-                                     route_verb(),   peer_verb(),      node_verb(),   policy_verb(),
-                                     service_verb(), address_verb(),   stats_verb(),  explain_verb(),
-                                     flows_verb(),   reconcile_verb(), leave_verb(),  version_verb()};
+  static const std::vector<Verb> all{
+      status_verb(), port_verb(),   domain_verb(),    endpoint_verb(), route_verb(),  peer_verb(),
+      node_verb(),   policy_verb(), service_verb(),   address_verb(),  stats_verb(),  explain_verb(),
+      flows_verb(),  doctor_verb(), reconcile_verb(), leave_verb(),    version_verb()};
   return all;
 }
 

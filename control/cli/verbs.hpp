@@ -43,6 +43,7 @@ struct Verb {
   std::string about{};          // what it shows, in full
   std::string method{};         // the daemon's verb
   std::string list_key{};       // of the daemon's reply: the array that list and show are about; empty: none
+  std::string argument{};       // of a verb without sub-verbs: its one argument's name in help, in []
   std::vector<SubVerb> subs{};  // the first is what the verb alone means; empty: takes none
   std::vector<OptionSpec> options{};
   std::vector<Explained> columns{};

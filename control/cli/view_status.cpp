@@ -129,6 +129,7 @@ struct StatusRow {
   std::optional<UnderlayRow> underlay;
   Json counts;
   std::vector<std::string> differences;
+  std::vector<std::string> doctor;  // of the last check of the other nodes
 };
 
 Result<StatusRow> read_status(const Json& reply) {
@@ -143,6 +144,7 @@ Result<StatusRow> read_status(const Json& reply) {
   r.optional("underlay", out.underlay);
   r.optional("counts", out.counts);
   r.required("differences", out.differences);
+  r.optional("doctor", out.doctor);
   PODWIRE_CHECK(r.finish());
   return out;
 }
@@ -242,6 +244,13 @@ std::string differences_text(const StatusRow& status, const Style& style) {
   return out;
 }
 
+std::string doctor_text(const StatusRow& status, const Style& style) {
+  if (status.doctor.empty()) return "";
+  std::string out = painted("The last check of the other nodes found:", Tone::kBad, style) + "\n";
+  for (const auto& problem : status.doctor) out += "  - " + printable(problem) + "\n";
+  return out;
+}
+
 }  // namespace
 
 Result<bool> is_healthy(const Json& status) {
@@ -266,7 +275,7 @@ Result<std::string> status_view(const Json& reply, const Style& style) {
     PODWIRE_TRY(const std::string domains, domains_view(reply, style));
     out += domains + "\n";
   }
-  return out + differences_text(status, style);
+  return out + differences_text(status, style) + doctor_text(status, style);
 }
 
 }  // namespace podwire::control::cli

@@ -21,6 +21,9 @@ Result<std::string> routes_view(const Json& reply, const Style& style);
 Result<std::string> peers_view(const Json& reply, const Style& style);
 Result<std::string> nodes_view(const Json& reply, const Style& style);  // view_nodes.cpp
 std::string forgotten_view(const std::string& name);
+// view_doctor.cpp: a line a peer, a paragraph a fault; and whether there is none.
+Result<std::string> doctor_view(const Json& reply, const Style& style);
+Result<bool> all_well(const Json& reply);
 Result<std::string> policies_view(const Json& reply, const Style& style);
 Result<std::string> services_view(const Json& reply, const Style& style);  // view_services.cpp
 // view_addresses.cpp: the list, and what giving one did.

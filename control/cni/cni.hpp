@@ -3,6 +3,7 @@
 // may block for as long as the kernel, the engine or an IPAM plugin takes. Thread-safe.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,6 +25,8 @@ struct CniContext {
   Store& store;
   Reconciler& reconciler;
   HostPorts* host_ports = nullptr;  // null: the node's own side of published ports is nobody's business
+  // Why pods reach nobody on other nodes; empty: they do, or nobody knows. May be empty itself.
+  std::function<std::string()> isolated{};
 };
 
 // One invocation of the plugin.

@@ -23,6 +23,7 @@ enum class CniCode : unsigned {
   kInvalidConfig = 7,
   kTryAgain = 11,
   kNotAvailable = 50,
+  kLimited = 51,  // the same, and pods that are there may reach less than they should
   // Ours; the README lists them.
   kConflict = 100,      // interface, attachment or address exists already
   kExhausted = 101,     // no address, id or queue left

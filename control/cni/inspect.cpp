@@ -106,6 +106,8 @@ CniResult<void> CniService::Impl::status(const CniCall& call) {
                          "; start it (systemctl start podwire-engine) and see: podwirectl status");
   }
   PODWIRE_CHECK(check_uplink(context.reconciler));
+  if (auto why = context.isolated ? context.isolated() : std::string(); !why.empty())
+    return CniError(CniCode::kLimited, std::move(why));
   if (call.config.ipam_type.empty()) return check_addresses_left(context.store, *domain);
   auto delegated = ipam.status(ipam_call(call));
   if (!delegated && delegated.error().code != CniCode::kNotAvailable) {

@@ -27,8 +27,9 @@ struct IcmpLimiter {
   std::uint64_t tokens = 100;
 };
 
-// Token bucket for events about denied connections: a flood of them must not fill the ring.
-struct DenialLimiter {
+// Token bucket for events about what was dropped: a flood of it must not fill the ring. See
+// pipeline/event_token.hpp.
+struct EventLimiter {
   std::uint64_t last_tsc = 0;
   std::uint32_t tokens = 5;
   std::uint32_t left_out = 0;  // since the last event
@@ -76,7 +77,8 @@ struct Context {
   std::uint64_t tsc_hz = 0;
   std::uint32_t now_s = 0;  // monotonic seconds
   IcmpLimiter icmp;
-  DenialLimiter denials;
+  EventLimiter denials;
+  EventLimiter unknown_vnis;
   PolicyAnswer* policy_answer = nullptr;  // explain's: what the policies said last
   LearnFilter learned;
   Burst aside;  // what the express lane leaves to the stages

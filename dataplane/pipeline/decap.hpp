@@ -4,6 +4,7 @@
 
 #include "dataplane/packet/marking.hpp"
 #include "dataplane/pipeline/accounting.hpp"
+#include "dataplane/pipeline/event_token.hpp"
 #include "dataplane/pipeline/parse.hpp"
 #include "dataplane/tunnels/vxlan.hpp"
 
@@ -34,6 +35,7 @@ struct DecapStage {
     const auto* domain = ctx.tables->domain(id);
     if (domain == nullptr) {
       reason = DropReason::vni_unknown;
+      if (sender.slot != 0) note_unknown_vni(ctx, sender, vni);
       return false;
     }
     move_to_domain(*ctx.counters, meta, id);
@@ -53,6 +55,17 @@ struct DecapStage {
     }
     if (domain->learning) learn_sender(ctx, mbuf, meta, sender, local.udp_port);
     return true;
+  }
+
+  // For who asks why a peer's packets get lost. Strangers are of no interest.
+  [[gnu::cold, gnu::noinline]] static void note_unknown_vni(Context& ctx, const vxlan::Sender& sender,
+                                                            Vni vni) noexcept {
+    if (!take_event_token(ctx.unknown_vnis, ctx.now_tsc, ctx.tsc_hz)) return;
+    Event event;
+    event.kind = Event::Kind::kUnknownVni;
+    event.address = sender.address;
+    event.vni = vni;
+    ctx.events->push(event);
   }
 
   static void learn_sender(Context& ctx, rte_mbuf* mbuf, const PacketMeta& meta, const vxlan::Sender& sender,

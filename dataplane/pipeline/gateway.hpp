@@ -1,13 +1,16 @@
 // Gateway: what a domain's gateway answers itself. ARP and neighbour solicitations for its own addresses and,
-// so that they need not be flooded, for every address it knows; echo requests to its addresses. Stateless, in
-// place.
+// so that they need not be flooded, for every address it knows; echo requests to its addresses. Takes the
+// answers to the engine's own probes. Stateless, in place.
 #pragma once
 
 #include <algorithm>
 
+#include "dataplane/packet/checksum.hpp"
 #include "dataplane/packet/neighbor_message.hpp"
+#include "dataplane/packet/probe_frame.hpp"
 #include "dataplane/packet/reply.hpp"
 #include "dataplane/pipeline/routing.hpp"
+#include "dataplane/tables/probe_window.hpp"
 
 namespace podwire::engine {
 
@@ -67,6 +70,7 @@ struct GatewayStage {
     if (meta.l4_offset == 0 || meta.is_fragment) return;
     const auto type = header_unchecked<IcmpHeader>(mbuf, meta.l4_offset)->type;
     const bool v4 = meta.ether_type == ether_type::kIpv4;
+    if (type == (v4 ? icmp::kEchoReply : icmp6::kEchoReply)) take_probe_answer(ctx, burst, i, domain);
     if (type != (v4 ? icmp::kEchoRequest : icmp6::kEchoRequest)) return;
     if (v4 != (meta.ip_proto == ip_proto::kIcmp) || !is_gateway_address(domain, destination_of(mbuf, meta)))
       return;
@@ -86,6 +90,30 @@ struct GatewayStage {
     } else {
       header_unchecked<EtherHeader>(mbuf, 0)->destination = domain.gateway_mac;  // forward routes it
     }
+  }
+
+  // Of the engine's own probes (tables/prober.hpp), which leave by tunnels only. Whoever guesses at them
+  // without having seen one is treated as before.
+  [[gnu::cold, gnu::noinline]] static void take_probe_answer(Context& ctx, Burst& burst, std::uint16_t i,
+                                                             const DomainEntry& domain) noexcept {
+    auto* mbuf = burst.mbufs[i];
+    const auto& meta = burst.meta[i];
+    if (!meta.from_tunnel || ctx.tables->probes == nullptr) return;
+    const auto* mark = header_at<ProbeMark>(mbuf, std::uint32_t{meta.l4_offset} + sizeof(IcmpHeader));
+    const auto slot =
+        static_cast<std::uint16_t>(header_unchecked<IcmpHeader>(mbuf, meta.l4_offset)->rest.host() & 0xffff);
+    if (mark == nullptr || !ctx.tables->probes->expects(slot, mark->nonce())) return;
+    if (!is_gateway_address(domain, destination_of(mbuf, meta))) return;
+    Event event;
+    event.kind = Event::Kind::kProbeAnswer;
+    event.domain = meta.domain;
+    event.address = source_of(mbuf, meta);
+    event.probe_slot = slot;
+    event.probe_nonce = mark->nonce();
+    event.intact = verify_l4(mbuf, meta.l3_offset, meta.l4_offset, meta.ip_proto);
+    event.tsc = ctx.now_tsc;
+    ctx.events->push(event);
+    burst.consume(i);
   }
 
   static void serve_discovery(Context& ctx, Burst& burst, std::uint16_t i,

@@ -2,24 +2,10 @@
 // counted by policy and side, and now and then an event for the log of the main thread. Called by workers.
 #pragma once
 
-#include "dataplane/pipeline/context.hpp"
+#include "dataplane/pipeline/event_token.hpp"
 #include "dataplane/tables/policy_view.hpp"
 
 namespace podwire::engine {
-
-// Whether an event may be pushed now: 5 a second and worker.
-inline bool has_denial_token(DenialLimiter& limiter, std::uint64_t now_tsc, std::uint64_t tsc_hz) noexcept {
-  constexpr std::uint32_t kPerSecond = 5;
-  const auto per_token = std::max<std::uint64_t>(1, tsc_hz / kPerSecond);
-  const auto gained = (now_tsc - limiter.last_tsc) / per_token;
-  if (gained != 0) {
-    limiter.last_tsc = now_tsc;
-    limiter.tokens = static_cast<std::uint32_t>(std::min<std::uint64_t>(kPerSecond, limiter.tokens + gained));
-  }
-  if (limiter.tokens == 0) return false;
-  --limiter.tokens;
-  return true;
-}
 
 [[gnu::cold, gnu::noinline]] inline void note_denial(Context& ctx, const PacketMeta& meta,
                                                      const FlowKey& original, const FlowKey& reply,
@@ -27,7 +13,7 @@ inline bool has_denial_token(DenialLimiter& limiter, std::uint64_t now_tsc, std:
   const bool ingress = answer.side == PolicyDirection::kIngress;
   auto& counters = ctx.counters->policies[answer.slot];
   (ingress ? counters.denied_ingress : counters.denied_egress).add(1);
-  if (!has_denial_token(ctx.denials, ctx.now_tsc, ctx.tsc_hz)) {
+  if (!take_event_token(ctx.denials, ctx.now_tsc, ctx.tsc_hz)) {
     ++ctx.denials.left_out;
     return;
   }

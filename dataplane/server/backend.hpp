@@ -37,6 +37,9 @@ class Backend {
   virtual Result<Json> explain(const Json& params) = 0;
   virtual Result<Json> flows(const Json& params) = 0;
   virtual Result<Json> flows_flush(const Json& params) = 0;
+  virtual Result<Json> probe(const Json& params) = 0;
+  virtual Result<Json> probe_results(const Json& params) = 0;
+  virtual Json unknown_vnis() = 0;
 };
 
 }  // namespace podwire::engine

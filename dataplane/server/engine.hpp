@@ -55,6 +55,11 @@ class Engine final : public Backend {
   Result<Json> explain(const Json& params) override;
   Result<Json> flows(const Json& params) override;
   Result<Json> flows_flush(const Json& params) override;
+  Result<Json> probe(const Json& params) override { return programmer_->probe(params, now_ms()); }
+  Result<Json> probe_results(const Json& params) override {
+    return programmer_->probe_results(params, now_ms());
+  }
+  Json unknown_vnis() override { return programmer_->unknown_vnis(now_ms()); }
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -157,6 +157,16 @@ Result<Json> VerbServer::flows(Call& call) {
 Result<Json> VerbServer::flows_flush(Call& call) {
   return backend_.flows_flush(call.params);
 }
+Result<Json> VerbServer::probe(Call& call) {
+  return backend_.probe(call.params);
+}
+Result<Json> VerbServer::probe_results(Call& call) {
+  return backend_.probe_results(call.params);
+}
+Result<Json> VerbServer::unknown_vnis(Call& call) {
+  PODWIRE_CHECK(expect_none(call.params));
+  return backend_.unknown_vnis();
+}
 
 Result<Json> VerbServer::drop_reasons(Call& call) {
   PODWIRE_CHECK(expect_none(call.params));

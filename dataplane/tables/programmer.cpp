@@ -51,6 +51,7 @@ Programmer::State::State(ProgrammerEnvironment environment, std::uint64_t now_ms
     : environment_(std::move(environment)),
       prober_(*environment_.injector, *environment_.counters, environment_.pool),
       advertiser_(*environment_.injector, *environment_.counters, environment_.pool, now_ms),
+      probes_(*environment_.injector, *environment_.counters, environment_.pool),
       underlay_(
           intent_, [this](PortId id) { return port_entry(id); },
           [this](const NeighborKey& key, const MacAddr& mac) {
@@ -318,6 +319,7 @@ bool Programmer::State::publish() {
   underlay_.fill(*next);
   forwarding_.fill_tables(*next);
   next->policies = policies_.view();
+  next->probes = &probes_.window();
   next->outside = outside_.table();
   if (next->outside != nullptr) {
     const auto& own = next->outside->addresses();

@@ -81,6 +81,11 @@ class Programmer {
   Result<Json> neighbors(const Json& params, std::uint64_t now_ms) const;
   Result<std::vector<UniqueFd>> port_descriptors(PortId id) const;
 
+  // Verbs `probe` {probes}, `probe_results` {ids}, `unknown_vnis` {}: tables/prober.hpp.
+  Result<Json> probe(const Json& params, std::uint64_t now_ms);
+  Result<Json> probe_results(const Json& params, std::uint64_t now_ms) const;
+  Json unknown_vnis(std::uint64_t now_ms) const;
+
   std::uint64_t generation() const;  // 0 before the first change
   ObjectCounts counts() const;
   std::uint32_t policy_slot(PolicyId id) const;  // in WorkerCounters::policies; 0: no such policy

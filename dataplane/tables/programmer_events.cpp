@@ -22,6 +22,12 @@ void Programmer::State::on_event(const Event& event, std::uint64_t now_ms) {
                      policies_.owner_of(event.peer_domain, event.peer)},
                     now_ms);
       return;
+    case Event::Kind::kProbeAnswer:
+      probes_.answered(event);
+      return;
+    case Event::Kind::kUnknownVni:
+      probes_.note_unknown_vni(event, now_ms);
+      return;
   }
 }
 
@@ -50,6 +56,7 @@ void Programmer::State::flush() {
 
 void Programmer::State::tick(std::uint64_t now_ms) {
   underlay_.tick(now_ms);
+  probes_.tick(now_ms);
   if (now_ms >= next_second_ms_) {
     next_second_ms_ = now_ms + 1000;
     forwarding_.age(now_ms);

@@ -14,6 +14,7 @@
 #include "dataplane/tables/outside_addresses.hpp"
 #include "dataplane/tables/parking.hpp"
 #include "dataplane/tables/policy_tables.hpp"
+#include "dataplane/tables/prober.hpp"
 #include "dataplane/tables/programmer.hpp"
 #include "dataplane/tables/routed_prefixes.hpp"
 #include "dataplane/tables/rule_set.hpp"
@@ -55,6 +56,11 @@ class Programmer::State final : private Topology {
   Result<Json> neighbors(const Json& params, std::uint64_t now_ms) const;
   Result<std::vector<UniqueFd>> port_descriptors(PortId id) const;
   ObjectCounts counts() const;
+
+  // programmer_probes.cpp
+  Result<Json> probe(const Json& params, std::uint64_t now_ms);
+  Result<Json> probe_results(const Json& params, std::uint64_t now_ms) const;
+  Json unknown_vnis(std::uint64_t now_ms) const { return probes_.unknown_vnis(now_ms); }
 
   std::uint64_t generation() const { return generation_; }
   const Intent& intent() const { return intent_; }
@@ -137,6 +143,7 @@ class Programmer::State final : private Topology {
   std::vector<Closing> closing_;
   NeighborProber prober_;
   Advertiser advertiser_;
+  Prober probes_;
   Underlay underlay_;
   Forwarding forwarding_;
   PolicyTables policies_;

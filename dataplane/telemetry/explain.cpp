@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 
+#include "dataplane/packet/copy_frame.hpp"
 #include "dataplane/pipeline/pipeline.hpp"
 #include "dataplane/telemetry/explain_notes.hpp"
 
@@ -188,31 +189,6 @@ class StepObserver {
   bool parked_ = false;
 };
 
-// Chained when it does not fit one mbuf, as ports deliver it.
-rte_mbuf* make_mbuf(rte_mempool* pool, const std::vector<std::uint8_t>& bytes) {
-  rte_mbuf* head = nullptr;
-  for (std::size_t at = 0; at < bytes.size();) {
-    rte_mbuf* segment = rte_pktmbuf_alloc(pool);
-    if (segment == nullptr || (head != nullptr && rte_pktmbuf_chain(head, segment) != 0)) {
-      rte_pktmbuf_free(segment);
-      rte_pktmbuf_free(head);
-      return nullptr;
-    }
-    const auto room = rte_pktmbuf_tailroom(segment);
-    const auto take = static_cast<std::uint16_t>(std::min<std::size_t>(room, bytes.size() - at));
-    std::memcpy(rte_pktmbuf_mtod(segment, void*), &bytes[at], take);
-    segment->data_len = take;
-    if (head == nullptr) {
-      head = segment;
-      head->pkt_len = take;
-    } else {
-      head->pkt_len += take;
-    }
-    at += take;
-  }
-  return head;
-}
-
 const char* verdict_name(const RecordingEgress& egress, const StepObserver& steps,
                          const WorkerCounters& counters) {
   if (egress.sent_the_packet()) return "sent";
@@ -231,7 +207,7 @@ Result<Json> explain(const Json& params, const ExplainSources& sources) {
                      ", which does not exist; see dump of ports");
   }
   PODWIRE_TRY(const auto frame, build_explain_frame(request, sources.intent, port->device->mac()));
-  rte_mbuf* mbuf = make_mbuf(sources.pool, frame);
+  rte_mbuf* mbuf = copy_frame(sources.pool, frame);
   if (mbuf == nullptr)
     return Error{ErrorCode::kExhausted,
                  "no packet buffer is free; raise mbufs in the engine's configuration"};

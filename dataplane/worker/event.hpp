@@ -11,11 +11,13 @@ namespace podwire::engine {
 
 struct Event {
   enum class Kind : std::uint8_t {
-    kLearn,     // `mac` was seen in `domain` behind `port`, or behind the VTEP at `address` (from_tunnel)
-    kNeighbor,  // `address` is at `mac` on uplink `port` (ARP reply or request, ND advertisement or
-                // solicitation)
-    kPark,      // `mbuf` (metadata saved in it) waits for the next hop of `vtep`
-    kDenied,    // `policy` did not allow a connection of `domain`: `address` to `peer`
+    kLearn,        // `mac` was seen in `domain` behind `port`, or behind the VTEP at `address` (from_tunnel)
+    kNeighbor,     // `address` is at `mac` on uplink `port` (ARP reply or request, ND advertisement or
+                   // solicitation)
+    kPark,         // `mbuf` (metadata saved in it) waits for the next hop of `vtep`
+    kDenied,       // `policy` did not allow a connection of `domain`: `address` to `peer`
+    kProbeAnswer,  // `address` answers the outstanding probe in `probe_slot` of `domain`
+    kUnknownVni,   // the VTEP at `address` sent VXLAN with `vni`, which no domain has
   };
   Kind kind = Kind::kLearn;
   bool from_tunnel = false;
@@ -35,6 +37,12 @@ struct Event {
   DomainId peer_domain;
   std::uint16_t source_port = 0, destination_port = 0;
   std::uint32_t left_out = 0;  // denials since this worker's last event
+  Vni vni;                     // kUnknownVni
+  // kProbeAnswer only.
+  std::uint16_t probe_slot = 0;
+  bool intact = false;  // its ICMP checksum is right
+  std::uint64_t probe_nonce = 0;
+  std::uint64_t tsc = 0;  // when its burst arrived
 };
 
 }  // namespace podwire::engine

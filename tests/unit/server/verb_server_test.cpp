@@ -52,6 +52,9 @@ class FakeBackend final : public Backend {
   Result<Json> explain(const Json& params) override { return Json{{"explain", params}}; }
   Result<Json> flows(const Json& params) override { return Json{{"flows", params}}; }
   Result<Json> flows_flush(const Json& params) override { return Json{{"flushed", params}}; }
+  Result<Json> probe(const Json& params) override { return Json{{"probe", params}}; }
+  Result<Json> probe_results(const Json& params) override { return Json{{"results", params}}; }
+  Json unknown_vnis() override { return {{"unknown_vnis", Json::array()}}; }
 
   std::vector<std::string> did;
   Json ports;  // of status; null: left out
@@ -108,7 +111,8 @@ TEST_F(VerbServerTest, OnlyTheWriterWritesAndOthersAreToldWhatToDo) {
     EXPECT_NE(message(reply).find("hello {\"epoch\": N}"), std::string::npos) << message(reply);
   }
   EXPECT_TRUE(backend_.did.empty());
-  for (const char* verb : {"status", "stats", "dump", "fdb", "neighbors", "explain", "drop_reasons"}) {
+  for (const char* verb : {"status", "stats", "dump", "fdb", "neighbors", "explain", "drop_reasons", "probe",
+                           "probe_results", "unknown_vnis"}) {
     EXPECT_TRUE(client.call(verb, Json::object()).contains("result")) << verb << " is open to readers";
   }
 }
