@@ -176,7 +176,7 @@ class FlowTable {
   // Main thread. Asks about the connections in the next `budget` entries from `first` (1: all of them) on,
   // and does what judge(original, reply, state, owner) says. Workers are not held up. A connection that
   // one of them is just noting may be left out.
-  enum class Judgement : std::uint8_t { kKeep, kCut, kRestore, kRemove };
+  enum class Judgement : std::uint8_t { kKeep, kLookUp, kCut, kRestore, kRemove };  // kLookUp: its way anew
   struct Review {
     std::uint32_t next = 0;  // where to go on; 0: that was the last
     std::size_t cut = 0, restored = 0, removed = 0;
@@ -196,6 +196,18 @@ class FlowTable {
   // The same of at most `budget` entries; the index of the last one looked at, 0 at the end of the table.
   template <class Visit>
   std::uint32_t scan(std::uint32_t after, std::uint32_t budget, Visit visit) const;
+  // Main thread. Both directions of the connection with this index; false: there is none.
+  bool read_entry(std::uint32_t entry, FlowView& original, FlowView& reply) const noexcept {
+    FlowView* const views[2] = {&original, &reply};
+    for (std::uint32_t line = entry * 2; line <= entry * 2 + 1; ++line) {
+      const FlowRef ref{line, lines_[line].sequence.load(kAcquire)};
+      auto& view = *views[line & 1];
+      if (!read(ref, view) || !read_key(ref, ref.direction(), view.key) ||
+          view.phase.state == FlowState::kNone)
+        return false;
+    }
+    return true;
+  }
 
   std::uint32_t capacity() const { return capacity_; }
   std::size_t bytes_reserved() const;
@@ -383,6 +395,9 @@ FlowTable::Review FlowTable::review(std::uint32_t first, std::uint32_t budget, J
       continue;
     if (reply == FlowKey{}) reply = original.reversed();  // of one direction
     const auto judgement = judge(original, reply, state, owner);
+    if (judgement == Judgement::kLookUp) {
+      for (const auto& one : {ref, back}) set_decision(one, {});
+    }
     if (judgement == Judgement::kCut && cut(ref)) ++found.cut;
     if (judgement == Judgement::kRestore && restore(ref)) ++found.restored;
     if (judgement == Judgement::kRemove && remove(ref)) ++found.removed;
@@ -395,16 +410,9 @@ std::uint32_t FlowTable::scan(std::uint32_t after, std::uint32_t budget, Visit v
   const auto end = used_.load(std::memory_order_acquire);
   for (std::uint64_t entry = std::uint64_t{after} + 1; entry < end; ++entry) {
     if (budget-- == 0) return static_cast<std::uint32_t>(entry - 1);
-    FlowView views[2];
-    bool whole = true;
-    for (std::uint32_t side = 0; side < 2 && whole; ++side) {
-      const auto line = static_cast<std::uint32_t>(entry * 2 + side);
-      const FlowRef ref{line, lines_[line].sequence.load(std::memory_order_acquire)};
-      whole = read(ref, views[side]) && read_key(ref, ref.direction(), views[side].key) &&
-              views[side].phase.state != FlowState::kNone;
-    }
-    if (whole && !visit(static_cast<std::uint32_t>(entry), views[0], views[1]))
-      return static_cast<std::uint32_t>(entry);
+    FlowView original, reply;
+    const auto index = static_cast<std::uint32_t>(entry);
+    if (read_entry(index, original, reply) && !visit(index, original, reply)) return index;
   }
   return 0;
 }

@@ -319,6 +319,7 @@ bool Programmer::State::publish() {
   forwarding_.fill_tables(*next);
   next->policies = policies_.view();
   next->outside = outside_.table();
+  next->own = own_.get();
   if (next->outside != nullptr) {
     const auto& own = next->outside->addresses();
     next->outside_addresses.insert(next->outside_addresses.end(), own.begin(), own.end());
