@@ -13,6 +13,22 @@ Result<void> read_port(ObjectReader& r, std::uint16_t& port) {
   return {};
 }
 
+Result<void> check_sources(const ServiceFrontend& frontend, const std::string& path) {
+  if (frontend.sources.empty()) return {};
+  if (!frontend.address || frontend.from_host)
+    return invalid(path + " goes with an address, and not with from_host");
+  if (frontend.sources.size() > kMaxSources) {
+    return invalid(path + " has " + std::to_string(frontend.sources.size()) + " entries, at most " +
+                   std::to_string(kMaxSources) + " are possible");
+  }
+  for (const auto& prefix : frontend.sources) {
+    PODWIRE_CHECK(check_network(path, prefix));
+    if (prefix.address.is_v4() != frontend.address->is_v4())
+      return invalid(path + ": " + to_string(prefix) + " is not of the address's family");
+  }
+  return {};
+}
+
 }  // namespace
 
 const std::vector<std::string> kServiceProtocolNames{"tcp", "udp", "sctp"};
@@ -24,7 +40,9 @@ Result<void> read_value(const Json& value, const std::string& path, ServiceFront
   r.choice("protocol", out.protocol, kServiceProtocolNames);
   r.keep(read_port(r, out.port));
   r.optional("from_host", out.from_host);
+  r.optional("sources", out.sources);
   PODWIRE_CHECK(r.finish());
+  PODWIRE_CHECK(check_sources(out, path + ".sources"));
   if (out.from_host && (out.domain != kUnderlayDomain || !out.address))
     return invalid(path + ".from_host goes with domain 1 and an address");
   if (out.address) return check_unicast(path + ".address", *out.address);
@@ -38,6 +56,7 @@ Json to_json(const ServiceFrontend& frontend) {
   j["protocol"] = kServiceProtocolNames[static_cast<std::size_t>(frontend.protocol)];
   j["port"] = frontend.port;
   if (frontend.from_host) j["from_host"] = true;
+  for (const auto& prefix : frontend.sources) j["sources"].push_back(to_string(prefix));
   return j;
 }
 

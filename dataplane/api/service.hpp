@@ -26,6 +26,9 @@ struct ServiceFrontend {
   // Underlay only, with an address: for the node's own programs, so what arrives by the uplink never finds
   // it.
   bool from_host = false;
+  // With an address, and without from_host: clients who may connect, of its family; empty: all. Others are
+  // dropped.
+  std::vector<IpPrefix> sources{};
   bool operator==(const ServiceFrontend&) const = default;
 };
 
@@ -54,6 +57,7 @@ struct Service {
 };
 
 inline constexpr std::size_t kMaxFrontends = 64;    // of one service
+inline constexpr std::size_t kMaxSources = 256;     // of one frontend
 inline constexpr std::size_t kMaxBackends = 4'096;  // of one service
 
 struct Masquerade {

@@ -6,6 +6,7 @@
 #include "dataplane/packet/plain_frame.hpp"
 #include "dataplane/pipeline/express_connections.hpp"
 #include "dataplane/pipeline/routing.hpp"
+#include "dataplane/tables/own_addresses.hpp"
 #include "dataplane/tables/routed_prefixes.hpp"
 
 namespace podwire::engine {
@@ -14,6 +15,13 @@ inline Ipv4 plain_destination(const std::uint8_t* frame) noexcept {
   Ipv4 address;
   std::memcpy(address.bytes.data(), frame + plain::kDestination, sizeof address);
   return address;
+}
+
+// Whether the stages have to look if a frame from the uplink claims to be the node's.
+inline bool may_be_martian(const Snapshot& tables, const std::uint8_t* frame) noexcept {
+  std::uint32_t source;
+  std::memcpy(&source, frame + plain::kSource, sizeof source);
+  return tables.own != nullptr && tables.own->may_contain4(source);
 }
 
 // The domain of the pod that a frame from the uplink is for; null: no such pod's, or not for us to route, or

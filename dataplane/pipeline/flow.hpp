@@ -202,7 +202,7 @@ struct FlowStage {
       ctx.flows->set_rules_generation(ref, ruling->rules_generation);
       const auto owner = ctx.flows->owner_of(ref);
       const bool allowed =
-          ruling->rules->allows(ruled_key(original, reply)) &&
+          ruling->rules->allows(ruled_key(original, reply)) && admitted(*ctx.tables, original) &&
           (ctx.tables->policies == nullptr ||
            ask_policies(*ctx.tables, original, reply, owner && owner == ctx.tables->host_port).allowed);
       if (allowed && ctx.flows->restore(ref)) return serve_known(ctx, burst, batch, k);
@@ -213,6 +213,11 @@ struct FlowStage {
   static bool rules_allow(const Snapshot& tables, const FlowKey& original, const FlowKey& reply) noexcept {
     const auto* ruling = nat::ruling_domain(tables, Direction::kOriginal, original, reply);
     return ruling == nullptr || !ruling->stateful || ruling->rules->allows(ruled_key(original, reply));
+  }
+
+  // Whether the service that it asks for, if any, is for this client.
+  static bool admitted(const Snapshot& tables, const FlowKey& original) noexcept {
+    return tables.services == nullptr || tables.services->admits(original);
   }
 
   // False: it is the first packet of another connection, which rules and policies allow.
@@ -227,6 +232,10 @@ struct FlowStage {
     if (!ctx.flows->read_key(ref, from, original) || !ctx.flows->read_key(ref, back, reply)) return false;
     if (reply == FlowKey{}) reply = original.reversed();
     if (original == FlowKey{}) original = reply.reversed();
+    if (!admitted(*ctx.tables, original)) {
+      burst.drop(i, DropReason::service_source_refused);
+      return true;
+    }
     if (syn && rules_allow(*ctx.tables, original, reply) &&
         policies_allow(ctx, burst.meta[i], original, reply)) {
       if (ctx.flows->remove(ref)) ctx.counters->flows.removed.add(1);

@@ -2,8 +2,9 @@
 // host port; what the node sends goes to the uplink, or into the domain with host_access when it is addressed
 // to that domain's gateway. What either brings for the subnet of a domain that is reached without tunnels
 // goes into that domain. ARP and ND from the underlay are copied to the main thread, which resolves next
-// hops itself; questions for floating addresses are answered. While connections are translated, IP packets
-// are left to the flow stage, which knows whether they are such a connection's.
+// hops itself; questions for floating addresses are answered. Nobody on the underlay has the node's own
+// addresses. While connections are translated, IP packets are left to the flow stage, which knows whether
+// they are such a connection's.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include "dataplane/pipeline/node_path.hpp"
 #include "dataplane/pipeline/routing.hpp"
 #include "dataplane/tables/outside_table.hpp"
+#include "dataplane/tables/own_addresses.hpp"
 #include "dataplane/tables/routed_prefixes.hpp"
 
 namespace podwire::engine {
@@ -37,6 +39,11 @@ struct HostStage {
  private:
   static void from_underlay(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
     auto& meta = burst.meta[i];
+    if (ctx.tables->own != nullptr && claims_to_be_the_node(*ctx.tables->own, burst.mbufs[i], meta))
+        [[unlikely]] {
+      burst.drop(i, DropReason::martian_source);
+      return;
+    }
     report_neighbor(ctx, burst.mbufs[i], meta);
     if (ctx.tables->outside != nullptr && answer_for_floating(ctx, burst, i)) return;
     if (ctx.tables->routed != nullptr && enter(ctx, burst, i)) return;
@@ -46,6 +53,20 @@ struct HostStage {
     } else {
       answer_for_vtep(ctx, burst, i);
     }
+  }
+
+  // The node's own programs have connections with such keys, and a key does not tell where its packets come
+  // in (RFC 1812 section 5.3.8).
+  static bool claims_to_be_the_node(const OwnAddresses& own, rte_mbuf* mbuf,
+                                    const PacketMeta& meta) noexcept {
+    if (meta.ether_type == ether_type::kIpv4) {
+      const auto source = header_unchecked<Ipv4Header>(mbuf, meta.l3_offset)->source;
+      std::uint32_t raw;
+      std::memcpy(&raw, source.bytes.data(), sizeof raw);
+      return own.may_contain4(raw) && own.contains(IpAddr(source));
+    }
+    return meta.ether_type == ether_type::kIpv6 &&
+           own.contains(IpAddr(header_unchecked<Ipv6Header>(mbuf, meta.l3_offset)->source));
   }
 
   // Without a host port nobody else would answer for the addresses of VTEPs and of masquerade.

@@ -30,7 +30,7 @@ namespace podwire::engine {
   event.source_port = original.source_port();
   event.destination_port = reply.source_port();
   event.left_out = std::exchange(ctx.denials.left_out, 0);
-  ctx.events->push(event);
+  if (!ctx.events->push(event)) ctx.denials.left_out = event.left_out + 1;
 }
 
 inline bool is_from_node(const PacketMeta& meta) noexcept {

@@ -1,7 +1,8 @@
 // Services in the pipeline: the first packet of a connection that asks for a service is aimed at one of its
 // backends, or refused at once where there is none; what asks for no service, but for a floating address, is
 // aimed at the endpoint behind it, whatever its protocol. Part of the flow stage, before its rules are asked;
-// the packet itself is changed when they have allowed it (pipeline/nat.hpp). Called by workers.
+// the packet itself is changed when they have allowed it (pipeline/nat.hpp). A load balancer's addresses may
+// be for some clients only. Called by workers.
 #pragma once
 
 #include "dataplane/packet/tcp_reset.hpp"
@@ -10,6 +11,7 @@
 #include "dataplane/pipeline/policy.hpp"
 #include "dataplane/pipeline/routing.hpp"
 #include "dataplane/tables/outside_table.hpp"
+#include "dataplane/tables/rule_set.hpp"
 #include "dataplane/tables/service_table.hpp"
 
 namespace podwire::engine {
@@ -36,7 +38,17 @@ struct ServiceAim {
     if (start.outcome != FlowStep::Outcome::kPass) return Outcome::kNone;
     // To other domains a pod is what it is to the world outside.
     const bool foreign = key.domain() != kUnderlayDomain && key.domain() != to->id;
-    if (foreign && outside_ends(tables, key).address.is_zero()) return Outcome::kNone;
+    const auto seen_as = foreign ? outside_ends(tables, key).address : IpAddr();
+    if (foreign && seen_as.is_zero()) return Outcome::kNone;
+    if (service != nullptr && !tables.services->admits(key)) {
+      burst.drop(i, DropReason::service_source_refused);
+      return Outcome::kGone;
+    }
+    // The rules of its own domain are asked about what it sent; those of the other one come later.
+    if (foreign && !own_rules_allow(tables, key)) {
+      burst.drop(i, DropReason::policy_denied);
+      return Outcome::kGone;
+    }
     const auto choice = service != nullptr ? ServiceTable::choose(*service, key, ctx.now_s)
                                            : ServiceTable::Choice{ServiceTable::Choice::Kind::kBackend,
                                                                   inside->address, key.destination_port()};
@@ -51,7 +63,14 @@ struct ServiceAim {
     } else if (hidden || choice.address == key.source()) {
       arrival.source = Arrival::Source::kGateway;
     }
+    // From outside the backend is reached where it is, in a domain that the service's own is joined with.
+    if (key.domain() != to->id) to = home_of_backend(tables, *to, choice.address);
+    if (to == nullptr) {
+      burst.drop(i, DropReason::no_route);
+      return Outcome::kGone;
+    }
     save_arrival(burst.mbufs[i], arrival);
+    if (foreign && key.domain() != to->id) key.set_source(seen_as);
     key.set_domain(to->id);
     key.set_destination(choice.address);
     key.set_ports((key.ports() & 0xffff) | std::uint32_t{byte_swap(choice.port)} << 16);
@@ -70,6 +89,18 @@ struct ServiceAim {
   }
 
  private:
+  static bool own_rules_allow(const Snapshot& tables, const FlowKey& key) noexcept {
+    const auto* own = tables.domain(key.domain());
+    return own == nullptr || !own->stateful || own->rules->allows(key);
+  }
+
+  // Null: it is in a domain that cannot track it.
+  static const DomainEntry* home_of_backend(const Snapshot& tables, const DomainEntry& of_service,
+                                            const IpAddr& backend) noexcept {
+    const auto* home = tables.domain(home_of(tables, of_service.id, backend));
+    return home != nullptr && home->stateful ? home : nullptr;
+  }
+
   [[gnu::cold, gnu::noinline]] static void refuse(Context& ctx, Burst& burst, std::uint16_t i) noexcept {
     if (burst.meta[i].ip_proto != ip_proto::kTcp) {
       reject(ctx, burst, i, DropReason::service_no_backend, IcmpErrorKind::kPortUnreachable);

@@ -40,6 +40,8 @@ class Backend {
   virtual Result<Json> probe(const Json& params) = 0;
   virtual Result<Json> probe_results(const Json& params) = 0;
   virtual Json unknown_vnis() = 0;
+  virtual Result<Json> flows_sample(const Json& params) = 0;
+  virtual Result<Json> flows_top(const Json& params) = 0;
 };
 
 }  // namespace podwire::engine

@@ -14,6 +14,7 @@
 #include "dataplane/server/verb_server.hpp"
 #include "dataplane/tables/flow_table.hpp"
 #include "dataplane/tables/programmer.hpp"
+#include "dataplane/telemetry/flow_top.hpp"
 #include "dataplane/telemetry/ledger.hpp"
 #include "dataplane/worker/pools.hpp"
 #include "dataplane/worker/worker_set.hpp"
@@ -60,6 +61,8 @@ class Engine final : public Backend {
     return programmer_->probe_results(params, now_ms());
   }
   Json unknown_vnis() override { return programmer_->unknown_vnis(now_ms()); }
+  Result<Json> flows_sample(const Json& params) override;
+  Result<Json> flows_top(const Json& params) override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -82,6 +85,7 @@ class Engine final : public Backend {
   LedgerBook ledgers_{counters_};
   Publisher publisher_;
   FlowTable flows_;
+  FlowTop flow_top_{flows_};
   std::unique_ptr<WorkerSet> workers_;
   std::unique_ptr<Programmer> programmer_;
   VerbServer verbs_{*this};

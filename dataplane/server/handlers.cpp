@@ -167,6 +167,12 @@ Result<Json> VerbServer::unknown_vnis(Call& call) {
   PODWIRE_CHECK(expect_none(call.params));
   return backend_.unknown_vnis();
 }
+Result<Json> VerbServer::flows_sample(Call& call) {
+  return backend_.flows_sample(call.params);
+}
+Result<Json> VerbServer::flows_top(Call& call) {
+  return backend_.flows_top(call.params);
+}
 
 Result<Json> VerbServer::drop_reasons(Call& call) {
   PODWIRE_CHECK(expect_none(call.params));

@@ -105,11 +105,13 @@ inline FlowKey make_flow_key(DomainId domain, std::uint8_t protocol, const IpAdd
   return key;
 }
 
-// What rules and policies are asked about a connection with these keys: its first packet as it was when a
-// backend had been chosen and its source not yet hidden, in the domain that is not the underlay.
+// What rules are asked about a connection with these keys: its first packet as it was when a backend had been
+// chosen and its source not yet hidden, in the domain that is not the underlay. Who comes from another domain
+// is to this one what it appears as here.
 inline FlowKey ruled_key(const FlowKey& original, const FlowKey& reply) noexcept {
   if (reply.domain() == kUnderlayDomain) return original;
   FlowKey key = reply.reversed();
+  if (original.domain() != kUnderlayDomain && original.domain() != reply.domain()) return key;
   key.set_source(original.source());
   key.set_ports((key.ports() & 0xffff0000) | (original.ports() & 0xffff));
   return key;

@@ -204,7 +204,7 @@ class FlowTable {
   // Main thread. Asks about the connections in the next `budget` entries from `first` (1: all of them) on,
   // and does what judge(original, reply, state, owner) says. Workers are not held up. A connection that
   // one of them is just noting may be left out.
-  enum class Judgement : std::uint8_t { kKeep, kCut, kRestore, kRemove };
+  enum class Judgement : std::uint8_t { kKeep, kLookUp, kCut, kRestore, kRemove };  // kLookUp: its way anew
   struct Review {
     std::uint32_t next = 0;  // where to go on; 0: that was the last
     std::size_t cut = 0, restored = 0, removed = 0;
@@ -224,6 +224,18 @@ class FlowTable {
   // The same of at most `budget` entries; the index of the last one looked at, 0 at the end of the table.
   template <class Visit>
   std::uint32_t scan(std::uint32_t after, std::uint32_t budget, Visit visit) const;
+  // Main thread. Both directions of the connection with this index; false: there is none.
+  bool read_entry(std::uint32_t entry, FlowView& original, FlowView& reply) const noexcept {
+    FlowView* const views[2] = {&original, &reply};
+    for (std::uint32_t line = entry * 2; line <= entry * 2 + 1; ++line) {
+      const FlowRef ref{line, lines_[line].sequence.load(kAcquire)};
+      auto& view = *views[line & 1];
+      if (!read(ref, view) || !read_key(ref, ref.direction(), view.key) ||
+          view.phase.state == FlowState::kNone)
+        return false;
+    }
+    return true;
+  }
 
   std::uint32_t capacity() const { return capacity_; }
   std::size_t bytes_reserved() const;

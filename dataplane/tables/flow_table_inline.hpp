@@ -74,6 +74,9 @@ FlowTable::Review FlowTable::review(std::uint32_t first, std::uint32_t budget, J
       continue;
     if (reply == FlowKey{}) reply = original.reversed();  // of one direction
     const auto judgement = judge(original, reply, state, owner);
+    if (judgement == Judgement::kLookUp) {
+      for (const auto& one : {ref, back}) set_decision(one, {});
+    }
     if (judgement == Judgement::kCut && cut(ref)) ++found.cut;
     if (judgement == Judgement::kRestore && restore(ref)) ++found.restored;
     if (judgement == Judgement::kRemove && remove(ref)) ++found.removed;
@@ -86,16 +89,9 @@ std::uint32_t FlowTable::scan(std::uint32_t after, std::uint32_t budget, Visit v
   const auto end = used_.load(std::memory_order_acquire);
   for (std::uint64_t entry = std::uint64_t{after} + 1; entry < end; ++entry) {
     if (budget-- == 0) return static_cast<std::uint32_t>(entry - 1);
-    FlowView views[2];
-    bool whole = true;
-    for (std::uint32_t side = 0; side < 2 && whole; ++side) {
-      const auto line = static_cast<std::uint32_t>(entry * 2 + side);
-      const FlowRef ref{line, lines_[line].sequence.load(std::memory_order_acquire)};
-      whole = read(ref, views[side]) && read_key(ref, ref.direction(), views[side].key) &&
-              views[side].phase.state != FlowState::kNone;
-    }
-    if (whole && !visit(static_cast<std::uint32_t>(entry), views[0], views[1]))
-      return static_cast<std::uint32_t>(entry);
+    FlowView original, reply;
+    const auto index = static_cast<std::uint32_t>(entry);
+    if (read_entry(index, original, reply) && !visit(index, original, reply)) return index;
   }
   return 0;
 }

@@ -128,6 +128,10 @@ class Intent {
   const std::set<RouteId>& routes_out_of(DomainId domain) const { return members(routes_out_of_, domain); }
   const std::set<RouteId>& routes_into(DomainId domain) const { return members(routes_into_, domain); }
   static bool leads_into_domain(const api::Route& route);
+  // Whether some of the domain's routes into others is about some of these addresses.
+  bool shares_with_others(const DomainPrefix& addresses) const {
+    return static_cast<bool>(joins_out_of_.overlapping(addresses.domain, addresses.prefix));
+  }
   const std::set<RouteId>& underlay_routes() const { return members(routes_in_domain_, kUnderlayDomain); }
   const std::set<VtepId>& local_vteps() const { return local_vteps_; }
   PortId host_port() const { return host_port_; }

@@ -6,7 +6,9 @@
 // Both ends are asked: the source's policy about egress, the destination's about ingress. Ends are found by
 // domain and address: an endpoint's own addresses, the IPv6 link-local one of its MAC, and its allowed pairs;
 // in the domain that the address is of, where domains are joined (tables/joined.hpp).
-// Who is nobody's has no policy and no identity; only rules for anybody and blocks match it. Always allowed:
+// Who is nobody's has no policy and no identity; only rules for anybody and blocks match it, and so does to
+// the destination's policy who comes from another domain by an address outside: it has the address there that
+// the world knows it by, while its own policy is asked about the endpoint that it reaches. Always allowed:
 // what an endpoint sends to itself, and what the node sends to its endpoints (through the host port, or with
 // the gateway's address).
 #pragma once
@@ -88,6 +90,13 @@ inline bool is_gateway_of(const DomainEntry& domain, const IpAddr& address) noex
   return address.is_v4() ? among(domain.gateways4, address.v4()) : among(domain.gateways6, address.v6());
 }
 
+// Whether it is between domains that are not joined, by an address that one of its ends has outside: then the
+// source has another address at the destination.
+inline bool is_foreign(const FlowKey& original, const FlowKey& reply) noexcept {
+  return original.domain() != reply.domain() && original.domain() != kUnderlayDomain &&
+         reply.domain() != kUnderlayDomain && reply.destination() != original.source();
+}
+
 // `tables` has policies. Who connects is the source of `original`, to whom is the source of `reply`, whatever
 // is translated in between. `from_node`: the first packet came from the host port.
 inline PolicyAnswer ask_policies(const Snapshot& tables, const FlowKey& original, const FlowKey& reply,
@@ -124,6 +133,10 @@ inline PolicyAnswer ask_policies(const Snapshot& tables, const FlowKey& original
                                         {destination_member.identity, destination, protocol, port}))
     return answer;
   if (destination_member.policy == 0 || from_node) return answer;
+  if (is_foreign(original, reply)) {
+    ask(destination_member.policy, PolicyDirection::kIngress, {{}, reply.destination(), protocol, port});
+    return answer;
+  }
   if (!ask(destination_member.policy, PolicyDirection::kIngress,
            {source_member.identity, source, protocol, port})) {
     const auto* home = tables.domain(reply.domain());

@@ -321,6 +321,7 @@ bool Programmer::State::publish() {
   next->policies = policies_.view();
   next->probes = &probes_.window();
   next->outside = outside_.table();
+  next->own = own_.get();
   if (next->outside != nullptr) {
     const auto& own = next->outside->addresses();
     next->outside_addresses.insert(next->outside_addresses.end(), own.begin(), own.end());

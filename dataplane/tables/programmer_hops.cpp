@@ -28,7 +28,12 @@ IpAddr destination_of(rte_mbuf* mbuf, const PacketMeta& meta) {
 
 void Programmer::State::set_node_addresses() {
   const auto port = intent_.host_port();
-  forwarding_.set_node_addresses(port ? node_addresses(intent_) : std::vector<IpAddr>(), port, mac_of(port));
+  auto own = node_addresses(intent_);
+  forwarding_.set_node_addresses(port ? own : std::vector<IpAddr>(), port, mac_of(port));
+  if (own_ == nullptr ? own.empty() : own_->all() == own) return;
+  auto next = own.empty() ? nullptr : std::make_unique<const OwnAddresses>(std::move(own));
+  discard(garbage_, std::exchange(own_, std::move(next)));
+  publish_needed_ = true;
 }
 
 void Programmer::State::add_hops(const Changes& changes, std::uint64_t now_ms) {

@@ -39,6 +39,18 @@ bool Programmer::State::rules_allow(const FlowKey& original, const FlowKey& repl
   return rules == rule_sets_.end() || rules->second->allows(ruled_key(original, reply));
 }
 
+bool Programmer::State::policies_allow(const FlowKey& original, const FlowKey& reply, PortId owner) const {
+  const auto& tables = *environment_.publisher->current_for_main();
+  return tables.policies == nullptr ||
+         ask_policies(tables, original, reply, owner && owner == tables.host_port).allowed;
+}
+
+bool Programmer::State::may_go_on(const FlowKey& original, const FlowKey& reply, PortId owner) const {
+  const auto* services = services_.table();
+  return (services == nullptr || services->admits(original)) && rules_allow(original, reply) &&
+         policies_allow(original, reply, owner);
+}
+
 void Programmer::State::sweep(const Changes& changes) {
   const auto& tables = *environment_.publisher->current_for_main();
   if (environment_.flows == nullptr || (tables.policies == nullptr && changes.policies.empty())) return;
@@ -52,10 +64,8 @@ void Programmer::State::sweep(const Changes& changes) {
         !filter.may_contain(home_of(tables, reply.domain(), destination), destination))
       return Judgement::kKeep;
     const bool was_cut = state == FlowState::kCut;
-    if (tables.policies == nullptr ||
-        ask_policies(tables, original, reply, owner && owner == tables.host_port).allowed)
-      return was_cut && rules_allow(original, reply) ? Judgement::kRestore : Judgement::kKeep;
-    return was_cut ? Judgement::kKeep : Judgement::kCut;
+    if (was_cut) return may_go_on(original, reply, owner) ? Judgement::kRestore : Judgement::kKeep;
+    return policies_allow(original, reply, owner) ? Judgement::kKeep : Judgement::kCut;
   };
   const auto found = environment_.flows->review(1, environment_.flows->capacity(), judge);
   environment_.counters->flows.cut.add(found.cut);

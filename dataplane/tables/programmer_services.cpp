@@ -1,7 +1,8 @@
-// The programmer's part in services once a change is in force: UDP connections to backends that are none any
-// more are forgotten, so that what their clients send next begins new ones. From a fixed port a client would
-// otherwise go on talking to a pod that has been replaced. TCP's clients notice by themselves, and a
-// connection that is being wound up shall end as it began. Nothing is missed: see programmer_policies.cpp.
+// The programmer's part in services once a change is in force: connections of clients that a service is not
+// for any more are cut, until it is again; UDP connections to backends that are none any more are forgotten,
+// so that what their clients send next begins new ones. From a fixed port a client would otherwise go on
+// talking to a pod that has been replaced. TCP's clients notice by themselves, and a connection that is being
+// wound up shall end as it began. Nothing is missed: see programmer_policies.cpp.
 #include "dataplane/headers/headers.hpp"
 #include "dataplane/tables/flow_table.hpp"
 #include "dataplane/tables/outside_table.hpp"
@@ -23,17 +24,25 @@ void Programmer::State::sweep_services(const Changes& changes) {
   const auto* services = services_.table();
   const auto& tables = *environment_.publisher->current_for_main();
   using Judgement = FlowTable::Judgement;
-  const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState, PortId) {
-    if (original.protocol() != ip_proto::kUdp) return Judgement::kKeep;
+  const auto leads_nowhere = [&](const FlowKey& original, const FlowKey& reply) {
+    if (original.protocol() != ip_proto::kUdp) return false;
     const auto backend = reply.source();
     if (original.destination() == backend && original.destination_port() == reply.source_port())
-      return Judgement::kKeep;  // of no service
+      return false;  // of no service
     const auto* inside = tables.outside != nullptr ? tables.outside->behind(original.destination()) : nullptr;
     const bool floats = inside != nullptr && inside->domain == reply.domain() && inside->address == backend;
-    return floats || is_served(services, original, reply) ? Judgement::kKeep : Judgement::kRemove;
+    return !floats && !is_served(services, original, reply);
+  };
+  const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState state, PortId owner) {
+    if (leads_nowhere(original, reply)) return Judgement::kRemove;
+    if (state == FlowState::kCut)
+      return may_go_on(original, reply, owner) ? Judgement::kRestore : Judgement::kKeep;
+    const bool admitted = services == nullptr || services->admits(original);
+    return admitted ? Judgement::kKeep : Judgement::kCut;
   };
   const auto found = environment_.flows->review(1, environment_.flows->capacity(), judge);
   environment_.counters->flows.removed.add(found.removed);
+  environment_.counters->flows.cut.add(found.cut);
 }
 
 }  // namespace podwire::engine

@@ -12,6 +12,7 @@
 #include "dataplane/tables/intent.hpp"
 #include "dataplane/tables/neighbor_prober.hpp"
 #include "dataplane/tables/outside_addresses.hpp"
+#include "dataplane/tables/own_addresses.hpp"
 #include "dataplane/tables/parking.hpp"
 #include "dataplane/tables/policy_tables.hpp"
 #include "dataplane/tables/prober.hpp"
@@ -87,6 +88,9 @@ class Programmer::State final : private Topology {
   std::vector<DomainPrefix> addresses_concerned(const Changes& changes) const;
   void sweep(const Changes& changes);
   bool rules_allow(const FlowKey& original, const FlowKey& reply) const;
+  bool policies_allow(const FlowKey& original, const FlowKey& reply, PortId owner) const;
+  // Whether a connection that was cut may go on, whoever cut it.
+  bool may_go_on(const FlowKey& original, const FlowKey& reply, PortId owner) const;
   void sweep_services(const Changes& changes);      // programmer_services.cpp
   void sweep_translations(const Changes& changes);  // programmer_outside.cpp
   void sweep_joins(const Changes& changes);         // programmer_joins.cpp
@@ -98,7 +102,8 @@ class Programmer::State final : private Topology {
   }
 
   // programmer_hops.cpp
-  // What the node itself answers for is behind the host port, not on link.
+  // What the node itself answers for is behind the host port, not on link, and no packet from the uplink
+  // comes from there.
   void set_node_addresses();
   void add_hops(const Changes& changes, std::uint64_t now_ms);
   void remove_hops(const Changes& changes, std::uint64_t now_ms);
@@ -160,6 +165,7 @@ class Programmer::State final : private Topology {
   std::uint32_t rules_generation_ = 0;
   Services services_;
   OutsideAddresses outside_;
+  std::unique_ptr<const OwnAddresses> own_;  // null: the node has none that is known
   std::set<PortId> lease_news_;  // ports whose leases have changed since they were last advertised
   Garbage garbage_;
   bool publish_needed_ = true;

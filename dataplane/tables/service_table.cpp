@@ -93,6 +93,14 @@ std::size_t keys_of(const api::Service& service) {
                           all.begin(), all.end(), [](const auto& frontend) { return frontend.from_host; }));
 }
 
+std::size_t restricted_in(const std::vector<ServiceTable::Item>& items) {
+  std::size_t count = 0;
+  for (const auto& item : items) {
+    for (const auto& frontend : item.service->frontends) count += frontend.sources.empty() ? 0 : 1;
+  }
+  return count;
+}
+
 constexpr std::uint64_t kTagMask = (1u << 15) - 1;
 constexpr std::uint32_t kTimeMask = (1u << AffinityMemory::kSecondBits) - 1;
 constexpr std::size_t slot_of(std::uint64_t client_hash) {
@@ -215,7 +223,8 @@ ServiceTable::ServiceTable(const std::vector<Item>& items, std::vector<IpAddr> n
     : node_addresses_(std::move(node_addresses)),
       by_frontend_(
           std::accumulate(items.begin(), items.end(), std::size_t{0},
-                          [](std::size_t sum, const Item& item) { return sum + keys_of(*item.service); })) {
+                          [](std::size_t sum, const Item& item) { return sum + keys_of(*item.service); })),
+      restricted_(restricted_in(items)) {
   std::ranges::sort(node_addresses_);
   entries_.reserve(items.size());
   for (const auto& item : items) {
@@ -231,6 +240,9 @@ ServiceTable::ServiceTable(const std::vector<Item>& items, std::vector<IpAddr> n
       const auto value = static_cast<std::uint32_t>(entries_.size());
       by_frontend_.put(key, value);
       if (frontend.from_host) by_frontend_.put(host_key(*frontend.address), value);
+      if (frontend.sources.empty()) continue;
+      sources_.push_back(frontend.sources);
+      restricted_.put(key, static_cast<std::uint32_t>(sources_.size()));
     }
   }
 }
@@ -250,6 +262,23 @@ const ServiceEntry* ServiceTable::find(const FlowKey& key, bool from_host) const
   if (!any_address_ || domain != kUnderlayDomain) return nullptr;
   const auto value = by_frontend_.find(any_key(domain, protocol, port));
   return value != 0 && is_node_address(destination) ? entries_[value - 1].get() : nullptr;
+}
+
+bool ServiceTable::admits(const FlowKey& key) const noexcept {
+  if (sources_.empty()) return true;
+  const auto destination = key.destination();
+  const auto frontend = [&](DomainId domain) {
+    return frontend_key(domain, destination, key.protocol(), key.destination_port());
+  };
+  auto asked = frontend(key.domain());
+  // As find_for() finds the service.
+  if (key.domain() != kUnderlayDomain && by_frontend_.find(asked) == 0 && is_node_address(destination))
+    asked = frontend(kUnderlayDomain);
+  const auto index = restricted_.find(asked);
+  if (index == 0) return true;
+  const auto client = key.source();
+  return std::ranges::any_of(sources_[index - 1],
+                             [&](const IpPrefix& prefix) { return prefix.contains(client); });
 }
 
 bool ServiceTable::is_for_host(const IpAddr& address) const noexcept {

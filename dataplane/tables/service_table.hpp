@@ -128,6 +128,10 @@ class ServiceTable {
     return find(outside);
   }
 
+  // Whether the client that a connection begins with may connect to the address that it asks for. It may
+  // where nothing is said of clients, and where there is no service.
+  bool admits(const FlowKey& key) const noexcept;
+
   // The backend for a connection that begins with `key`, which find() led here with. Without affinity by
   // addresses, ports and protocol; with affinity by the client's address alone, and as before as long as
   // affinity lasts and the backend takes connections. `now_s`: monotonic seconds. Any worker.
@@ -137,6 +141,8 @@ class ServiceTable {
   std::vector<std::shared_ptr<const ServiceEntry>> entries_;  // a value in by_frontend_ is index + 1
   std::vector<IpAddr> node_addresses_;                        // sorted
   LookupTable<Key192> by_frontend_;
+  std::vector<std::vector<IpPrefix>> sources_;  // of frontends; a value in restricted_ is index + 1
+  LookupTable<Key192> restricted_;
   bool any_address_ = false;   // some frontend has no address
   bool any_for_host_ = false;  // some frontend is for the node's own programs
 };

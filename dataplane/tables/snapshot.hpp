@@ -131,6 +131,7 @@ class ServiceTable;    // tables/service_table.hpp
 struct PolicyView;     // tables/policy_view.hpp
 class RoutedPrefixes;  // tables/routed_prefixes.hpp
 class OutsideTable;    // tables/outside_table.hpp
+class OwnAddresses;    // tables/own_addresses.hpp
 class ProbeWindow;     // tables/probe_window.hpp
 
 // What connections from a domain to the world outside appear to come from.
@@ -234,6 +235,7 @@ struct Snapshot {
   const PolicyView* policies = nullptr;    // null: there are none, everything is allowed
   const OutsideTable* outside = nullptr;   // null: no endpoint has an address of its own outside
   const ProbeWindow* probes = nullptr;     // null: nobody probes
+  const OwnAddresses* own = nullptr;       // the node's; null: none is known
 
   const PortEntry* port(PortId id) const noexcept {
     return id.value() < ports.size() ? ports[id.value()] : nullptr;

@@ -4,7 +4,7 @@
 namespace podwire::engine::tests {
 namespace {
 
-constexpr Ipv4 kOwnIp{{169, 254, 112, 1}}, kHostVip{{10, 96, 0, 10}};
+constexpr Ipv4 kHostOwnIp{{169, 254, 112, 1}}, kHostVip{{10, 96, 0, 10}};
 const char* const kOwnIp6 = "fd70:6f64:7769:7265::1";
 
 class HostService : public NatSwitch {
@@ -37,7 +37,7 @@ class HostService : public NatSwitch {
 };
 
 TEST_F(HostService, LeadsTheNodesProgramsToTheBackendAndBack) {
-  for (const auto& [address, port] : {std::pair{kHostVip, 80}, std::pair{kOwnIp, 8080}}) {
+  for (const auto& [address, port] : {std::pair{kHostVip, 80}, std::pair{kHostOwnIp, 8080}}) {
     const auto number = static_cast<std::uint16_t>(port);
     const auto client = static_cast<std::uint16_t>(5000 + port);
     for (int i = 0; i < 3; ++i) {
@@ -66,7 +66,7 @@ TEST_F(HostService, ServesIpv6) {
 }
 
 TEST_F(HostService, IsNobodyElses) {
-  for (const auto& address : {kHostVip, kOwnIp}) {
+  for (const auto& address : {kHostVip, kHostOwnIp}) {
     const std::uint16_t port = address == kHostVip ? 80 : 8080;
     const auto packet =
         Packet().eth(kUplinkMac, kRouterMac).ipv4(kWorldIp, address).udp(5000, port).payload(9);
@@ -76,17 +76,17 @@ TEST_F(HostService, IsNobodyElses) {
   // What is for everybody stays that.
   receive(kUplink, world().udp(5000, 8080).payload(9));
   expect(kPod2, at_pod2(kWorldIp).udp(5000, 8000).payload(9));
-  receive(kPod1, Packet().eth(kGatewayMac, kPod1Mac).ipv4(kPod1Ip, kOwnIp).udp(5000, 8080).payload(9));
+  receive(kPod1, Packet().eth(kGatewayMac, kPod1Mac).ipv4(kPod1Ip, kHostOwnIp).udp(5000, 8080).payload(9));
   EXPECT_TRUE(sent_.empty());
   EXPECT_EQ(counted().inserted.get(), 1u);
 }
 
 TEST_F(HostService, HiddenClientsAreTheGateway) {
   set_backends(R"({"address": "10.244.1.12", "port": 8000})", R"(, "hide_clients": true)");
-  receive(kHost, from_node(kOwnIp).udp(5000, 8080).payload(9));
+  receive(kHost, from_node(kHostOwnIp).udp(5000, 8080).payload(9));
   expect(kPod2, at_pod2(kGateway4).udp(5000, 8000).payload(9));
   receive(kPod2, from_pod2(kGateway4).udp(8000, 5000).payload(9));
-  expect(kHost, to_node(kOwnIp).udp(8080, 5000).payload(9));
+  expect(kHost, to_node(kHostOwnIp).udp(8080, 5000).payload(9));
 }
 
 TEST_F(HostService, RefusesWhatNoServiceHas) {
@@ -101,13 +101,13 @@ TEST_F(HostService, RefusesWhatNoServiceHas) {
   EXPECT_EQ(sent_[0].bytes[35], icmp::kCodePortUnreachable);
   sent_.clear();
   set_backends("");
-  receive(kHost, from_node(kOwnIp).tcp(5000, 8080, {.flags = kSyn}));
+  receive(kHost, from_node(kHostOwnIp).tcp(5000, 8080, {.flags = kSyn}));
   ASSERT_EQ(sent_.size(), 1u);
   EXPECT_EQ(sent_[0].port, kHost);
   const auto reset =
       Packet()
           .eth(kUplinkMac, MacAddr())
-          .ipv4(kOwnIp, kNodeIp, {.id = 0})
+          .ipv4(kHostOwnIp, kNodeIp, {.id = 0})
           .tcp(8080, 5000, {.seq = 0, .ack = 1001, .flags = TcpHeader::kRst | TcpHeader::kAck, .window = 0})
           .bytes();
   EXPECT_EQ(difference(sent_[0].bytes, reset), "");
@@ -116,10 +116,10 @@ TEST_F(HostService, RefusesWhatNoServiceHas) {
 }
 
 TEST_F(HostService, UdpGoesToTheNextPodAtOnce) {
-  receive(kHost, from_node(kOwnIp).udp(5000, 8080).payload(9));
+  receive(kHost, from_node(kHostOwnIp).udp(5000, 8080).payload(9));
   expect(kPod2, at_pod2().udp(5000, 8000).payload(9));
   set_backends(R"({"address": "10.244.1.11", "port": 8000})");
-  receive(kHost, from_node(kOwnIp).udp(5000, 8080).payload(9));
+  receive(kHost, from_node(kHostOwnIp).udp(5000, 8080).payload(9));
   expect(kPod1,
          Packet().eth(kPod1Mac, kGatewayMac).ipv4(kNodeIp, kPod1Ip, {.ttl = 63}).udp(5000, 8000).payload(9));
 }

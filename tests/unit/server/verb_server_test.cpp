@@ -55,6 +55,8 @@ class FakeBackend final : public Backend {
   Result<Json> probe(const Json& params) override { return Json{{"probe", params}}; }
   Result<Json> probe_results(const Json& params) override { return Json{{"results", params}}; }
   Json unknown_vnis() override { return {{"unknown_vnis", Json::array()}}; }
+  Result<Json> flows_sample(const Json& params) override { return Json{{"sampled", params}}; }
+  Result<Json> flows_top(const Json& params) override { return Json{{"top", params}}; }
 
   std::vector<std::string> did;
   Json ports;  // of status; null: left out
