@@ -54,13 +54,15 @@ struct MasqueradeConfig {
   std::vector<IpPrefix> except;  // beside all that is known to be pods'
 };
 
-// How packets to the pods of other nodes travel.
+// How packets to the pods of other nodes travel; named as in transport_names().
 enum class DomainTransport {
   kTunnel,  // VXLAN
   kRouted,  // plain, by the routes that the node's kernel has (a BGP daemon's); l3 and no overlapping
             // addresses
   kSubnet,  // plain to nodes of the node's own subnet, VXLAN to others
 };
+
+const std::vector<std::string>& transport_names();
 
 struct DomainConfig {
   std::string name;
@@ -78,6 +80,9 @@ struct DomainConfig {
   DomainTransport transport = DomainTransport::kTunnel;
   // Etcd and Flannel: the node's prefixes are leased from `prefixes`, so long each.
   std::optional<std::uint8_t> lease_v4, lease_v6;
+  // What they were before the node's own lease took their place: where all nodes have pods. Of l3 domains
+  // with a store; not read from the file.
+  std::vector<IpPrefix> cluster_prefixes;
   std::optional<std::uint8_t> dscp;  // as api::Domain has it
   bool trust_dscp = true;
   std::uint32_t flow_limit = 0;  // of every pod's port, as api::Port has it
@@ -130,6 +135,8 @@ struct ClusterConfig {
   std::string user, password_file;                      // of etcd's own authentication; empty: none
   std::string subnet_file = "/run/flannel/subnet.env";  // kFlannel: written for those who look for Flannel's
   std::string prefix;  // of every key; empty: the mode's default ("/podwire", "/coreos.com/network")
+  // Some node of the store can be reached by IPv6 only, though this one has both; not read from the file.
+  bool has_v6_tunnels = false;
 };
 
 struct PeerConfig {

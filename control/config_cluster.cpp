@@ -99,6 +99,12 @@ Result<void> check_flannel(const Config& config) {
                    " entries; cluster mode \"flannel\" has one domain, of mode l3");
   }
   const auto& d = config.domains.front();
+  if (d.transport != DomainTransport::kTunnel) {
+    return invalid(
+        "domains[0].transport goes without cluster mode \"flannel\": DirectRouting in Flannel's "
+        "configuration "
+        "says whether neighbours are reached without tunnels");
+  }
   if (!d.ranges.empty()) {
     return invalid(
         "domains[0].ranges goes without cluster mode \"flannel\": pods' addresses are those of "
@@ -166,12 +172,6 @@ void read_lease_lengths(ObjectReader& r, DomainConfig& out) {
 }
 
 Result<void> check_cluster(const Config& config) {
-  for (std::size_t i = 0; config.cluster.mode != ClusterMode::kLocal && i < config.domains.size(); ++i) {
-    if (config.domains[i].transport == DomainTransport::kTunnel) continue;
-    return invalid(
-        "domains[" + std::to_string(i) +
-        "].transport goes with cluster mode \"local\" only; the store's nodes are reached by VXLAN");
-  }
   if (config.cluster.mode == ClusterMode::kFlannel) PODWIRE_CHECK(check_flannel(config));
   for (std::size_t i = 0; i < config.domains.size(); ++i) {
     const auto& d = config.domains[i];

@@ -191,6 +191,7 @@ Result<void> run_node(const Config& config, const Config& configured, Store& sto
   if (cluster != nullptr) {
     daemon.cluster = cluster;
     daemon.remote_nodes = &others;
+    daemon.addresses.compare_with(others);
     cluster->start(node_record(config, reconciler.node()),
                    [&others](const ClusterChange& change) { others.change(change); });
   }
@@ -214,6 +215,7 @@ Result<void> run_flannel(const Config& config, Store& store, EtcdOptions options
   if (!leased) return {};
   auto own = leased_config(config, *leased);
   own.vxlan.mac = cluster.mac();
+  if (cluster.direct_routing()) own.domains.front().transport = DomainTransport::kSubnet;
   // Of both families, the IPv6 subnets are reached over IPv6, whose header is longer.
   auto& domain = own.domains.front();
   const auto mtu = domain_mtu(domain, own, underlay.node());
@@ -235,7 +237,9 @@ Result<void> run(const Config& config, const StopSignal& stop) {
   PODWIRE_TRY(const auto leased,
               wait_for_prefixes(cluster, config, *store, [&](auto time) { return stop.came(time); }));
   if (!leased) return {};
-  return run_node(leased_config(config, *leased), config, *store, &cluster, server, stop);
+  auto own = leased_config(config, *leased);
+  PODWIRE_TRY(own.cluster.has_v6_tunnels, RemoteNodes::any_v6_only(*store, cluster));
+  return run_node(own, config, *store, &cluster, server, stop);
 }
 
 // Nothing: go on. Else the exit status.

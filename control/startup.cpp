@@ -114,7 +114,7 @@ Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, En
   host_services.set_node(objects, underlay.node());
   for (const auto& problem : objects.join_problems) spdlog::warn("{}", problem);
   PODWIRE_CHECK(services.load(objects));
-  if (config.cluster.mode != ClusterMode::kLocal) PODWIRE_CHECK(others.load(objects));
+  if (config.cluster.mode != ClusterMode::kLocal) PODWIRE_CHECK(others.load(objects, underlay.node()));
   PODWIRE_CHECK(underlay.take());
   // The engine's first full replace has the kernel's routes already: a predecessor's engine forwards by them.
   PODWIRE_TRY(follower, follow_routes(config, objects.uplink, reconciler));

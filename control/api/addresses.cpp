@@ -57,10 +57,31 @@ Result<void> Addresses::settle() {
 
 Result<std::vector<std::string>> Addresses::differences() {
   const std::lock_guard lock(mutex_);
-  const auto& name = config_.underlay.host_interface;
-  if (!name) return std::vector<std::string>();
   PODWIRE_TRY(const auto all, load_outside(store_));
-  return missing_host_addresses(*name, host_addresses(all));
+  auto out = shared_with_nodes(all);
+  const auto& name = config_.underlay.host_interface;
+  if (!name) return out;
+  PODWIRE_TRY(const auto missing, missing_host_addresses(*name, host_addresses(all)));
+  out.insert(out.end(), missing.begin(), missing.end());
+  return out;
+}
+
+// When they were given, no node of the cluster had them.
+std::vector<std::string> Addresses::shared_with_nodes(const OutsideAssignments& all) const {
+  std::vector<std::string> out;
+  if (others_ == nullptr) return out;
+  for (const auto* kind : {&all.egress, &all.floating}) {
+    for (const auto& [name, addresses] : *kind) {
+      for (const auto& address : addresses) {
+        const auto node = others_->node_with(address);
+        if (node.empty()) continue;
+        out.push_back("address " + to_string(address) + " of " + name + " is that of node \"" + node +
+                      "\" too, which came later; give " + name + " another: podwirectl address " +
+                      (kind == &all.egress ? "egress " : "floating ") + name + " --address ADDRESS");
+      }
+    }
+  }
+  return out;
 }
 
 Result<void> Addresses::check(const std::string& kind, const std::string& name,
@@ -78,6 +99,9 @@ Result<void> Addresses::check(const std::string& kind, const std::string& name,
     if (++families[address.is_v4() ? 0 : 1] > 1)
       return invalid("address " + to_string(address) + " is the second of its family; one is possible");
     PODWIRE_CHECK(check_outside_address(address, kind, name, all, config_, underlay_.node()));
+    if (const auto node = others_ == nullptr ? std::string() : others_->node_with(address); !node.empty())
+      return conflict("address " + to_string(address) + " is that of node \"" + node +
+                      "\" of the cluster; choose another");
     PODWIRE_TRY(const auto interface, interface_with(address));
     if (!interface.empty())
       return conflict("address " + to_string(address) + " is on this node's interface " + interface +

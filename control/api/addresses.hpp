@@ -5,6 +5,7 @@
 
 #include <mutex>
 
+#include "control/cluster/remote_nodes.hpp"
 #include "control/config.hpp"
 #include "control/node/host_addresses.hpp"
 #include "control/node/underlay.hpp"
@@ -20,11 +21,15 @@ class Addresses {
   Addresses(const Config& config, Store& store, EngineReconciler& reconciler, const Underlay& underlay)
       : config_(config), store_(store), reconciler_(reconciler), underlay_(underlay) {}
 
+  // With whose addresses those that are given are compared as well; it must outlive this. Before any verb.
+  void compare_with(const RemoteNodes& others) { others_ = &others; }
+
   // What was given before, for the reconciler's first full replace: before its set_node.
   static Result<void> load(Store& store, EngineReconciler& reconciler);
   // Makes the host interface have what it should: after a start, or what a crash left undone.
   Result<void> settle();
-  // What somebody took from the host interface since, one sentence each.
+  // What somebody took from the host interface since, and which nodes came that have such an address, one
+  // sentence each.
   Result<std::vector<std::string>> differences();
 
   // {name, addresses}: of a namespace, or of a pod (NAMESPACE/NAME) or a port that was added. At most one a
@@ -41,6 +46,7 @@ class Addresses {
   Result<void> check(const std::string& kind, const std::string& name, const std::vector<IpAddr>& addresses,
                      const OutsideAssignments& all) const;
   Result<void> commit(const OutsideAssignments& before, const OutsideAssignments& after);
+  std::vector<std::string> shared_with_nodes(const OutsideAssignments& all) const;
   Result<void> put_on_host(const OutsideAssignments& all) const;
   Result<Json> described(const std::string& kind, const std::string& name,
                          const std::vector<IpAddr>& addresses);
@@ -49,6 +55,7 @@ class Addresses {
   Store& store_;
   EngineReconciler& reconciler_;
   const Underlay& underlay_;
+  const RemoteNodes* others_ = nullptr;  // none without a cluster
   std::mutex mutex_;
 };
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "control/config.hpp"
 #include "dataplane/base/addresses.hpp"
 #include "dataplane/base/json.hpp"
 
@@ -22,6 +23,8 @@ struct NodeRecord {
   std::vector<IpAddr> addresses;  // of its tunnels on the underlay, at most one a family
   std::uint16_t udp_port = 0;     // where it takes VXLAN
   MacAddr mac;                    // inner destination MAC of what is routed to it
+  // How it and its pods are reached, by domain, where that is not by tunnel alone.
+  std::map<std::string, DomainTransport> transports{};
   bool operator==(const NodeRecord&) const = default;
 };
 
@@ -55,8 +58,9 @@ class Cluster {
   // kConflict: another node goes by this node's name. May block for the store's time-outs.
   virtual Result<DomainPrefixes> lease_prefixes() = 0;
 
-  // Tells the others of this node, and `changed` of the others, on a thread of the cluster's own: once
-  // everything, then what changes. After an interruption again everything.
+  // Tells the others of this node, and `changed` of the others, on threads of the cluster's own: once
+  // everything, then what changes. After an interruption again everything. Every few seconds a change is
+  // empty, for what is to be tried again.
   using Changed = std::function<void(const ClusterChange&)>;
   virtual void start(const NodeRecord& own, Changed changed) = 0;
   // No more calls of `changed` after it. The others keep what they know of this node.

@@ -35,7 +35,8 @@ EtcdCluster::EtcdCluster(const Config& config, Store& store, EtcdOptions options
       client_(options),
       beat_client_(options),
       admin_client_(std::move(options)),
-      table_(config.cluster.prefix, config.node) {}
+      table_(config.cluster.prefix, config.node),
+      silence_(config.node, times.silence) {}
 
 void EtcdCluster::stop() {
   threads_.stop([this] {
@@ -179,14 +180,19 @@ Result<void> EtcdCluster::forget(const std::string& name) {
     return conflict("node \"" + name +
                     "\" is this one; to free its prefixes stop its podwired and forget it on another node");
   }
-  return forget_with(admin_client_, name);
+  PODWIRE_TRY(const auto now, list_with(admin_client_));
+  return forget_with(admin_client_, now, name);
 }
 
-// A node that comes back meanwhile stops it: every step is on condition that its liveness key is not there.
-Result<void> EtcdCluster::forget_with(EtcdClient& client, const std::string& name) {
+Result<EtcdTable> EtcdCluster::list_with(EtcdClient& client) const {
   PODWIRE_TRY(const auto all, client.list(table_.keys().all()));
   EtcdTable now(config_.cluster.prefix, config_.node);
   now.replace(all.items);
+  return now;
+}
+
+// A node that comes back meanwhile stops it: every step is on condition that its liveness key is not there.
+Result<void> EtcdCluster::forget_with(EtcdClient& client, const EtcdTable& now, const std::string& name) {
   const auto& keys = now.keys();
   const auto views = now.nodes();
   const auto at =

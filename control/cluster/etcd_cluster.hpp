@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "control/cluster/etcd_table.hpp"
+#include "control/cluster/silence.hpp"
 #include "control/cluster/store_threads.hpp"
 #include "control/config.hpp"
 #include "control/state/store.hpp"
@@ -19,11 +20,7 @@ struct EtcdTimes {
   std::chrono::milliseconds beat{5000};        // the liveness key is kept alive so often
   std::chrono::milliseconds first_retry{200};  // doubles up to the longest, each spread by half
   std::chrono::milliseconds longest_retry{2000};
-  std::chrono::seconds forget_after{24 * 3600};  // of silence
-  // That this daemon itself must have seen of it: its clock may have been wrong when it started.
-  std::chrono::seconds seen_for{600};
-  // Every node notices the silence of another, one after another within this time.
-  std::chrono::milliseconds notice_within{30000};
+  SilenceLimits silence;
 };
 
 class EtcdCluster final : public Cluster {
@@ -59,7 +56,8 @@ class EtcdCluster final : public Cluster {
   void look_after_silent();
   Result<void> note_silence(EtcdClient& client, const std::string& name);
 
-  Result<void> forget_with(EtcdClient& client, const std::string& name);
+  Result<EtcdTable> list_with(EtcdClient& client) const;
+  Result<void> forget_with(EtcdClient& client, const EtcdTable& now, const std::string& name);
   void note_failure(const Error& error);
 
   const Config& config_;
@@ -76,7 +74,7 @@ class EtcdCluster final : public Cluster {
   std::optional<Clock::time_point> failing_since_ = Clock::now();  // none: the store answers
   std::optional<Error> last_failure_;                              // since the store answered
   std::vector<std::string> claims_lost_;
-  std::map<std::string, Clock::time_point> silent_;  // noticed by this daemon
+  SilenceWatch silence_;  // the beating thread's
 
   std::mutex admin_mutex_;
   std::atomic<std::int64_t> lease_{0};

@@ -119,6 +119,7 @@ void EtcdCluster::beat() {
   auto lease = lease_.load();
   if (lease == 0) return;
   auto kept = beat_client_.keep_alive(lease);
+  changed_({});
   if (kept && *kept) {
     look_after_silent();
     return;
@@ -128,34 +129,30 @@ void EtcdCluster::beat() {
   client_.cancel();
 }
 
-// The one that notices first writes it down; after long enough the first one to look forgets the node.
+// One that does not answer ends the round, so that the own liveness does not wait for it again and again.
 void EtcdCluster::look_after_silent() {
-  const auto now = Clock::now();
   std::vector<NodeView> views;
   {
     const std::lock_guard lock(mutex_);
     views = table_.nodes();
   }
-  std::map<std::string, Clock::time_point> silent;
-  for (const auto& view : views) {
-    if (view.alive || view.node.name == config_.node) continue;
-    const auto& name = view.node.name;
-    const auto known = silent_.find(name);
-    const auto since = silent[name] = known == silent_.end() ? now : known->second;
-    const auto turn =
-        times_.notice_within * (std::hash<std::string>{}(config_.node + "/" + name) % 1000) / 1000;
-    if (now - since < turn) continue;
-    if (!view.silent_since_s) {
-      if (auto noted = note_silence(beat_client_, name); !noted)
-        spdlog::warn("cluster: {}", noted.error().message);
-    } else if (unix_time_s() - *view.silent_since_s >= times_.forget_after.count() &&
-               now - since >= times_.seen_for) {
-      auto forgotten = forget_with(beat_client_, name);
-      if (!forgotten && forgotten.error().code != ErrorCode::kNotFound)
-        spdlog::warn("cluster: {}", forgotten.error().message);
+  std::optional<EtcdTable> now;  // as the store has it, when somebody is to be forgotten
+  for (const auto& task : silence_.round(views, Clock::now(), unix_time_s())) {
+    Result<void> done;
+    if (!task.forget) {
+      done = note_silence(beat_client_, task.node);
+    } else {
+      if (!now) {
+        auto listed = list_with(beat_client_);
+        if (listed) now.emplace(std::move(*listed));
+        if (!listed) done = listed.error();
+      }
+      if (now) done = forget_with(beat_client_, *now, task.node);
     }
+    if (done || done.error().code == ErrorCode::kNotFound) continue;
+    spdlog::warn("cluster: {}", done.error().message);
+    if (done.error().code == ErrorCode::kUnavailable) return;
   }
-  silent_ = std::move(silent);
 }
 
 Result<void> EtcdCluster::note_silence(EtcdClient& client, const std::string& name) {
@@ -167,7 +164,7 @@ Result<void> EtcdCluster::note_silence(EtcdClient& client, const std::string& na
   if (done)
     spdlog::warn(
         "cluster: node \"{}\" has fallen silent; its pods keep their routes, and it is forgotten after {} h",
-        name, times_.forget_after.count() / 3600);
+        name, times_.silence.forget_after.count() / 3600);
   return {};
 }
 

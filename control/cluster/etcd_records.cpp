@@ -12,6 +12,23 @@ bool is_name(const std::string& name) {
          std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 0x7f && c != '/'; });
 }
 
+Result<std::map<std::string, DomainTransport>> read_transports(const Json& value) {
+  std::map<std::string, DomainTransport> out;
+  if (!value.is_object()) return invalid("node record: transports is no object");
+  const auto& names = transport_names();
+  for (const auto& [domain, transport] : value.items()) {
+    const auto at = transport.is_string()
+                        ? std::find(names.begin(), names.end(), transport.get_ref<const std::string&>())
+                        : names.end();
+    if (at == names.end())
+      return invalid("node record: the transport of domain \"" + domain.substr(0, kLongestName) +
+                     "\" is none of \"tunnel\", \"routed\" and \"subnet\"");
+    const auto known = static_cast<DomainTransport>(at - names.begin());
+    if (known != DomainTransport::kTunnel) out[domain] = known;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string EtcdKeys::prefix(const std::string& domain, const IpPrefix& prefix) const {
@@ -46,7 +63,10 @@ std::optional<EtcdKeys::Parsed> EtcdKeys::parse(const std::string& key) const {
 std::string to_value(const NodeRecord& record) {
   Json addresses = Json::array();
   for (const auto& address : record.addresses) addresses.push_back(to_string(address));
-  return Json{{"addresses", addresses}, {"udp_port", record.udp_port}, {"mac", to_string(record.mac)}}.dump();
+  Json out{{"addresses", addresses}, {"udp_port", record.udp_port}, {"mac", to_string(record.mac)}};
+  for (const auto& [domain, transport] : record.transports)
+    out["transports"][domain] = transport_names()[static_cast<std::size_t>(transport)];
+  return out.dump();
 }
 
 Result<NodeRecord> parse_node_record(const std::string& value) {
@@ -56,6 +76,7 @@ Result<NodeRecord> parse_node_record(const std::string& value) {
   r.required("addresses", record.addresses);
   r.required("udp_port", record.udp_port);
   r.required("mac", record.mac);
+  const Json* transports = r.find("transports");
   r.ignore_unknown();  // of newer versions
   PODWIRE_CHECK(r.finish());
   int families[2] = {};
@@ -63,6 +84,9 @@ Result<NodeRecord> parse_node_record(const std::string& value) {
     const bool link_local = address.is_v6() && address.v6().is_link_local();
     if (address.is_zero() || address.is_multicast() || link_local || ++families[address.is_v4()] > 1)
       return invalid("node record: addresses are not one unicast address a family at most");
+  }
+  if (transports != nullptr) {
+    PODWIRE_TRY(record.transports, read_transports(*transports));
   }
   if (record.addresses.empty() || record.udp_port == 0 || record.mac.is_zero() || record.mac.is_multicast())
     return invalid("node record: an address, a UDP port or a unicast MAC address is missing");

@@ -1,6 +1,6 @@
 // Podwire's keys and values in etcd. Below cluster.prefix:
-//   nodes/NAME              {"addresses": [...], "udp_port": N, "mac": "..."}
-//   alive/NAME              the node's instance, with a lease that its podwired keeps alive
+//   nodes/NAME              {"addresses": [...], "udp_port": N, "mac": "...", "transports": {DOMAIN:
+//   "subnet"}} alive/NAME              the node's instance, with a lease that its podwired keeps alive
 //   silent/NAME             {"since": Unix time}: when somebody noticed that alive/NAME had gone
 //   prefixes/DOMAIN/A-L     {"node": "NAME"}: prefix A/L of DOMAIN is that node's, as in 10.244.1.0-24
 // Only alive/NAME has a lease: a node that cannot reach the store keeps its prefixes and its pods their

@@ -75,9 +75,6 @@ Result<void> FlannelCluster::check_network() const {
     return invalid(differs("port", "vxlan.port " + std::to_string(config_.vxlan.port), port) +
                    "; set vxlan.port to " + port);
   }
-  if (network_.direct_routing)
-    return invalid(
-        "Flannel's configuration has DirectRouting true, which Podwire does not do; take it out there");
   if (!public_v4_) return invalid("this node has no IPv4 address on the underlay, which a lease must name");
   if (network_.v6 && !public_v6_)
     return invalid(
@@ -89,7 +86,8 @@ Result<void> FlannelCluster::save() const {
   return store_.set_fact(kFlannelFact, Json{{"subnet", to_key(*own_)},
                                             {"port", network_.port},
                                             {"network", to_string(network_.v4.network)},
-                                            {"network6", network_.v6 ? to_string(network_.v6->network) : ""}}
+                                            {"network6", network_.v6 ? to_string(network_.v6->network) : ""},
+                                            {"direct_routing", network_.direct_routing}}
                                            .dump());
 }
 
@@ -104,6 +102,7 @@ Result<bool> FlannelCluster::load_saved() {
   r.required("network", network);
   r.required("network6", network6);
   r.required("port", network_.port);
+  r.optional("direct_routing", network_.direct_routing);
   PODWIRE_CHECK(r.finish());
   PODWIRE_TRY(network_.v4.network, parse_prefix(network));
   network_.v6.reset();
@@ -290,7 +289,7 @@ std::vector<NodeView> FlannelCluster::nodes() const {
   std::vector<NodeView> out;
   for (const auto& [key, held] : held_) {
     if (!held.lease) continue;
-    for (auto& node : flannel_nodes(config_.domains.front().name, network_.port, *held.lease))
+    for (auto& node : flannel_nodes(config_.domains.front().name, network_, *held.lease))
       out.push_back({std::move(node), true, std::nullopt});
   }
   return out;

@@ -41,6 +41,8 @@ class FlannelCluster final : public Cluster {
 
   // The MAC that this node's lease names, for config.vxlan.mac.
   MacAddr mac() const { return mac_; }
+  // After lease_prefixes(): whether nodes of this one's subnets are reached without tunnels.
+  bool direct_routing() const { return network_.direct_routing; }
   // After lease_prefixes(): writes cluster.subnet_file.
   Result<void> write_subnet_file(std::uint16_t mtu) const;
 

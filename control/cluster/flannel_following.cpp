@@ -74,7 +74,7 @@ void FlannelCluster::tell(const std::vector<std::string>& keys, bool everything)
         for (auto& name : flannel_node_names(*subnet)) change.gone.push_back(std::move(name));
         return;
       }
-      for (auto& node : flannel_nodes(config_.domains.front().name, network_.port, *at->second.lease))
+      for (auto& node : flannel_nodes(config_.domains.front().name, network_, *at->second.lease))
         change.put.push_back(std::move(node));
     };
     if (everything) {
@@ -89,6 +89,7 @@ void FlannelCluster::tell(const std::vector<std::string>& keys, bool everything)
 // The store has to answer every beat; if it does not, the watch would not tell.
 void FlannelCluster::beat() {
   auto kept = keep();
+  changed_({});
   if (kept && *kept) return;
   if (!kept) note_failure(kept.error());
   client_.cancel();

@@ -250,14 +250,16 @@ std::vector<std::string> flannel_node_names(const FlannelSubnet& subnet) {
   return names;
 }
 
-std::vector<ClusterNode> flannel_nodes(const std::string& domain, std::uint16_t port,
+std::vector<ClusterNode> flannel_nodes(const std::string& domain, const FlannelNetwork& network,
                                        const FlannelLease& lease) {
+  std::map<std::string, DomainTransport> transports;
+  if (network.direct_routing) transports[domain] = DomainTransport::kSubnet;
+  const auto node = [&](const IpPrefix& subnet, const IpAddr& address, const MacAddr& mac) {
+    return ClusterNode{subnet_text(subnet), {{address}, network.port, mac, transports}, {{domain, {subnet}}}};
+  };
   const auto& subnet = lease.subnet;
-  std::vector<ClusterNode> out{
-      {subnet_text(subnet.v4), {{lease.public_v4}, port, lease.mac_v4}, {{domain, {subnet.v4}}}}};
-  if (subnet.v6)
-    out.push_back(
-        {subnet_text(*subnet.v6), {{*lease.public_v6}, port, *lease.mac_v6}, {{domain, {*subnet.v6}}}});
+  std::vector<ClusterNode> out{node(subnet.v4, lease.public_v4, lease.mac_v4)};
+  if (subnet.v6) out.push_back(node(*subnet.v6, *lease.public_v6, *lease.mac_v6));
   return out;
 }
 

@@ -65,10 +65,10 @@ std::optional<IpPrefix> free_subnet(const FlannelRange& range, const std::vector
 // Whether it is one of those that the range may be cut into.
 bool is_of(const FlannelRange& range, const IpPrefix& subnet);
 
-// A lease as nodes, one a family, as each has a tunnel of its own. They are called as their subnets are in
-// the key.
+// A lease as nodes of `network`, one a family, as each has a tunnel of its own. They are called as their
+// subnets are in the key.
 std::vector<std::string> flannel_node_names(const FlannelSubnet& subnet);
-std::vector<ClusterNode> flannel_nodes(const std::string& domain, std::uint16_t port,
+std::vector<ClusterNode> flannel_nodes(const std::string& domain, const FlannelNetwork& network,
                                        const FlannelLease& lease);
 
 // Lines of /run/flannel/subnet.env, which Flannel's CNI plugin and others read. `masquerade`: whether this

@@ -26,6 +26,7 @@ Config leased_config(const Config& configured, const DomainPrefixes& leased) {
       domain.masquerade->except.insert(domain.masquerade->except.end(), ranges.begin(), ranges.end());
     const auto at = leased.find(domain.name);
     if (at == leased.end()) continue;
+    if (domain.mode == api::DomainMode::kL3) domain.cluster_prefixes = domain.prefixes;
     for (std::size_t i = 0; i < domain.prefixes.size(); ++i) {
       const auto range = domain.prefixes[i];
       const auto mine = std::find_if(at->second.begin(), at->second.end(), [&](const IpPrefix& p) {
@@ -58,6 +59,9 @@ NodeRecord node_record(const Config& config, const NodeObjects& node) {
   }
   record.udp_port = config.vxlan.port;
   record.mac = config.vxlan.mac.value_or(kGatewayMac);
+  for (const auto& domain : config.domains) {
+    if (domain.transport != DomainTransport::kTunnel) record.transports[domain.name] = domain.transport;
+  }
   return record;
 }
 

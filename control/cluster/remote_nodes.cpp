@@ -12,6 +12,7 @@ namespace {
 constexpr const char* kKind = "ClusterNode";
 // Ids of their own, far above those of what the configuration names.
 constexpr std::uint32_t kFirstId = 0x20000000;
+constexpr std::size_t kAgainAtOnce = 64;
 
 StoredManifest stored_node(const ClusterNode& node) {
   Json prefixes = Json::object();
@@ -38,25 +39,9 @@ Result<ClusterNode> read_stored(const StoredManifest& row) {
   return node;
 }
 
-bool is_inside(const IpPrefix& prefix, const std::vector<IpPrefix>& ranges) {
-  return std::any_of(ranges.begin(), ranges.end(), [&](const IpPrefix& range) {
-    return range.overlaps(prefix) && range.length <= prefix.length;
-  });
-}
-
-bool overlaps_any(const IpPrefix& prefix, const std::vector<IpPrefix>& others) {
-  return std::any_of(others.begin(), others.end(),
-                     [&](const IpPrefix& other) { return other.overlaps(prefix); });
-}
-
 }  // namespace
 
-Result<void> RemoteNodes::load(const NodeObjects& node) {
-  {
-    const std::lock_guard lock(mutex_);
-    domains_ = node.domains;
-    own_addresses_ = node.addresses;
-  }
+Result<void> RemoteNodes::load(const NodeObjects& node, const NodeUnderlay& underlay) {
   PODWIRE_TRY(const auto rows, store_.manifests(kKind));
   ClusterChange last;
   std::vector<std::string> vteps, routes;
@@ -68,7 +53,10 @@ Result<void> RemoteNodes::load(const NodeObjects& node) {
     }
     vteps.push_back(read->name);
     for (const auto& [domain, prefixes] : read->prefixes) {
-      for (const auto& prefix : prefixes) routes.push_back(domain + "/" + to_string(prefix));
+      for (const auto& prefix : prefixes) {
+        routes.push_back(domain + "/" + to_string(prefix));
+        routes.push_back("/" + to_string(prefix));
+      }
       for (const auto& address : read->record.addresses)
         routes.push_back(domain + "/" + to_string(IpPrefix{address, address.bits()}));
     }
@@ -77,230 +65,266 @@ Result<void> RemoteNodes::load(const NodeObjects& node) {
   PODWIRE_CHECK(store_.keep_ids("cluster_vtep", vteps));
   PODWIRE_CHECK(store_.keep_ids("cluster_route", routes));
   const std::lock_guard lock(mutex_);
-  take_in(last);
+  shares_.set_node(node, underlay);
+  take_in(settle(last));
+  unsaved_.clear();
   return {};
 }
 
-std::optional<IpAddr> RemoteNodes::reachable_address(const ClusterNode& node) const {
-  for (const bool v4 : {true, false}) {
-    const auto of_family = [v4](const IpAddr& a) { return a.is_v4() == v4; };
-    if (std::none_of(own_addresses_.begin(), own_addresses_.end(), of_family)) continue;
-    const auto& theirs = node.record.addresses;
-    const auto at = std::find_if(theirs.begin(), theirs.end(), of_family);
-    if (at != theirs.end()) return *at;
+Result<bool> RemoteNodes::any_v6_only(Store& store, const Cluster& cluster) {
+  PODWIRE_TRY(const auto rows, store.manifests(kKind));
+  for (const auto& row : rows) {
+    const auto node = read_stored(row);
+    if (node && has_v6_only(node->record)) return true;
   }
-  return std::nullopt;
+  const auto views = cluster.nodes();
+  return std::any_of(views.begin(), views.end(),
+                     [](const NodeView& view) { return has_v6_only(view.node.record); });
 }
 
-// Why nothing of it can be programmed; empty: it can.
-std::string RemoteNodes::fault_of(const ClusterNode& node, const std::optional<IpAddr>& address) const {
-  if (!address)
-    return "it has no underlay address of a family that this node has; give both nodes one of the same";
-  const auto text = to_string(*address);
-  if (std::find(own_addresses_.begin(), own_addresses_.end(), *address) != own_addresses_.end())
-    return "it says that it has " + text + ", which is this node's; give every node an address of its own";
-  if (node.record.udp_port != config_.vxlan.port) {
-    return "it takes VXLAN at UDP port " + std::to_string(node.record.udp_port) + ", this node at " +
-           std::to_string(config_.vxlan.port) + "; set the same vxlan.port on all nodes";
-  }
-  for (const auto& peer : config_.peers) {
-    if (peer.name == node.name || peer.address == *address)
-      return "peers of podwired.json has its name or its address " + text + "; take it out of there";
-  }
-  const auto holder = addresses_.find(*address);
-  if (holder != addresses_.end() && holder->second != node.name)
-    return "it says that it has " + text + ", as node \"" + holder->second +
-           "\" does; give every node an address of its own, or forget the one that is gone";
-  return {};
-}
-
-void RemoteNodes::add_domain(const DomainConfig& domain, const std::vector<IpPrefix>& prefixes,
-                             Share& share) const {
-  const auto id = domains_.find(domain.name);
-  if (id == domains_.end()) return;
-  if (domain.mode == api::DomainMode::kL2) {
-    if (domain.flood_peers && !prefixes.empty()) share.flooded.insert(id->second);
-    return;
-  }
-  const auto add = [&](const IpPrefix& prefix) {
-    api::Route route;
-    route.domain = id->second;
-    route.prefix = prefix;
-    route.next_hops.emplace_back();
-    share.routes.emplace(domain.name + "/" + to_string(prefix), route);
-  };
-  for (const auto& prefix : prefixes) {
-    const bool has_hosts = prefix.length <= prefix.address.bits() - 2;
-    if (!has_hosts || !is_inside(prefix, cluster_.find_domain(domain.name)->prefixes) ||
-        overlaps_any(prefix, domain.prefixes)) {
-      if (share.problem.empty()) {
-        share.problem =
-            "its prefix " + to_string(prefix) + " of domain \"" + domain.name +
-            "\" is outside of this node's prefixes for it, or this node's own; compare the domain in " +
-            "podwired.json of both";
-      }
-      continue;
-    }
-    add(prefix);
-  }
-  const auto& address = share.vtep->address;
-  // As of the node itself: pods reach the other nodes' own addresses, and are reached from them.
-  const bool reaches_hosts = domain.host_access && config_.underlay.host_interface;
-  if (reaches_hosts && !prefixes.empty()) add({address, address.bits()});
-}
-
-RemoteNodes::Share RemoteNodes::share_of(const ClusterNode& node) const {
-  Share share;
-  const auto address = reachable_address(node);
-  share.problem = fault_of(node, address);
-  if (!share.problem.empty()) return share;
-  api::Vtep vtep;
-  vtep.name = node.name;
-  vtep.address = *address;
-  vtep.udp_port = node.record.udp_port;
-  vtep.mac = node.record.mac;
-  share.vtep = vtep;
-  for (const auto& domain : config_.domains) {
-    const auto at = node.prefixes.find(domain.name);
-    if (at != node.prefixes.end()) add_domain(domain, at->second, share);
-  }
-  return share;
-}
-
-Result<void> RemoteNodes::allot_ids(Shares& shares) {
+// Of all that has none from `before`; `lacking` are the nodes that need one.
+Result<void> RemoteNodes::allot_ids(Shares& shares, const Shares& before, Names& lacking) {
   std::vector<std::string> vteps, routes;
-  for (const auto& [name, share] : shares) {
-    if (share.vtep) vteps.push_back(name);
-    for (const auto& [key, route] : share.routes) routes.push_back(key);
-  }
-  PODWIRE_TRY(const auto vtep_ids, store_.ids_for("cluster_vtep", vteps));
-  PODWIRE_TRY(const auto route_ids, store_.ids_for("cluster_route", routes));
-  auto vtep_id = vtep_ids.begin();
-  auto route_id = route_ids.begin();
+  std::vector<VtepId*> vtep_ids;
+  std::vector<RouteId*> route_ids;
   for (auto& [name, share] : shares) {
-    if (!share.vtep) continue;
-    share.vtep->id = VtepId(kFirstId + *vtep_id++);
+    const auto& former = before.at(name);
+    if (share.vtep && former.vtep) share.vtep->id = former.vtep->id;
+    if (share.vtep && !former.vtep) {
+      vteps.push_back(name);
+      vtep_ids.push_back(&share.vtep->id);
+      lacking.insert(name);
+    }
     for (auto& [key, route] : share.routes) {
-      route.id = RouteId(kFirstId + *route_id++);
-      route.next_hops.front().vtep = share.vtep->id;
+      const auto at = former.routes.find(key);
+      if (at != former.routes.end()) {
+        route.id = at->second.id;
+        continue;
+      }
+      routes.push_back(key);
+      route_ids.push_back(&route.id);
+      lacking.insert(name);
     }
   }
+  if (lacking.empty()) return {};
+  PODWIRE_TRY(const auto for_vteps, store_.ids_for("cluster_vtep", vteps));
+  PODWIRE_TRY(const auto for_routes, store_.ids_for("cluster_route", routes));
+  for (std::size_t i = 0; i < for_vteps.size(); ++i) *vtep_ids[i] = VtepId(kFirstId + for_vteps[i]);
+  for (std::size_t i = 0; i < for_routes.size(); ++i) *route_ids[i] = RouteId(kFirstId + for_routes[i]);
   return {};
 }
 
-void RemoteNodes::add_difference(const Share& before, const Share& after, RemoteChange& change) {
-  if (after.vtep && after.vtep != before.vtep) change.vteps.push_back(*after.vtep);
-  if (before.vtep && !after.vtep) change.gone_vteps.insert(before.vtep->id);
-  for (const auto& [key, route] : after.routes) {
-    const auto at = before.routes.find(key);
-    if (at == before.routes.end() || at->second != route) change.routes.push_back(route);
-  }
-  for (const auto& [key, route] : before.routes) {
-    if (!after.routes.contains(key)) change.gone_routes.insert(route.id);
-  }
-  for (const auto domain : after.flooded) {
-    if (!before.flooded.contains(domain)) change.flooded.insert({domain, after.vtep->id});
-  }
-  for (const auto domain : before.flooded) {
-    if (!after.flooded.contains(domain)) change.unflooded.insert({domain, before.vtep->id});
+void RemoteNodes::claim(const ClusterNode& node) {
+  for (const auto& address : node.record.addresses) claims_[address].insert(node.name);
+}
+
+void RemoteNodes::unclaim(const ClusterNode& node) {
+  for (const auto& address : node.record.addresses) {
+    const auto at = claims_.find(address);
+    if (at == claims_.end()) continue;
+    at->second.erase(node.name);
+    if (at->second.empty()) claims_.erase(at);
   }
 }
 
 // Takes the change into known_; returns the nodes whose share may be another now.
-std::vector<std::string> RemoteNodes::settle(const ClusterChange& change) {
-  std::set<std::string> touched(change.gone.begin(), change.gone.end());
-  std::set<std::string> present;
-  for (const auto& node : change.put) {
-    present.insert(node.name);
-    auto& known = known_[node.name];
-    if (known.node == node) continue;
-    known.node = node;
-    touched.insert(node.name);
+RemoteNodes::Names RemoteNodes::settle(const ClusterChange& change) {
+  Names touched(change.gone.begin(), change.gone.end());
+  if (change.everything) {
+    for (const auto& [name, known] : known_) touched.insert(name);
+    for (const auto& node : change.put) touched.erase(node.name);
   }
-  for (auto& [name, known] : known_) {
-    if (change.everything && !present.contains(name)) touched.insert(name);
-    if (!known.share.problem.empty()) touched.insert(name);  // what was in its way may have gone
-  }
-  std::vector<std::string> names;
+  std::erase_if(touched, [this](const std::string& name) { return !known_.contains(name); });
   for (const auto& name : touched) {
-    if (known_.contains(name)) names.push_back(name);
+    unclaim(known_[name].node);
+    gone_.insert(name);
+    unsaved_.insert(name);
   }
-  return names;
+  for (const auto& node : change.put) {
+    auto& known = known_[node.name];
+    const bool was_gone = gone_.erase(node.name) != 0;
+    if (known.node == node && !was_gone) continue;
+    unclaim(known.node);
+    known.node = node;
+    claim(node);
+    touched.insert(node.name);
+    unsaved_.insert(node.name);
+  }
+  return touched;
+}
+
+// Some of those that were refused, in turn; by themselves, so that they keep nobody else waiting.
+RemoteNodes::Names RemoteNodes::some_again() {
+  Names some;
+  auto at = again_.upper_bound(last_again_);
+  for (std::size_t i = 0; i < std::min(kAgainAtOnce, again_.size()); ++i, ++at) {
+    if (at == again_.end()) at = again_.begin();
+    some.insert(last_again_ = *at);
+  }
+  return some;
+}
+
+void RemoteNodes::change(const ClusterChange& change) {
+  const bool nothing = !change.everything && change.put.empty() && change.gone.empty();
+  std::unique_lock lock(mutex_, std::defer_lock);
+  // Who only asks to try again has other things to do than to wait for a long change.
+  if (!nothing) {
+    lock.lock();
+  } else if (!lock.try_lock()) {
+    return;
+  }
+  take_in(nothing ? some_again() : settle(change));
+  save();
 }
 
 // The engine first: what is on disk is for a start without the store, which tells everything again.
-void RemoteNodes::change(const ClusterChange& change) {
-  const std::lock_guard lock(mutex_);
+void RemoteNodes::save() {
+  if (unsaved_.empty()) return;
   std::vector<StoredManifest> put, erased;
-  std::set<std::string> present;
-  for (const auto& node : change.put) {
-    present.insert(node.name);
-    const auto at = known_.find(node.name);
-    if (at == known_.end() || at->second.node != node) put.push_back(stored_node(node));
+  for (const auto& name : unsaved_) {
+    const auto at = known_.find(name);
+    if (at == known_.end() || gone_.contains(name)) {
+      erased.push_back({kKind, "", name, ""});
+    } else {
+      put.push_back(stored_node(at->second.node));
+    }
   }
-  for (const auto& [name, known] : known_) {
-    if (change.everything && !present.contains(name)) erased.push_back({kKind, "", name, ""});
-  }
-  for (const auto& name : change.gone) erased.push_back({kKind, "", name, ""});
-  take_in(change);
-  if (put.empty() && erased.empty()) return;
-  if (auto kept = store_.change_manifests(put, erased); !kept)
-    spdlog::error("cluster: the other nodes' state could not be kept: {}", kept.error().message);
-}
-
-void RemoteNodes::take_in(const ClusterChange& change) {
-  std::set<std::string> gone(change.gone.begin(), change.gone.end());
-  if (change.everything) {
-    for (const auto& [name, known] : known_) gone.insert(name);
-    for (const auto& node : change.put) gone.erase(node.name);
-  }
-  const auto names = settle(change);
-  if (names.empty()) return;
-  // Addresses first, so that one that moved from a node to another is free.
-  Shares before, after;
-  for (const auto& name : names) {
-    before[name] = known_[name].share;
-    if (before[name].vtep) addresses_.erase(before[name].vtep->address);
-  }
-  for (const auto& name : names) {
-    if (gone.contains(name)) continue;
-    after[name] = share_of(known_[name].node);
-    if (after[name].vtep) addresses_[after[name].vtep->address] = name;
-  }
-  if (auto allotted = allot_ids(after); !allotted) {
-    spdlog::error("cluster: {}", allotted.error().message);
+  if (auto kept = store_.change_manifests(put, erased); !kept) {
+    spdlog::error("cluster: the other nodes' state could not be kept, trying again: {}",
+                  kept.error().message);
     return;
   }
+  unsaved_.clear();
+}
+
+// What they have, their tunnels' addresses free for others; who wants one of these is of `names` too.
+RemoteNodes::Shares RemoteNodes::release(Names& names) {
+  Shares before;
+  std::vector<std::string> left(names.begin(), names.end());
+  while (!left.empty()) {
+    const auto name = std::move(left.back());
+    left.pop_back();
+    const auto& share = before[name] = known_[name].share;
+    if (!share.vtep) continue;
+    addresses_.erase(share.vtep->address);
+    const auto claims = claims_.find(share.vtep->address);
+    if (claims == claims_.end()) continue;
+    for (const auto& other : claims->second) {
+      if (names.insert(other).second) left.push_back(other);
+    }
+  }
+  return before;
+}
+
+// Of those that are not gone. Who had an address comes before others that want it.
+RemoteNodes::Shares RemoteNodes::shares_of(const Names& names, const Shares& before) {
+  Shares after;
+  const auto add = [&](const std::string& name, const std::optional<IpAddr>& address) {
+    const auto holder = address ? addresses_.find(*address) : addresses_.end();
+    auto share = shares_.of(known_[name].node, holder == addresses_.end() ? std::string() : holder->second);
+    if (share.vtep) addresses_[share.vtep->address] = name;
+    after.emplace(name, std::move(share));
+  };
+  for (const bool had : {true, false}) {
+    for (const auto& name : names) {
+      if (gone_.contains(name)) continue;
+      const auto address = shares_.address_of(known_[name].node);
+      const auto& former = before.at(name).vtep;
+      const bool has_it = former && address && former->address == *address;
+      if (has_it == had) add(name, address);
+    }
+  }
+  return after;
+}
+
+// Who gets none keeps what it had.
+void RemoteNodes::give_ids(Shares& shares, const Shares& before) {
+  Names lacking;
+  if (const auto allotted = allot_ids(shares, before, lacking); !allotted) {
+    for (const auto& name : lacking) {
+      auto& share = shares[name] = before.at(name);
+      share.problem = "what it is to the engine could not be kept on disk (" + allotted.error().message +
+                      "); this is tried again";
+      again_.insert(name);
+    }
+  }
+  for (auto& [name, share] : shares) {
+    for (auto& [key, route] : share.routes) {
+      auto& hop = route.next_hops.front();
+      if (!hop.port) hop.vtep = share.vtep->id;
+    }
+  }
+}
+
+// `names`: whose share may be another now.
+void RemoteNodes::take_in(Names names) {
+  if (names.empty()) return;
+  const auto before = release(names);
+  auto after = shares_of(names, before);
+  const auto wanted = after;
+  for (const auto& name : names) again_.erase(name);
+  give_ids(after, before);
   for (const auto& name : names) {
     auto& share = known_[name].share;
     const auto problem = share.problem;
-    share = after.contains(name) ? after[name] : Share{};
+    share = after.contains(name) ? std::move(after[name]) : RemoteShare();
     if (share.problem != problem && !share.problem.empty())
       spdlog::warn("cluster: node \"{}\" is left out, wholly or in part: {}", name, share.problem);
   }
-  program(names, before);
-  for (const auto& name : gone) known_.erase(name);
+  program(before);
+  for (const auto& [name, share] : wanted) {
+    if (share.vtep) addresses_.erase(share.vtep->address);
+  }
+  for (const auto& name : names) {
+    const auto& share = known_[name].share;
+    if (share.vtep) addresses_[share.vtep->address] = name;
+    if (!gone_.contains(name) || again_.contains(name)) continue;
+    known_.erase(name);
+    gone_.erase(name);
+  }
 }
 
-void RemoteNodes::program(const std::vector<std::string>& names, const std::map<std::string, Share>& before) {
+// `before`: what the engine has of the nodes that have changed.
+void RemoteNodes::program(const Shares& before) {
   RemoteChange whole;
-  for (const auto& name : names) add_difference(before.at(name), known_[name].share, whole);
+  for (const auto& [name, share] : before) add_difference(share, known_[name].share, whole);
   // What went from one node to another has not gone.
   for (const auto& vtep : whole.vteps) whole.gone_vteps.erase(vtep.id);
   for (const auto& route : whole.routes) whole.gone_routes.erase(route.id);
   if (whole.empty()) return;
-  auto done = reconciler_.change_remote(whole);
+  const auto done = reconciler_.change_remote(std::move(whole));
   if (done) return;
-  spdlog::warn("cluster: the engine refused a change: {}; trying node by node", done.error().message);
-  for (const auto& name : names) {
+  spdlog::debug("cluster: the engine refused a change: {}; trying node by node", done.error().message);
+  program_singly(before);
+}
+
+// One that the engine refuses keeps what it had, less what others have got of that by now.
+void RemoteNodes::program_singly(const Shares& before) {
+  std::map<RouteId, std::string> holders;
+  for (const auto& [name, share] : before) {
+    for (const auto& [key, route] : share.routes) holders[route.id] = name;
+  }
+  Names refused;
+  for (const auto& [name, former] : before) {
+    auto& share = known_[name].share;
     RemoteChange single;
-    add_difference(before.at(name), known_[name].share, single);
-    if (single.empty()) continue;
-    auto one = reconciler_.change_remote(std::move(single));
-    if (one) continue;
-    spdlog::error("cluster: node \"{}\": {}", name, one.error().message);
-    known_[name].share = before.at(name);
-    known_[name].share.problem = one.error().message;
+    add_difference(former, share, single);
+    std::erase_if(single.gone_routes, [&](RouteId id) { return holders[id] != name; });
+    const auto done = single.empty() ? Result<void>() : reconciler_.change_remote(std::move(single));
+    if (done) {
+      for (const auto& [key, route] : share.routes) holders[route.id] = name;
+      continue;
+    }
+    if (former.problem != done.error().message)
+      spdlog::error("cluster: node \"{}\": {}", name, done.error().message);
+    share = former;
+    share.problem = done.error().message;
+    refused.insert(name);
+  }
+  for (const auto& name : refused) {
+    std::erase_if(known_[name].share.routes,
+                  [&](const auto& route) { return holders[route.second.id] != name; });
+    again_.insert(name);
   }
 }
 
@@ -315,13 +339,29 @@ std::vector<RemoteNodes::View> RemoteNodes::nodes() const {
   return out;
 }
 
+std::string RemoteNodes::node_with(const IpAddr& address) const {
+  const std::lock_guard lock(mutex_);
+  const auto at = claims_.find(address);
+  return at == claims_.end() ? std::string() : *at->second.begin();
+}
+
 std::vector<std::string> RemoteNodes::problems() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> out;
+  std::string over_v6;
+  std::size_t others = 0;
   for (const auto& [name, known] : known_) {
-    if (!known.share.problem.empty())
-      out.push_back("node \"" + name +
-                    "\" of the cluster is left out, wholly or in part: " + known.share.problem);
+    const auto& share = known.share;
+    if (!share.problem.empty())
+      out.push_back("node \"" + name + "\" of the cluster is left out, wholly or in part: " + share.problem);
+    if (!share.vtep || share.vtep->address.is_v4()) continue;
+    others += over_v6.empty() ? 0 : 1;
+    if (over_v6.empty()) over_v6 = name;
+  }
+  if (const auto advice = shares_.v6_advice(); !advice.empty() && !over_v6.empty()) {
+    out.push_back("node \"" + over_v6 + "\"" +
+                  (others == 0 ? "" : " (and " + std::to_string(others) + " others)") +
+                  " of the cluster is reached " + advice);
   }
   return out;
 }

@@ -1,14 +1,14 @@
-// The other nodes of the cluster as objects of this node's engine. Checks what they say of themselves before
-// anything of it is programmed (whoever writes to the store must not be able to break this node), gives the
+// The other nodes of the cluster as objects of this node's engine (remote_share.hpp says which). Gives the
 // objects ids that outlive restarts, and keeps the last state on disk, so that a node that boots while the
-// store is down has its routes. Changes come on the cluster's thread; everything is thread-safe.
+// store is down has its routes. A change costs what it touches, however many nodes there are. What the engine
+// or the disk refuses is tried again with the changes that follow; a cluster makes an empty one every few
+// seconds for that. Changes come on the cluster's threads; everything is thread-safe.
 #pragma once
 
 #include <map>
 #include <mutex>
 
-#include "control/cluster/cluster.hpp"
-#include "control/config.hpp"
+#include "control/cluster/remote_share.hpp"
 #include "control/state/engine_reconciler.hpp"
 #include "control/state/store.hpp"
 
@@ -19,11 +19,11 @@ class RemoteNodes {
   // All must outlive it. `config` is this node's, with what it leased; `cluster` says what all nodes lease
   // from.
   RemoteNodes(const Config& config, const Config& cluster, Store& store, EngineReconciler& reconciler)
-      : config_(config), cluster_(cluster), store_(store), reconciler_(reconciler) {}
+      : shares_(config, cluster), store_(store), reconciler_(reconciler) {}
 
   // What was known when the daemon last ran, for the reconciler's first full replace: before its
   // set_node(node).
-  Result<void> load(const NodeObjects& node);
+  Result<void> load(const NodeObjects& node, const NodeUnderlay& underlay);
   void change(const ClusterChange& change);
 
   struct View {
@@ -32,42 +32,46 @@ class RemoteNodes {
     std::string problem;            // why it is left out; empty: it is not
   };
   std::vector<View> nodes() const;  // by name
-  // Nodes that are left out, a sentence each.
+  // What is wrong with them, a sentence each: nodes that are left out, and tunnels that carry too little.
   std::vector<std::string> problems() const;
+  // A node that says that it has `address`; empty: none does.
+  std::string node_with(const IpAddr& address) const;
+
+  // Whether, by what is on disk and what `cluster` has heard so far, some node has IPv6 addresses only.
+  static Result<bool> any_v6_only(Store& store, const Cluster& cluster);
 
  private:
-  // A node's part of the engine's objects.
-  struct Share {
-    std::optional<api::Vtep> vtep;
-    std::map<std::string, api::Route> routes;  // by "domain/prefix"
-    std::set<DomainId> flooded;
-    std::string problem;
-  };
   struct Known {
     ClusterNode node;
-    Share share;
+    RemoteShare share;  // what the engine should have: no object is in two
   };
-  using Shares = std::map<std::string, Share>;
+  using Names = std::set<std::string>;
+  using Shares = std::map<std::string, RemoteShare>;
 
-  Share share_of(const ClusterNode& node) const;
-  void add_domain(const DomainConfig& domain, const std::vector<IpPrefix>& prefixes, Share& share) const;
-  std::optional<IpAddr> reachable_address(const ClusterNode& node) const;
-  std::string fault_of(const ClusterNode& node, const std::optional<IpAddr>& address) const;
-  Result<void> allot_ids(Shares& shares);
-  static void add_difference(const Share& before, const Share& after, RemoteChange& change);
-  void take_in(const ClusterChange& change);
-  std::vector<std::string> settle(const ClusterChange& change);
-  void program(const std::vector<std::string>& names, const std::map<std::string, Share>& before);
+  Names settle(const ClusterChange& change);
+  void claim(const ClusterNode& node);
+  void unclaim(const ClusterNode& node);
+  Names some_again();
+  void take_in(Names names);
+  Shares release(Names& names);
+  Shares shares_of(const Names& names, const Shares& before);
+  void give_ids(Shares& shares, const Shares& before);
+  Result<void> allot_ids(Shares& shares, const Shares& before, Names& lacking);
+  void program(const Shares& before);
+  void program_singly(const Shares& before);
+  void save();
 
-  const Config& config_;
-  const Config& cluster_;
+  RemoteShares shares_;
   Store& store_;
   EngineReconciler& reconciler_;
   mutable std::mutex mutex_;
-  std::map<std::string, DomainId> domains_;
-  std::vector<IpAddr> own_addresses_;
   std::map<std::string, Known> known_;
+  Names gone_;                               // of known_, until the engine has forgotten them
   std::map<IpAddr, std::string> addresses_;  // of tunnels, and whose they are
+  std::map<IpAddr, Names> claims_;           // who says to have an address
+  Names again_;                              // what the engine or the disk refused of them is tried again
+  std::string last_again_;                   // the last of these that was
+  Names unsaved_;                            // not on disk as they are
 };
 
 }  // namespace podwire::control

@@ -72,10 +72,10 @@ class EngineReconciler final : public Reconciler {
   // at. Returns once the engine has it and connections between domains that were parted are forgotten.
   // kUnavailable without an engine; then, and when the engine refuses, all stays as it was. After set_node.
   Result<void> set_joins(NodeObjects next);
-  // Changes of the routes that the kernel has; those whose prefix the node's own objects have already stay
-  // behind these. Returns once every worker of the engine has seen them. Without an engine they are kept for
-  // the next full replace, and a route that the engine refuses is left out with a warning. kExhausted: some
-  // were left out because there are too many.
+  // Changes of the routes that the kernel has; those whose prefix the node's own objects, or what other nodes
+  // have, lead to already stay behind these. Returns once every worker of the engine has seen them. Without
+  // an engine they are kept for the next full replace, and a route that the engine refuses is left out with a
+  // warning. kExhausted: some were left out because there are too many.
   Result<void> change_routes(const std::vector<api::Route>& put, const std::vector<RouteId>& remove);
   std::vector<api::Route> mirrored_routes() const;  // those that the engine should have
   // Whether this domain of the node tracks connections.
@@ -154,6 +154,8 @@ class EngineReconciler final : public Reconciler {
   Result<void> patch_routes(EngineSession& session, const std::vector<api::Route>& put,
                             const std::vector<RouteId>& remove);
   Result<void> put_routes(EngineSession& session, std::vector<api::Route> routes);
+  std::size_t reorder_mirrored(const RemoteChange& change, const RemoteChange& undo, api::ObjectSet& put,
+                               api::IdSet& remove) const;
   Result<void> patch_remote(EngineSession& session, const RemoteChange& change);
   api::Domain programmed_domain(api::Domain domain) const;
   void process(EngineSession* session);

@@ -144,7 +144,7 @@ bool is_global(const DomainConfig& domain, const DomainGroups& groups) {
 }
 
 std::vector<IpPrefix> prefixes_of(const Config& config, const DomainConfig& domain) {
-  auto all = domain.prefixes;
+  auto all = domain.cluster_prefixes.empty() ? domain.prefixes : domain.cluster_prefixes;
   for (const auto& peer : config.peers) {
     const auto at = peer.domains.find(domain.name);
     if (at != peer.domains.end()) all.insert(all.end(), at->second.begin(), at->second.end());

@@ -21,7 +21,8 @@ Result<void> save_groups(Store& store, const DomainGroups& groups);
 
 bool is_global(const DomainConfig& domain, const DomainGroups& groups);
 
-// Of the node and its peers.
+// Of the node and its peers; with a store, where all nodes that lease from it have pods: nobody is told of
+// every node that comes or goes, and all decide alike.
 std::vector<IpPrefix> prefixes_of(const Config& config, const DomainConfig& domain);
 
 struct JoinPlan {

@@ -56,7 +56,7 @@ std::vector<api::Route> EngineReconciler::mirrored_routes() const {
   const auto own = node_prefixes(node_);
   std::vector<api::Route> out;
   for (const auto& [id, route] : mirrored_) {
-    if (!own.contains(route.prefix)) out.push_back(route);
+    if (!own.contains(route.prefix) && !remote_.reaches_plainly(route.prefix)) out.push_back(route);
   }
   return out;
 }
@@ -71,7 +71,7 @@ Result<void> EngineReconciler::patch_routes(EngineSession& session, const std::v
     return put_routes(session, std::exchange(some, {}));
   };
   for (const auto& route : put) {
-    if (own.contains(route.prefix)) continue;
+    if (own.contains(route.prefix) || remote_.reaches_plainly(route.prefix)) continue;
     bytes += kRouteBytes + route.next_hops.size() * kHopBytes;
     some.push_back(route);
     if (bytes > kRoutePatchBytes) PODWIRE_CHECK(send());
@@ -86,6 +86,31 @@ Result<void> EngineReconciler::patch_routes(EngineSession& session, const std::v
     set_generation(generation);
   }
   return {};
+}
+
+// With what other nodes have, changed (and how to undo that), some of the kernel's routes go behind theirs,
+// and others come back. Returns how many. Under the mutex.
+std::size_t EngineReconciler::reorder_mirrored(const RemoteChange& change, const RemoteChange& undo,
+                                               api::ObjectSet& put, api::IdSet& remove) const {
+  const auto prefixes = [](const std::vector<api::Route>& routes) {
+    std::set<IpPrefix> out;
+    for (const auto& route : routes) {
+      if (route.domain == kUnderlayDomain) out.insert(route.prefix);
+    }
+    return out;
+  };
+  const auto before = prefixes(undo.routes), after = prefixes(change.routes);
+  if (before == after) return 0;
+  const auto own = node_prefixes(node_);
+  std::size_t found = 0;
+  for (const auto& [id, route] : mirrored_) {
+    const bool was = before.contains(route.prefix), is = after.contains(route.prefix);
+    if (was == is || own.contains(route.prefix)) continue;
+    if (is) remove.routes.push_back(id);
+    if (was) put.routes.push_back(route);
+    ++found;
+  }
+  return found;
 }
 
 // One that the engine refuses must not keep the others from it.

@@ -64,7 +64,8 @@ std::uint16_t domain_mtu(const DomainConfig& domain, const Config& config, const
   const bool v6_peer = std::any_of(config.peers.begin(), config.peers.end(),
                                    [](const PeerConfig& p) { return p.address.is_v6(); });
   const bool v6_only = underlay.first_of_family(true) == nullptr;
-  const auto overhead = v6_peer || v6_only ? kVxlanOverheadV6 : kVxlanOverheadV4;
+  const bool v6_tunnels = v6_peer || v6_only || config.cluster.has_v6_tunnels;
+  const auto overhead = v6_tunnels ? kVxlanOverheadV6 : kVxlanOverheadV4;
   constexpr int kSmallest = 576;
   return static_cast<std::uint16_t>(std::max(kSmallest, underlay.mtu - overhead));
 }

@@ -49,8 +49,10 @@ Result<void> check_prefixes(const IpAddr& address, const Config& config) {
                     ", the pods' prefix of " + whose + "; choose one outside");
   };
   for (const auto& domain : config.domains) {
-    for (const auto& prefix : domain.prefixes) {
-      if (prefix.contains(address)) return taken(prefix, "domain \"" + domain.name + "\"");
+    for (const auto* prefixes : {&domain.prefixes, &domain.cluster_prefixes}) {
+      for (const auto& prefix : *prefixes) {
+        if (prefix.contains(address)) return taken(prefix, "domain \"" + domain.name + "\"");
+      }
     }
   }
   for (const auto& peer : config.peers) {

@@ -33,6 +33,12 @@ RemoteChange RemoteObjects::apply(const RemoteChange& change) {
   erase_all(routes_, change.gone_routes, undo.routes);
   put_all(vteps_, change.vteps, undo.vteps, undo.gone_vteps);
   put_all(routes_, change.routes, undo.routes, undo.gone_routes);
+  for (const auto& route : undo.routes) {
+    if (route.domain == kUnderlayDomain) plain_.erase(route.prefix);
+  }
+  for (const auto& route : change.routes) {
+    if (route.domain == kUnderlayDomain) plain_.insert(route.prefix);
+  }
   for (const auto& [domain, vtep] : change.unflooded) {
     if (flood_[domain].erase(vtep) != 0) undo.flooded.insert({domain, vtep});
   }

@@ -39,11 +39,14 @@ class RemoteObjects {
 
   const std::map<VtepId, api::Vtep>& vteps() const { return vteps_; }
   const std::map<RouteId, api::Route>& routes() const { return routes_; }
+  // Whether a route of the underlay leads to this very prefix: a node's that is reached without a tunnel.
+  bool reaches_plainly(const IpPrefix& prefix) const { return plain_.contains(prefix); }
 
  private:
   std::map<VtepId, api::Vtep> vteps_;
   std::map<RouteId, api::Route> routes_;
   std::map<DomainId, std::set<VtepId>> flood_;
+  std::set<IpPrefix> plain_;  // of routes_ in the underlay
 };
 
 }  // namespace podwire::control

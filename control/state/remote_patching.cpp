@@ -36,10 +36,15 @@ Result<void> EngineReconciler::patch_remote(EngineSession& session, const Remote
   RemoteChange undo;
   api::ObjectSet put;
   api::IdSet remove;
-  std::size_t floods = 0;
+  std::size_t floods = 0, reordered = 0;
+  put.vteps = change.vteps;
+  put.routes = change.routes;
+  remove.vteps.assign(change.gone_vteps.begin(), change.gone_vteps.end());
+  remove.routes.assign(change.gone_routes.begin(), change.gone_routes.end());
   {
     const std::lock_guard lock(mutex_);
     undo = remote_.apply(change);
+    reordered = reorder_mirrored(change, undo, put, remove);
     std::set<DomainId> flooding;
     for (const auto& [domain, vtep] : change.flooded) flooding.insert(domain);
     for (const auto& [domain, vtep] : change.unflooded) flooding.insert(domain);
@@ -50,12 +55,8 @@ Result<void> EngineReconciler::patch_remote(EngineSession& session, const Remote
       floods += put.domains.back().flood.size();
     }
   }
-  put.vteps = change.vteps;
-  put.routes = change.routes;
-  remove.vteps.assign(change.gone_vteps.begin(), change.gone_vteps.end());
-  remove.routes.assign(change.gone_routes.begin(), change.gone_routes.end());
   // Larger ones go as a full replace, which is sent in pieces and applied as a difference.
-  const bool fits = change.size() <= kPatchObjects && floods <= kPatchFloods;
+  const bool fits = change.size() + reordered <= kPatchObjects && floods <= kPatchFloods;
   const auto send = [&]() -> Result<void> {
     if (!fits) return program(session);
     PODWIRE_TRY(const auto generation, session.patch(put, remove, {}));

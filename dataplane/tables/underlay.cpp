@@ -61,19 +61,20 @@ void Underlay::free_slot(std::uint32_t slot, std::uint64_t now_ms) {
 
 void Underlay::describe(std::uint32_t slot, const api::Vtep& vtep) {
   auto& entry = vteps_[slot];
-  if (entry.known) {
-    const auto it = places_.find({entry.address, entry.udp_port});
-    if (it != places_.end() && it->second == slot) places_.erase(it);
-  }
+  const auto former = entry.known ? places_.find(std::pair{entry.address, entry.udp_port}) : places_.end();
+  const bool has_place = former != places_.end() && former->second == slot;
+  const bool stays = has_place && former->first == std::pair{vtep.address, vtep.udp_port};
+  if (has_place && !stays) places_.erase(former);
   entry.known = true;
   entry.id = vtep.id;
   entry.address = vtep.address;
   entry.udp_port = vtep.udp_port;
   entry.mac = vtep.mac;
   entry.v6 = vtep.address.is_v6();
+  publish_needed_ = true;
+  if (stays) return;  // the lookups are built of all places
   places_[{vtep.address, vtep.udp_port}] = slot;
   places_changed_ = true;
-  publish_needed_ = true;
 }
 
 void Underlay::rebuild_lookups() {

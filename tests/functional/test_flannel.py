@@ -186,6 +186,35 @@ def test_a_reservation_is_taken_and_stays_one(cluster, directory):
         node.close()
 
 
+def test_direct_routing_needs_no_tunnel_to_neighbours(cluster, directory):
+    """A network of its own, beside the other. The peer is set up as Flannel does it then: a route by its neighbour's address."""
+    root = "/direct/network"
+    cluster.etcd.ctl("put", f"{root}/config", json.dumps(
+        {"Network": "10.7.0.0/16", "Backend": {"Type": "vxlan", "DirectRouting": True}}))
+    node = flannel_node(cluster.fabric, cluster.etcd, directory, "direct", 5, domain=domain(prefixes=["10.7.0.0/16"]))
+    node.config["cluster"]["prefix"] = root
+    peer = Netns("direct-peer")
+    try:
+        cluster.fabric.attach(peer, "eth0", ["192.168.100.6/24"])
+        peer.ip("addr add 10.7.200.10/32 dev lo")
+        cluster.etcd.ctl("put", f"{root}/subnets/10.7.200.0-24", json.dumps(
+            {"PublicIP": "192.168.100.6", "BackendType": "vxlan", "BackendData": {"VNI": 1, "VtepMAC": MACS[4]}}))
+        node.start()
+        pod = node.pod("direct")
+        network = pod.ipv4.rsplit(".", 1)[0] + ".0/24"
+        peer.ip(f"route add {network} via {node.underlay4} dev eth0 src 10.7.200.10")
+        wait_until(lambda: pod.ns.ping("10.7.200.10"), 5, "the way there")
+        assert peer.ping(pod.ipv4)
+        with file_server(peer, address="10.7.200.10"):
+            send_file(pod.ns, "10.7.200.10", mib=4)
+        # As the lease goes, so does the route.
+        cluster.etcd.ctl("del", f"{root}/subnets/10.7.200.0-24")
+        wait_until(lambda: not pod.ns.ping("10.7.200.10", timeout=1), 5, "the way is gone")
+    finally:
+        node.close()
+        peer.delete()
+
+
 @pytest.mark.parametrize("keys, told", [
     ({"domain": domain(vni=2)}, "set domains[0].vni to 1"),
     ({"domain": domain(prefixes=["10.6.0.0/16"])}, 'set domains[0].prefixes to ["10.5.0.0/16", "fd05::/48"]'),

@@ -106,6 +106,11 @@ TEST(NodeRecord, IsReadAsItIsWritten) {
   const auto read = parse_node_record(to_value(record));
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(*read, record);
+  auto plain = record;
+  plain.transports = {{"default", DomainTransport::kSubnet}, {"other", DomainTransport::kRouted}};
+  const auto again = parse_node_record(to_value(plain));
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(*again, plain);
 }
 
 TEST(NodeRecord, RefusesWhatCannotBeProgrammed) {
@@ -119,7 +124,10 @@ TEST(NodeRecord, RefusesWhatCannotBeProgrammed) {
         R"({"addresses":["224.0.0.1"],"udp_port":1,"mac":"02:00:00:00:00:01"})",
         R"({"addresses":["0.0.0.0"],"udp_port":1,"mac":"02:00:00:00:00:01"})",
         R"({"addresses":["fe80::1"],"udp_port":1,"mac":"02:00:00:00:00:01"})",
-        R"({"addresses":"10.0.0.1","udp_port":1,"mac":"02:00:00:00:00:01"})"})
+        R"({"addresses":"10.0.0.1","udp_port":1,"mac":"02:00:00:00:00:01"})",
+        R"({"addresses":["10.0.0.1"],"udp_port":1,"mac":"02:00:00:00:00:01","transports":["subnet"]})",
+        R"({"addresses":["10.0.0.1"],"udp_port":1,"mac":"02:00:00:00:00:01","transports":{"d":"pigeon"}})",
+        R"({"addresses":["10.0.0.1"],"udp_port":1,"mac":"02:00:00:00:00:01","transports":{"d":1}})"})
     EXPECT_FALSE(parse_node_record(value)) << value;
 }
 
@@ -143,6 +151,7 @@ TEST(LeasedConfig, GivesTheNodeItsPrefixes) {
   EXPECT_EQ(to_string(own.domains[0].gateways[1]), "fd00:10:244:7::1");
   EXPECT_EQ(own.domains[0].masquerade->except,
             (std::vector{net("10.244.0.0/16"), net("fd00:10:244::/48"), net("10.245.0.0/24")}));
+  EXPECT_EQ(own.domains[0].cluster_prefixes, l3.prefixes);
   // One segment over all nodes: only what is given out differs.
   EXPECT_EQ(own.domains[1].prefixes, l2.prefixes);
   EXPECT_EQ(own.domains[1].gateways, l2.gateways);

@@ -190,6 +190,26 @@ TEST(FlannelSubnetTest, TheLowestFreeOneIsTaken) {
   EXPECT_FALSE(is_of(network->v4, *parse_prefix("10.5.9.0/25")));
 }
 
+TEST(FlannelLeaseTest, MakesANodeAFamily) {
+  auto network =
+      parse_flannel_network(R"({"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan"}})", "config");
+  ASSERT_TRUE(network);
+  const FlannelLease lease{*parse_flannel_key("10.5.34.0-24&fc00:0:0:22::-64"),
+                           *parse_ip("192.168.100.1"),
+                           *parse_ip("fd00::1"),
+                           Vni(1),
+                           *parse_mac("02:00:00:00:00:04"),
+                           *parse_mac("02:00:00:00:00:06")};
+  auto nodes = flannel_nodes("default", *network, lease);
+  ASSERT_EQ(nodes.size(), 2u);
+  EXPECT_EQ(nodes[1].name, "fc00:0:0:22::-64");
+  EXPECT_EQ(to_string(nodes[1].record.addresses.at(0)), "fd00::1");
+  EXPECT_TRUE(nodes[0].record.transports.empty());
+  network->direct_routing = true;
+  nodes = flannel_nodes("default", *network, lease);
+  for (const auto& node : nodes) EXPECT_EQ(node.record.transports.at("default"), DomainTransport::kSubnet);
+}
+
 TEST(FlannelSubnetTest, TheFileIsFlannels) {
   auto network = parse_flannel_network(
       R"({"Network": "10.5.0.0/16", "EnableIPv6": true, "IPv6Network": "fc00::/48", "Backend": {"Type": "vxlan"}})",

@@ -40,6 +40,14 @@ TEST(ClusterConfig, ReadsAClusterInEtcd) {
   EXPECT_EQ(config.domains[0].lease_v6, std::nullopt);
 }
 
+TEST(ClusterConfig, EveryTransportGoesWithEtcd) {
+  for (const auto& transport : transport_names()) {
+    const auto read =
+        parse_config(in_etcd([&](Json& j) { j["domains"][0]["transport"] = transport; }), "podwired.json");
+    ASSERT_TRUE(read) << read.error().message;
+  }
+}
+
 TEST(ClusterConfig, LeasesHaveSensibleLengths) {
   DomainConfig domain;
   EXPECT_EQ(lease_length(domain, *parse_prefix("10.244.0.0/16")), 24);
@@ -140,6 +148,7 @@ TEST(ClusterConfig, RefusesWhatFlannelDoesNotHave) {
        },
        "ranges goes without"},
       {[](Json& j) { j["domains"][0]["lease_v4"] = 24; }, "lease_v4 goes with cluster mode"},
+      {[](Json& j) { j["domains"][0]["transport"] = "subnet"; }, "DirectRouting in Flannel's configuration"},
       {[](Json& j) { j["cluster"]["subnet_file"] = "subnet.env"; }, "must be an absolute path"},
       {[](Json& j) {
          j["cluster"].update({{"mode", "etcd"}, {"subnet_file", "/run/subnet.env"}});

@@ -248,6 +248,9 @@ TEST_F(DesiredTest, MtuFollowsTheUnderlay) {
   EXPECT_EQ(domain_mtu(domain, config_, underlay_), 1450);
   underlay_.mtu = 9000;
   EXPECT_EQ(domain_mtu(domain, config_, underlay_), 8950);
+  auto in_store = config_;
+  in_store.cluster.has_v6_tunnels = true;
+  EXPECT_EQ(domain_mtu(domain, in_store, underlay_), 8930);
   config_.peers[0].address = *parse_ip("fd00:100::2");
   EXPECT_EQ(domain_mtu(domain, config_, underlay_), 8930);
   domain.mtu = 1280;

@@ -92,6 +92,18 @@ TEST(Joins, AnAddressMeansOnePodToEverybody) {
   EXPECT_NE(plan.problems[0].find("domain \"a\" cannot reach both"), std::string::npos);
 }
 
+TEST(Joins, WithAStoreTheyAreOfAllNodesThatLeaseFromIt) {
+  auto config = tenants();
+  config.domains[0].cluster_prefixes = {*parse_prefix("10.1.0.0/16")};
+  EXPECT_EQ(prefixes_of(config, config.domains[0]),
+            (std::vector{*parse_prefix("10.1.0.0/16"), *parse_prefix("10.1.2.0/24")}));
+  // What two nodes have leased may be apart today, and not tomorrow.
+  config.domains[2].cluster_prefixes = {*parse_prefix("10.0.0.0/8")};
+  const auto plan = plan_joins(config, {{"a", 1}, {"c", 1}});
+  EXPECT_TRUE(plan.reaches.empty());
+  EXPECT_EQ(plan.problems.size(), 1u);
+}
+
 class JoinRoutes : public ::testing::Test {
  protected:
   JoinRoutes() {

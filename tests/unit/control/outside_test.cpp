@@ -26,10 +26,10 @@ TEST_F(OutsideStore, AreKeptAndForgotten) {
 }
 
 TEST(OutsideCheck, NamesWhatIsInTheWay) {
-  const auto config = parse_config(Json::parse(R"({"node": "a", "underlay": {"device": "eth0"},
+  auto config = parse_config(Json::parse(R"({"node": "a", "underlay": {"device": "eth0"},
       "domains": [{"name": "default", "vni": 1, "prefixes": ["10.244.1.0/24"]}],
       "peers": [{"name": "b", "address": "192.168.100.2", "domains": {"default": {"prefixes": ["10.244.2.0/24"]}}}]})"),
-                                   "test");
+                             "test");
   ASSERT_TRUE(config) << config.error().message;
   NodeUnderlay node;
   node.addresses = {*parse_prefix("192.168.100.1/24")};
@@ -59,6 +59,9 @@ TEST(OutsideCheck, NamesWhatIsInTheWay) {
   EXPECT_TRUE(has(said("192.168.100.60"), "is the floating address of shop/web"));
   EXPECT_TRUE(has(said("192.168.100.60", "egress", "shop"), "is the floating address of shop/web"));
   EXPECT_TRUE(has(said("192.168.100.50"), "is the egress address of namespace shop"));
+  EXPECT_EQ(said("10.244.3.9"), "");
+  config->domains[0].cluster_prefixes = {*parse_prefix("10.244.0.0/16")};
+  EXPECT_TRUE(has(said("10.244.3.9"), "is in 10.244.0.0/16, the pods' prefix of domain \"default\""));
   EXPECT_EQ(outside_warning(ip_of("192.168.100.70"), node), "");
   EXPECT_TRUE(has(outside_warning(ip_of("203.0.113.7"), node), "ip route add 203.0.113.7 via 192.168.100.1"));
   EXPECT_TRUE(has(outside_warning(ip_of("2001:db8::7"), node), "this node has no IPv6 address"));

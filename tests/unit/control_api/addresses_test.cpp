@@ -67,5 +67,39 @@ TEST_F(AddressesTest, WhatIsRefusedChangesNothing) {
   says("address_egress", given("shop", {"198.51.100.2"}), "no domain of this node has a masquerade");
 }
 
+TEST_F(AddressesTest, AreComparedWithTheOtherNodes) {
+  RemoteNodes others(config, config, *store, *reconciler);
+  NodeUnderlay own;
+  own.addresses = {*parse_prefix("192.168.100.1/24")};
+  ASSERT_TRUE(others.load(reconciler->node(), own));
+  daemon->addresses.compare_with(others);
+  const auto node = [](const char* name, const char* address) {
+    ClusterNode out;
+    out.name = name;
+    out.record = {{*parse_ip(address)}, 4789, kGatewayMac};
+    return out;
+  };
+  others.change({true, {node("node2", "192.168.100.2")}, {}});
+  const auto message = refused("address_egress", given("shop", {"192.168.100.2"}));
+  EXPECT_EQ(message, "address 192.168.100.2 is that of node \"node2\" of the cluster; choose another");
+  EXPECT_TRUE(listed().empty());
+  done("address_egress", given("shop", {"192.168.100.3"}));
+  done("address_floating", given("shop/web", {"192.168.100.4"}));
+  EXPECT_TRUE(daemon->addresses.differences()->empty());
+  // Whoever comes later is told of, also where it is left out.
+  auto late = node("node4", "192.168.100.4");
+  late.record.udp_port = 9999;
+  others.change({false, {node("node3", "192.168.100.3"), late}, {}});
+  EXPECT_EQ(
+      *daemon->addresses.differences(),
+      (std::vector<std::string>{
+          "address 192.168.100.3 of shop is that of node \"node3\" too, which came later; give shop another: "
+          "podwirectl address egress shop --address ADDRESS",
+          "address 192.168.100.4 of shop/web is that of node \"node4\" too, which came later; give shop/web "
+          "another: podwirectl address floating shop/web --address ADDRESS"}));
+  others.change({false, {}, {"node3", "node4"}});
+  EXPECT_TRUE(daemon->addresses.differences()->empty());
+}
+
 }  // namespace
 }  // namespace podwire::control
