@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/api/addresses.hpp"
+#include "control/api/domains.hpp"
 #include "control/api/joins.hpp"
 #include "control/api/named_ports.hpp"
 #include "control/api/policies.hpp"
@@ -19,6 +20,7 @@
 #include "control/node/host_services.hpp"
 #include "control/node/underlay.hpp"
 #include "control/state/engine_reconciler.hpp"
+#include "control/state/namespace_domains.hpp"
 #include "control/state/store.hpp"
 
 namespace podwire::control {
@@ -33,6 +35,9 @@ struct Daemon {
   Policies& policies;
   Services& services;
   std::function<void()> request_exit;
+  // Both null in tests that are not about them.
+  NamespaceDomains* namespaces = nullptr;
+  Domains* domains = nullptr;
   // Both null in mode local.
   Cluster* cluster = nullptr;
   RemoteNodes* remote_nodes = nullptr;
@@ -42,9 +47,10 @@ struct Daemon {
   HostServices* host_services = nullptr;  // null in tests that are not about it
   std::mutex leave_mutex{};
   bool leaving = false;
-  NamedPorts named_ports{config, store, reconciler};
+  std::mutex domain_mutex{};  // held by who changes the node's domains
+  NamedPorts named_ports{config, store, reconciler, namespaces};
   Addresses addresses{config, store, reconciler, underlay};
-  DomainJoins joins{config, store, reconciler, underlay};
+  DomainJoins joins{config, store, reconciler, underlay, domain_mutex};
 };
 
 // Answers one request of the control socket; runs on a pool thread and may block.

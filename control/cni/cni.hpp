@@ -17,6 +17,7 @@
 namespace podwire::control {
 
 struct Config;  // control/config.hpp
+class NamespaceDomains;
 
 // Must outlive the service.
 struct CniContext {
@@ -24,6 +25,7 @@ struct CniContext {
   Store& store;
   Reconciler& reconciler;
   HostPorts* host_ports = nullptr;  // null: the node's own side of published ports is nobody's business
+  const NamespaceDomains* namespaces = nullptr;  // null: namespaces do not say what pods join
 };
 
 // One invocation of the plugin.
