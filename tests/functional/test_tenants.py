@@ -22,6 +22,7 @@ VNIS = {"red": 101, "blue": 102, "redlan": 111, "bluelan": 112}
 SPACES = {"red": "shop", "blue": "stock", "redlan": "shop-lan", "bluelan": "stock-lan"}
 TENANTS = list(VNIS)
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+PORT = 9
 ARRIVES_S = 10  # on a loaded machine
 
 
@@ -65,7 +66,7 @@ class Lab:
             node.start()
             for tenant in ("blue", "bluelan"):
                 node.cli("domain", "assign", SPACES[tenant], tenant)
-        self.pods = {}
+        self.pods, self.sinks = {}, {}
         for tenant in TENANTS:
             for node in self.nodes:
                 for number, letter in enumerate("ab"):
@@ -78,7 +79,19 @@ class Lab:
                                                           "mac": pod_mac(node.number, number)})
         pod.add(args=space_args(space or SPACES[tenant], name))
         self.pods[name] = pod
+        # Somebody listens, so that no answer quotes what was sent.
+        self.sinks[name] = contextlib.ExitStack()
+        for family, kind in FAMILIES.items():
+            with pod.ns:
+                sink = self.sinks[name].enter_context(socket.socket(kind, socket.SOCK_DGRAM))
+            sink.bind((pod.address(family), PORT))
         return pod
+
+    def detach(self, name):
+        self.sinks.pop(name).close()
+        pod = self.pods.pop(name)
+        pod.node.pods.remove(pod)
+        pod.delete()
 
     def wires(self, stack):
         """What arrives at every pod, and what each node sends to the other, from here on."""
@@ -86,11 +99,13 @@ class Lab:
         between = [stack.enter_context(contextlib.closing(Wire(self.fabric.ns, f"port{n}"))) for n in (1, 2)]
         return at_pods, between
 
-    def send(self, sender, target, family, text, port=9):
+    def send(self, sender, target, family, text):
         with self.pods[sender].ns, socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as sock:
-            sock.sendto(text.encode(), (target, port))
+            sock.sendto(text.encode(), (target, PORT))
 
     def close(self):
+        for sink in self.sinks.values():
+            sink.close()
         for node in self.nodes:
             node.close()
         self.fabric.delete()
@@ -257,9 +272,7 @@ def test_tenants_come_and_go_while_podwired_runs(lab):
         assert "has 2 pods or ports here" in node1.cli("domain", "del", "green", check=False).stderr
     finally:
         for name in [name for name in lab.pods if name.startswith("green")]:
-            pod = lab.pods.pop(name)
-            pod.node.pods.remove(pod)
-            pod.delete()
+            lab.detach(name)
     node2.cli("domain", "unassign", "garden")
     for node in lab.nodes:
         assert node.cli("domain", "del", "green").stdout == "Domain green was deleted.\n"
@@ -304,9 +317,7 @@ spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {
     finally:
         node.cli("policy", "delete", "-f", manifest, check=False)
         for pod in (web, client):
-            lab.pods.pop(pod.name)
-            node.pods.remove(pod)
-            pod.delete()
+            lab.detach(pod.name)
         node.cli("domain", "unassign", "garden")
         node.cli("domain", "del", "green")
     assert node.status()["differences"] == []
