@@ -158,7 +158,12 @@ Result<Json> domains_view(Daemon& daemon, const Json& params) {
   for (const auto& one : *configured) config_of[one.name] = &one;
   const auto node = daemon.reconciler.node();
   Json domains = Json::array();
+  std::size_t bytes = 0;
   for (const auto& domain : node.objects.domains) {
+    // By id; what lies before the page is not looked at, nor what lies behind the first that it has no room
+    // for.
+    if (domain.id.value() <= page.after) continue;
+    if (bytes > kMaxPageBytes || (page.limit != 0 && domains.size() > page.limit)) break;
     const auto known = config_of.find(domain.name);
     const auto* config = known == config_of.end() ? nullptr : known->second;
     Json entry = api::to_json(domain);
@@ -181,6 +186,7 @@ Result<Json> domains_view(Daemon& daemon, const Json& params) {
     entry["addresses_used"] = scarcest == nullptr ? 0 : scarcest->used;
     entry["addresses_free"] = scarcest == nullptr ? 0 : scarcest->free;
     entry["pools"] = pools;
+    bytes += entry.dump(-1, ' ', false, Json::error_handler_t::replace).size();
     domains.push_back(std::move(entry));
   }
   return make_page("domains", std::move(domains), page);

@@ -88,14 +88,8 @@ Result<const DomainPools*> SqliteStore::find_pools(const std::string& name) cons
 }
 
 Result<std::vector<PoolUsage>> SqliteStore::usage() {
-  return queue_.run<std::vector<PoolUsage>>([this](Database& database) -> Result<std::vector<PoolUsage>> {
-    std::vector<PoolUsage> all;
-    for (const auto& [name, domain] : domains_) {
-      PODWIRE_TRY(auto usage, pool_usage(database, domain));
-      all.insert(all.end(), usage.begin(), usage.end());
-    }
-    return all;
-  });
+  return queue_.run<std::vector<PoolUsage>>(
+      [this](Database& database) { return pool_usage(database, domains_); });
 }
 
 Result<void> SqliteStore::forget_pools(const std::string& domain) {

@@ -133,10 +133,12 @@ TEST(Arguments, DomainsAreAddedAndAssigned) {
                                  "--mtu",
                                  "1400"});
   EXPECT_EQ(command.sub->method, "domain_add");
-  EXPECT_EQ(command.question,
-            Json::parse(R"({"name": "red", "vni": 11, "prefixes": ["10.1.1.0/24", "fd00:1:1::/64"],
-      "peers": {"node2": ["10.1.2.0/24", "fd00:1:2::/64"], "node3": []}, "mode": "l2", "stateful": true,
-      "masquerade": true, "policy_default": "deny", "mtu": 1400})"));
+  EXPECT_EQ(
+      command.question,
+      Json::parse(
+          R"({"name": "red", "mtu": 1400, "vni": 11, "mode": "l2", "prefixes": ["10.1.1.0/24", "fd00:1:1::/64"],
+      "peers": {"node2": ["10.1.2.0/24", "fd00:1:2::/64"], "node3": []}, "stateful": true,
+      "masquerade": true, "policy_default": "deny"})"));
   EXPECT_EQ(accepted({"domain", "del", "red"}).question, (Json{{"name", "red"}}));
   EXPECT_EQ(accepted({"domain", "assign", "shop", "red"}).question,
             (Json{{"name", "shop"}, {"domain", "red"}}));

@@ -105,7 +105,8 @@ TEST(SharedList, IsReadWhileItIsReplaced) {
       }
     }
   });
-  for (int i = 0; i < 2000; ++i) list = std::vector<std::string>(i % 5 + 1, std::string(20, 'a' + i % 26));
+  for (int i = 0; i < 2000; ++i)
+    list = std::vector<std::string>(i % 5 + 1, std::string(20, static_cast<char>('a' + i % 26)));
   stop = true;
   reader.join();
 }

@@ -48,7 +48,8 @@ class DomainsTest : public DaemonTest {
     return {{"name", name}, {"vni", vni}, {"prefixes", {prefix}}};
   }
   Json shown(const std::string& name) {
-    for (const auto& one : done("domains", Json::object())["domains"]) {
+    const auto reply = done("domains", Json::object());
+    for (const auto& one : reply["domains"]) {
       if (one["name"] == name) return one;
     }
     return {};
