@@ -7,10 +7,12 @@
 #include <charconv>
 
 #include "control/config_cluster.hpp"
+#include "control/config_domain.hpp"
 
 namespace podwire::control {
 
 const std::vector<std::string> kUnderlayDriverNames{"af_xdp", "af_packet"};
+static const std::vector<std::string> kPolicyDefaultNames{"allow", "deny"};
 
 const std::vector<std::string>& transport_names() {
   static const std::vector<std::string> kNames{"tunnel", "routed", "subnet"};
@@ -205,10 +207,15 @@ Result<std::optional<MasqueradeConfig>> read_masquerade(const Json& value, const
 Result<void> read_tracking(ObjectReader& r, DomainConfig& out) {
   std::optional<bool> stateful;
   r.optional("stateful", stateful);
+  r.choice("policy_default", out.isolates_pods, kPolicyDefaultNames);
   if (const Json* masquerade = r.find("masquerade")) {
     PODWIRE_TRY(out.masquerade, read_masquerade(*masquerade, r.child("masquerade")));
   }
   out.stateful = stateful.value_or(out.masquerade.has_value());
+  if (out.isolates_pods && !out.stateful) {
+    return invalid(r.child("policy_default") + " is \"deny\", which needs connections to be tracked; set " +
+                   "\"stateful\": true as well");
+  }
   if (out.stateful || !out.masquerade) return {};
   return invalid(r.child("stateful") + " is false, but masquerade needs connections to be tracked; leave " +
                  "stateful out, or masquerade");
@@ -321,6 +328,10 @@ Result<void> read_value(const Json& value, const std::string& path, DomainConfig
   return {};
 }
 
+Result<void> read_domain_config(const Json& value, const std::string& path, DomainConfig& out) {
+  return read_value(value, path, out);
+}
+
 static Result<void> read_peer_domain(const Json& value, const std::string& path, std::vector<IpPrefix>& out) {
   ObjectReader r(value, path);
   r.optional("prefixes", out);
@@ -377,9 +388,15 @@ Result<Config> parse_config(const Json& document, const std::string& what) {
   if (host_services != nullptr)
     r.keep(read_host_services(*host_services, "host_services", config.host_services));
   if (const Json* routing = r.find("routing")) r.keep(read_routing(*routing, "routing", config.routing));
-  r.required("domains", config.domains);
+  std::vector<DomainConfig> domains;
+  r.required("domains", domains);
+  config.domains = std::move(domains);
+  if (const Json* namespaces = r.find("namespaces"))
+    r.keep(read_namespaces(*namespaces, "namespaces", config.namespaces));
   if (const Json* cluster = r.find("cluster")) r.keep(read_cluster(*cluster, "cluster", config.cluster));
-  r.optional("peers", config.peers);
+  std::vector<PeerConfig> peers;
+  r.optional("peers", peers);
+  config.peers = std::move(peers);
   auto checked = r.finish();
   if (checked) checked = check_name("node", config.node);
   if (checked) checked = check_absolute("state_dir", config.state_dir);
@@ -395,16 +412,6 @@ Result<Config> parse_config(const Json& document, const std::string& what) {
 Result<Config> read_config(const std::string& path) {
   PODWIRE_TRY(const Json document, read_json_file(path));
   return parse_config(document, path);
-}
-
-bool Config::has_routed_domains() const {
-  return std::any_of(domains.begin(), domains.end(),
-                     [](const auto& d) { return d.transport != DomainTransport::kTunnel; });
-}
-
-const DomainConfig* Config::find_domain(const std::string& name) const {
-  const auto it = std::find_if(domains.begin(), domains.end(), [&](const auto& d) { return d.name == name; });
-  return it == domains.end() ? nullptr : &*it;
 }
 
 }  // namespace podwire::control

@@ -1,12 +1,16 @@
-// podwired.json as validated values. Read once at start, immutable afterwards, so any thread may read it.
+// podwired.json as validated values. Read once at start, so any thread may read it. Immutable but for its
+// domains, and the peers' prefixes in them, which podwirectl may add to (control/api/domains.hpp): readers go
+// by what there was when they began.
 // What only the kernel knows (the device's addresses, MTU) is not here but in control/node/underlay.hpp.
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "control/shared_list.hpp"
 #include "dataplane/api/objects.hpp"
 #include "dataplane/base/addresses.hpp"
 #include "dataplane/base/result.hpp"
@@ -88,6 +92,8 @@ struct DomainConfig {
   std::uint32_t flow_limit = 0;  // of every pod's port, as api::Port has it
   // Connections are tracked: policy, services and published ports need it. A masquerade implies it.
   bool stateful = false;
+  // Nobody but the node reaches pods here that no policy lets in; stateful domains only.
+  bool isolates_pods = false;
   std::optional<MasqueradeConfig> masquerade;
   // What DHCP and router advertisements tell.
   std::vector<IpAddr> dns_servers;
@@ -157,12 +163,18 @@ struct Config {
   VxlanConfig vxlan;
   PodSocketsConfig pod_sockets;
   HostServicesConfig host_services;
-  std::vector<DomainConfig> domains;
-  std::vector<PeerConfig> peers;
+  SharedList<DomainConfig> domains;
+  SharedList<PeerConfig> peers;
+  std::map<std::string, std::string> namespaces;  // of pods → the domain that they join unless told
   ClusterConfig cluster;
   RoutingConfig routing;
 
-  const DomainConfig* find_domain(const std::string& name) const;
+  // Null: there is none.
+  std::shared_ptr<const DomainConfig> find_domain(const std::string& name) const;
+  // Of pods of which nobody says otherwise: the one called "default", else the first.
+  std::shared_ptr<const DomainConfig> default_domain() const;
+  // What there is instead, for messages.
+  std::string domains_like(const std::string& name) const;
   // Whether pods of some domain are reached without tunnels.
   bool has_routed_domains() const;
 };
@@ -173,6 +185,8 @@ Result<Config> read_config(const std::string& path);
 
 // Cross-checks that need more than one field; parse_config calls it.
 Result<void> check_config(const Config& config);
+// What of it is about one domain alone, which `path` names in messages.
+Result<void> check_domain(const Config& config, const DomainConfig& domain, const std::string& path);
 
 // The first address of `prefix` that a host may have.
 IpAddr first_usable(const IpPrefix& prefix);

@@ -4,6 +4,7 @@
 
 #include "control/config.hpp"
 #include "control/config_cluster.hpp"
+#include "control/config_domain.hpp"
 #include "control/state/joins.hpp"
 
 namespace podwire::control {
@@ -149,6 +150,7 @@ Result<void> check_pools(const DomainConfig& d, const std::string& path) {
 
 // The engine's own rules for a domain's DNS, told in the words of this file.
 Result<void> check_dns(const DomainConfig& d, const std::string& path) {
+  if (d.dns_servers.empty() && d.search_domains.empty()) return {};
   api::Domain domain;
   domain.id = DomainId(2);
   domain.name = "domain";
@@ -184,10 +186,8 @@ Result<void> check_masquerade(const DomainConfig& d, const Config& config, const
 }
 
 // Without tunnels an address alone tells whose it is.
-Result<void> check_transport(const Config& config, std::size_t index) {
-  const auto& d = config.domains[index];
+Result<void> check_transport(const Config& config, const DomainConfig& d, const std::string& path) {
   if (d.transport == DomainTransport::kTunnel) return {};
-  const auto path = at("domains", index);
   if (d.mode != api::DomainMode::kL3) {
     return invalid(path + ".transport: only domains of mode \"l3\" are routed; domain \"" + d.name +
                    "\" is \"l2\": leave transport out");
@@ -202,18 +202,34 @@ Result<void> check_transport(const Config& config, std::size_t index) {
       return invalid(path + ": prefix " + to_string(prefix) + " contains the underlay address " +
                      to_string(own) + "; pods need a prefix of their own");
     }
-    for (std::size_t i = 0; i < index; ++i) {
-      const auto& other = config.domains[i];
-      if (other.transport == DomainTransport::kTunnel) continue;
-      for (const auto& taken : other.prefixes) {
-        if (!prefix.overlaps(taken)) continue;
-        return invalid(path + ": prefix " + to_string(prefix) + " overlaps " + to_string(taken) +
-                       " of domain \"" + other.name + "\"; without tunnels both cannot be routed, give one " +
-                       "of them other addresses or the transport \"tunnel\"");
-      }
-    }
   }
   return {};
+}
+
+Result<void> check_routed_apart(const std::vector<DomainConfig>& domains) {
+  struct Place {
+    bool v6;
+    IpPrefix prefix;
+    std::size_t domain;
+    auto operator<=>(const Place&) const = default;
+  };
+  std::vector<Place> places;
+  for (std::size_t i = 0; i < domains.size(); ++i) {
+    if (domains[i].transport == DomainTransport::kTunnel) continue;
+    for (const auto& prefix : domains[i].prefixes) places.push_back({prefix.address.is_v6(), prefix, i});
+  }
+  std::sort(places.begin(), places.end());
+  // What a prefix contains follows it at once.
+  const auto clash = std::adjacent_find(places.begin(), places.end(), [](const Place& a, const Place& b) {
+    return a.v6 == b.v6 && a.prefix.overlaps(b.prefix);
+  });
+  if (clash == places.end()) return {};
+  const auto [one, other] =
+      std::minmax(*clash, *(clash + 1), [](const Place& a, const Place& b) { return a.domain < b.domain; });
+  return invalid(at("domains", other.domain) + ": prefix " + to_string(other.prefix) + " overlaps " +
+                 to_string(one.prefix) + " of domain \"" + domains[one.domain].name +
+                 "\"; without tunnels both cannot be routed, give one of them other addresses or the " +
+                 "transport \"tunnel\"");
 }
 
 Result<void> check_routing(const RoutingConfig& routing) {
@@ -240,11 +256,12 @@ Result<void> check_domains(const Config& config) {
   if (config.domains.size() > 8190)
     return invalid("domains has " + std::to_string(config.domains.size()) +
                    " entries, at most 8190 are possible");
+  const auto all = config.domains.items();
   std::set<std::string> names;
   std::set<Vni> vnis;
   const DomainConfig* host_domain = nullptr;
-  for (std::size_t i = 0; i < config.domains.size(); ++i) {
-    const auto& d = config.domains[i];
+  for (std::size_t i = 0; i < all->size(); ++i) {
+    const auto& d = (*all)[i];
     const auto path = at("domains", i);
     if (!names.insert(d.name).second)
       return invalid(path + ".name is \"" + d.name + "\", which an earlier domain has");
@@ -252,19 +269,7 @@ Result<void> check_domains(const Config& config) {
       return invalid(path + ".vni is " + std::to_string(d.vni.value()) +
                      ", which an earlier domain has; a VNI belongs to one domain");
     }
-    PODWIRE_CHECK(check_prefixes(d, path));
-    PODWIRE_CHECK(check_pools(d, path));
-    PODWIRE_CHECK(check_dns(d, path));
-    PODWIRE_CHECK(check_masquerade(d, config, path));
-    if (d.dscp && !d.trust_dscp) {
-      return invalid(path +
-                     ".trust_dscp is false beside dscp; dscp marks every packet, so leave trust_dscp out");
-    }
-    PODWIRE_CHECK(check_transport(config, i));
-    if (d.mode == api::DomainMode::kL3 && d.learning)
-      return invalid(path + ".learning is for mode \"l2\"; this domain is \"l3\"");
-    if (d.mode == api::DomainMode::kL2 && d.global)
-      return invalid(path + ".global is for mode \"l3\"; this domain is \"l2\"");
+    PODWIRE_CHECK(check_domain(config, d, path));
     if (!d.host_access) continue;
     if (host_domain != nullptr) {
       return invalid(path + ".host_access: domain \"" + host_domain->name +
@@ -282,21 +287,20 @@ Result<void> check_domains(const Config& config) {
       }
     }
   }
-  return {};
+  return check_routed_apart(*all);
 }
 
-Result<void> check_peer_prefixes(const Config& config, const PeerConfig& peer, const std::string& path,
+using DomainsByName = std::map<std::string, const DomainConfig*>;
+
+Result<void> check_peer_prefixes(const Config& config, const DomainsByName& domains, const PeerConfig& peer,
+                                 const std::string& path,
                                  std::map<std::string, std::map<IpPrefix, std::string>>& seen) {
   for (const auto& [name, prefixes] : peer.domains) {
-    const auto* domain = config.find_domain(name);
+    const auto found = domains.find(name);
     const auto where = path + ".domains." + name;
-    if (domain == nullptr) {
-      std::vector<std::string> known;
-      for (const auto& d : config.domains) known.push_back(d.name);
-      const auto near = closest_match(name, known);
-      return invalid(where + ": this node has no such domain" +
-                     (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
-    }
+    if (found == domains.end())
+      return invalid(where + ": this node has no such domain; " + config.domains_like(name));
+    const auto* domain = found->second;
     for (const auto& prefix : prefixes) {
       if (prefix != prefix.network()) {
         return invalid(where + ".prefixes: " + to_string(prefix) + " has host bits set; did you mean " +
@@ -322,8 +326,12 @@ Result<void> check_peers(const Config& config) {
   std::set<std::string> names;
   std::set<std::pair<IpAddr, std::uint16_t>> addresses;
   std::map<std::string, std::map<IpPrefix, std::string>> seen;
-  for (std::size_t i = 0; i < config.peers.size(); ++i) {
-    const auto& peer = config.peers[i];
+  const auto domains = config.domains.items();
+  DomainsByName by_name;
+  for (const auto& domain : *domains) by_name[domain.name] = &domain;
+  const auto peers = config.peers.items();
+  for (std::size_t i = 0; i < peers->size(); ++i) {
+    const auto& peer = (*peers)[i];
     const auto path = at("peers", i);
     if (!names.insert(peer.name).second)
       return invalid(path + ".name is \"" + peer.name + "\", which an earlier peer has");
@@ -343,7 +351,7 @@ Result<void> check_peers(const Config& config) {
       return invalid(path + ".address is " + to_string(peer.address) +
                      ", but underlay.addresses has none of that family");
     }
-    PODWIRE_CHECK(check_peer_prefixes(config, peer, path, seen));
+    PODWIRE_CHECK(check_peer_prefixes(config, by_name, peer, path, seen));
   }
   return {};
 }
@@ -358,9 +366,26 @@ Result<void> check_global(const Config& config) {
 
 }  // namespace
 
+Result<void> check_domain(const Config& config, const DomainConfig& d, const std::string& path) {
+  PODWIRE_CHECK(check_prefixes(d, path));
+  PODWIRE_CHECK(check_pools(d, path));
+  PODWIRE_CHECK(check_dns(d, path));
+  PODWIRE_CHECK(check_masquerade(d, config, path));
+  if (d.dscp && !d.trust_dscp)
+    return invalid(path +
+                   ".trust_dscp is false beside dscp; dscp marks every packet, so leave trust_dscp out");
+  PODWIRE_CHECK(check_transport(config, d, path));
+  if (d.mode == api::DomainMode::kL3 && d.learning)
+    return invalid(path + ".learning is for mode \"l2\"; this domain is \"l3\"");
+  if (d.mode == api::DomainMode::kL2 && d.global)
+    return invalid(path + ".global is for mode \"l3\"; this domain is \"l2\"");
+  return {};
+}
+
 Result<void> check_config(const Config& config) {
   PODWIRE_CHECK(check_underlay(config.underlay));
   PODWIRE_CHECK(check_domains(config));
+  PODWIRE_CHECK(check_namespaces(config));
   PODWIRE_CHECK(check_cluster(config));
   PODWIRE_CHECK(check_peers(config));
   PODWIRE_CHECK(check_host_services(config));

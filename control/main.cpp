@@ -23,6 +23,7 @@
 #include "control/cni/tap.hpp"
 #include "control/routing/announce.hpp"
 #include "control/startup.hpp"
+#include "control/state/stored_domains.hpp"
 #include "dataplane/base/rpc_server.hpp"
 
 namespace podwire::control {
@@ -132,9 +133,21 @@ Result<void> hold_published(Store& store, HostServices& host_services) {
   return {};
 }
 
-// Until SIGTERM. `config` is `configured` with what was leased, if there was anything to lease.
-Result<void> run_node(const Config& config, const Config& configured, Store& store, Cluster* cluster,
+std::set<std::string> domain_names(const Config& config) {
+  std::set<std::string> names;
+  for (const auto& domain : config.domains) names.insert(domain.name);
+  return names;
+}
+
+// Until SIGTERM. `config` is `configured` with what was leased, if there was anything to lease; domains come
+// to it and go from it.
+Result<void> run_node(Config& config, const Config& configured, Store& store, Cluster* cluster,
                       Server& server, const StopSignal& stop) {
+  auto in_file = domain_names(config);
+  PODWIRE_TRY(auto left_out, add_kept_domains(store, config));
+  for (const auto& problem : left_out) spdlog::warn("{}", problem);
+  NamespaceDomains namespaces(config, store);
+  PODWIRE_CHECK(namespaces.load());
   Underlay underlay(config, store);
   if (cluster != nullptr) underlay.reach(pods_of_host_domain(configured));
   PODWIRE_CHECK(underlay.inspect());
@@ -164,7 +177,7 @@ Result<void> run_node(const Config& config, const Config& configured, Store& sto
     options.open_host = [name = *config.underlay.host_interface] { return open_tap_queues(name, 1); };
   }
   EngineReconciler reconciler(std::move(options), ready_ones(std::move(attachments)));
-  Policies policies(config, store, reconciler);
+  Policies policies(config, store, reconciler, &namespaces);
   PODWIRE_CHECK(policies.load());
   PODWIRE_CHECK(Addresses::load(store, reconciler));
   HostServices host_services(config);
@@ -179,14 +192,23 @@ Result<void> run_node(const Config& config, const Config& configured, Store& sto
   PODWIRE_CHECK(announce(config, underlay));
 
   Doctor doctor(reconciler);
-  CniService cni({config, store, reconciler, &host_services, [&doctor] { return doctor.isolated(); }});
+  CniService cni({config, store, reconciler, &host_services, &namespaces,
+                  [&doctor] { return doctor.isolated(); }});
   for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);
-  Daemon daemon{
-      config, store, reconciler, underlay, engine ? &*engine : nullptr, cni, policies, services, [&server] {
-        server.request_exit();
-      }};
+  Daemon daemon{config,
+                store,
+                reconciler,
+                underlay,
+                engine ? &*engine : nullptr,
+                cni,
+                policies,
+                services,
+                [&server] { server.request_exit(); },
+                &namespaces};
   daemon.host_services = &host_services;
   daemon.doctor = &doctor;
+  Domains domains(daemon, config, std::move(in_file), std::move(left_out));
+  daemon.domains = &domains;
   PODWIRE_TRY(daemon.leftovers, half_done(store));
   if (cluster != nullptr) {
     daemon.cluster = cluster;
@@ -224,7 +246,7 @@ Result<void> run_flannel(const Config& config, Store& store, EtcdOptions options
   return run_node(own, config, store, &cluster, server, stop);
 }
 
-Result<void> run(const Config& config, const StopSignal& stop) {
+Result<void> run(Config config, const StopSignal& stop) {
   Server server(stop, config.control_socket);
   PODWIRE_CHECK(server.listen());
   PODWIRE_TRY(const auto store, Store::open(config.state_dir));
@@ -303,7 +325,7 @@ int podwired(int argc, char** argv) {
   ::umask(077);
   raise_descriptor_limit();
   const StopSignal stop;
-  auto done = run(*config, stop);
+  auto done = run(std::move(*config), stop);
   if (done) return 0;
   spdlog::critical("{}", done.error().message);
   return 1;

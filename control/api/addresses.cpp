@@ -174,7 +174,7 @@ Result<Json> Addresses::described(const std::string& kind, const std::string& na
     const bool egress = kind == "egress" && !a.pod_name.empty() && a.pod_namespace == name;
     if (a.state != AttachmentState::kReady || !(egress || (kind == "floating" && floating_name(a) == name)))
       continue;
-    const auto* domain = config_.find_domain(a.domain);
+    const auto domain = config_.find_domain(a.domain);
     if (domain != nullptr && domain->masquerade) {
       pods.insert(floating_name(a));
       for (const auto& address : addresses) {

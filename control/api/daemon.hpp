@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "control/api/addresses.hpp"
+#include "control/api/domains.hpp"
 #include "control/api/joins.hpp"
 #include "control/api/named_ports.hpp"
 #include "control/api/policies.hpp"
@@ -20,6 +21,7 @@
 #include "control/node/host_services.hpp"
 #include "control/node/underlay.hpp"
 #include "control/state/engine_reconciler.hpp"
+#include "control/state/namespace_domains.hpp"
 #include "control/state/store.hpp"
 
 namespace podwire::control {
@@ -34,6 +36,9 @@ struct Daemon {
   Policies& policies;
   Services& services;
   std::function<void()> request_exit;
+  // Both null in tests that are not about them.
+  NamespaceDomains* namespaces = nullptr;
+  Domains* domains = nullptr;
   // Both null in mode local.
   Cluster* cluster = nullptr;
   RemoteNodes* remote_nodes = nullptr;
@@ -44,9 +49,10 @@ struct Daemon {
   Doctor* doctor = nullptr;               // the same
   std::mutex leave_mutex{};
   bool leaving = false;
-  NamedPorts named_ports{config, store, reconciler};
+  std::mutex domain_mutex{};  // held by who changes the node's domains
+  NamedPorts named_ports{config, store, reconciler, namespaces};
   Addresses addresses{config, store, reconciler, underlay};
-  DomainJoins joins{config, store, reconciler, underlay};
+  DomainJoins joins{config, store, reconciler, underlay, domain_mutex};
 };
 
 // Answers one request of the control socket; runs on a pool thread and may block.

@@ -35,20 +35,14 @@ Result<std::string> read_domain_name(const Json& params) {
 
 }  // namespace
 
-Result<const DomainConfig*> DomainJoins::domain_named(const std::string& name) const {
-  if (const auto* found = config_.find_domain(name)) return found;
-  std::vector<std::string> names;
-  for (const auto& domain : config_.domains) names.push_back(domain.name);
-  const auto near = closest_match(name, names);
-  std::string known;
-  for (const auto& one : names) known += (known.empty() ? "" : ", ") + one;
+Result<DomainJoins::Found> DomainJoins::domain_named(const std::string& name) const {
+  if (auto found = config_.find_domain(name)) return found;
   return not_found("there is no domain \"" + name.substr(0, 80) + "\" on this node; " +
-                   (near.empty() ? "" : "did you mean \"" + near + "\"? ") +
-                   "there are: " + known.substr(0, 2000));
+                   config_.domains_like(name));
 }
 
-Result<const DomainConfig*> DomainJoins::own_domain_named(const std::string& name) const {
-  PODWIRE_TRY(const auto* const domain, domain_named(name));
+Result<DomainJoins::Found> DomainJoins::own_domain_named(const std::string& name) const {
+  PODWIRE_TRY(const auto domain, domain_named(name));
   if (domain->mode != api::DomainMode::kL3)
     return invalid("domain \"" + name + "\" is of mode l2; only l3 domains can be joined");
   if (domain->global) return conflict("domain \"" + name + "\"" + kGlobalByConfig);
@@ -66,7 +60,7 @@ Result<Json> DomainJoins::join(const Json& params) {
     return invalid("params.domains is empty; name the domains to join with \"" + name + "\"");
   const std::lock_guard lock(mutex_);
   PODWIRE_TRY(const auto groups, load_groups(store_, config_));
-  PODWIRE_TRY(const auto* const first, own_domain_named(name));
+  PODWIRE_TRY(const auto first, own_domain_named(name));
   if (is_global(*first, groups)) {
     return conflict("domain \"" + name + "\" is global, so all reach it already; for others to reach all: " +
                     "podwirectl domain global " + others.front());
@@ -76,7 +70,7 @@ Result<Json> DomainJoins::join(const Json& params) {
   next[name] = group;
   std::vector<std::string> named{name};
   for (const auto& other : others) {
-    PODWIRE_TRY(const auto* const domain, own_domain_named(other));
+    PODWIRE_TRY(const auto domain, own_domain_named(other));
     if (other == name) return invalid("domain \"" + name + "\" cannot be joined with itself; name another");
     next[domain->name] = group;
     if (std::find(named.begin(), named.end(), other) == named.end()) named.push_back(other);
@@ -87,7 +81,7 @@ Result<Json> DomainJoins::join(const Json& params) {
 Result<Json> DomainJoins::isolate(const Json& params) {
   PODWIRE_TRY(const auto name, read_domain_name(params));
   const std::lock_guard lock(mutex_);
-  PODWIRE_TRY(const auto* const domain, domain_named(name));
+  PODWIRE_TRY(const auto domain, domain_named(name));
   if (domain->global) return conflict("domain \"" + name + "\"" + kGlobalByConfig);
   PODWIRE_TRY(const auto groups, load_groups(store_, config_));
   auto next = groups;
@@ -98,7 +92,7 @@ Result<Json> DomainJoins::isolate(const Json& params) {
 Result<Json> DomainJoins::make_global(const Json& params) {
   PODWIRE_TRY(const auto name, read_domain_name(params));
   const std::lock_guard lock(mutex_);
-  PODWIRE_TRY(const auto* const domain, own_domain_named(name));
+  PODWIRE_TRY(const auto domain, own_domain_named(name));
   PODWIRE_TRY(const auto groups, load_groups(store_, config_));
   auto next = groups;
   next[domain->name] = kGlobalGroup;
@@ -107,7 +101,7 @@ Result<Json> DomainJoins::make_global(const Json& params) {
 
 Result<void> DomainJoins::change_engine(const DomainGroups& groups) {
   PODWIRE_TRY(auto objects, node_objects(config_, underlay_.node(), store_, &groups));
-  return reconciler_.set_joins(std::move(objects));
+  return reconciler_.set_domains(std::move(objects));
 }
 
 // The engine first: what it refuses is not kept.

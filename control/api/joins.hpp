@@ -14,9 +14,10 @@ namespace podwire::control {
 
 class DomainJoins {
  public:
-  // All must outlive it.
-  DomainJoins(const Config& config, Store& store, EngineReconciler& reconciler, const Underlay& underlay)
-      : config_(config), store_(store), reconciler_(reconciler), underlay_(underlay) {}
+  // All must outlive it. `changing`: of all that change the node's domains.
+  DomainJoins(const Config& config, Store& store, EngineReconciler& reconciler, const Underlay& underlay,
+              std::mutex& changing)
+      : config_(config), store_(store), reconciler_(reconciler), underlay_(underlay), mutex_(changing) {}
 
   // All reply {domains: [{name, global, reaches}]} of those named, once every worker of the engine has seen
   // it and connections between domains that were parted are cut. {name, domains}: `domains` go into the group
@@ -28,9 +29,10 @@ class DomainJoins {
   Result<Json> make_global(const Json& params);
 
  private:
-  Result<const DomainConfig*> domain_named(const std::string& name) const;
+  using Found = std::shared_ptr<const DomainConfig>;
+  Result<Found> domain_named(const std::string& name) const;
   // A domain whose group podwirectl may change.
-  Result<const DomainConfig*> own_domain_named(const std::string& name) const;
+  Result<Found> own_domain_named(const std::string& name) const;
   Result<Json> commit(const DomainGroups& before, DomainGroups next, const std::vector<std::string>& named);
   Result<void> change_engine(const DomainGroups& groups);
 
@@ -38,7 +40,7 @@ class DomainJoins {
   Store& store_;
   EngineReconciler& reconciler_;
   const Underlay& underlay_;
-  std::mutex mutex_;
+  std::mutex& mutex_;
 };
 
 }  // namespace podwire::control

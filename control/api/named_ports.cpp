@@ -151,15 +151,15 @@ Json to_json(const Attachment& a) {
   return json;
 }
 
-Result<std::string> NamedPorts::domain_of(const std::string& wanted) const {
-  if (config_.domains.empty()) return not_found("this node has no domains; add one to podwired.json");
-  if (const auto* domain = config_.find_domain(wanted.empty() ? "default" : wanted)) return domain->name;
-  if (wanted.empty()) return config_.domains.front().name;
-  std::vector<std::string> names;
-  for (const auto& domain : config_.domains) names.push_back(domain.name);
-  const auto near = closest_match(wanted, names);
+Result<std::string> NamedPorts::domain_of(const std::string& wanted, const std::string& space) const {
+  if (namespaces_ != nullptr && wanted.empty()) {
+    PODWIRE_TRY(const auto found, namespaces_->domain_for(wanted, space));
+    return found->name;
+  }
+  const auto domain = wanted.empty() ? config_.default_domain() : config_.find_domain(wanted);
+  if (domain != nullptr) return domain->name;
   return not_found("there is no domain \"" + wanted.substr(0, 64) + "\" on this node; " +
-                   (near.empty() ? "see: podwirectl domain" : "did you mean \"" + near + "\"?"));
+                   config_.domains_like(wanted));
 }
 
 Result<void> NamedPorts::take_down(const Attachment& attachment) {
@@ -172,7 +172,7 @@ Result<Json> NamedPorts::add_port(const Json& params) {
   std::string wanted_domain;
   PODWIRE_TRY(auto request, read_port(params, wanted_domain));
   PODWIRE_CHECK(check_fields(request));
-  PODWIRE_TRY(request.domain, domain_of(wanted_domain));
+  PODWIRE_TRY(request.domain, domain_of(wanted_domain, request.pod_namespace));
   request.socket.group = config_.pod_sockets.group;
   request.socket.permissions = config_.pod_sockets.mode;
   const std::lock_guard lock(mutex_);

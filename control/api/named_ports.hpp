@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "control/config.hpp"
+#include "control/state/namespace_domains.hpp"
 #include "control/state/reconciler.hpp"
 #include "control/state/store.hpp"
 
@@ -13,9 +14,10 @@ namespace podwire::control {
 
 class NamedPorts {
  public:
-  // All three must outlive it.
-  NamedPorts(const Config& config, Store& store, Reconciler& reconciler)
-      : config_(config), store_(store), reconciler_(reconciler) {}
+  // All must outlive it. `namespaces`: which domain a port joins by its pod's namespace; null: none does.
+  NamedPorts(const Config& config, Store& store, Reconciler& reconciler,
+             const NamespaceDomains* namespaces = nullptr)
+      : config_(config), store_(store), reconciler_(reconciler), namespaces_(namespaces) {}
 
   // {name, kind, socket, socket_mode, domain, mac, mtu, queues, addresses, hostname, dhcp, allowed_pairs,
   // ring_size, buffer_size, secret, memif_id, iommu}; the first three are required. Replies what it got, or
@@ -28,7 +30,8 @@ class NamedPorts {
   Result<Json> delete_endpoint(const Json& params);
 
  private:
-  Result<std::string> domain_of(const std::string& wanted) const;
+  // `space`: of the pod that the port is; may be empty.
+  Result<std::string> domain_of(const std::string& wanted, const std::string& space) const;
   Result<void> take_down(const Attachment& attachment);
   // The attachment behind a port's name.
   Result<Attachment> port_named(const std::string& name);
@@ -36,6 +39,7 @@ class NamedPorts {
   const Config& config_;
   Store& store_;
   Reconciler& reconciler_;
+  const NamespaceDomains* const namespaces_;
   std::mutex mutex_;
 };
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "control/manifest/manifest.hpp"
+#include "control/state/joins.hpp"
 
 namespace podwire::control {
 namespace {
@@ -40,24 +41,80 @@ Result<std::vector<PolicyManifest>> read_policy_manifests(const std::string& tex
 
 Result<void> Policies::load() {
   const std::lock_guard lock(mutex_);
-  model_.expect(SIZE_MAX);
   for (const char* const kind : kManifestKinds) {
     PODWIRE_TRY(const auto rows, store_.manifests(kind));
-    for (const auto& row : rows) {
-      PODWIRE_TRY(auto body, parse_json(row.body, std::string("stored ") + kind + " " + row.name));
-      const PolicyManifest manifest{kind, {row.space, row.name}, std::move(body)};
-      PODWIRE_CHECK(put_into(manifest, model_));
-      bodies_[key_of(manifest)] = row.body;
-    }
+    for (const auto& row : rows) bodies_[{kind, row.space, row.name}] = row.body;
   }
-  PODWIRE_TRY(snapshot_,
-              model_.compile([this](const auto& noun, const auto& names) { return allot(noun, names); }));
+  PODWIRE_TRY(model_, model_for(config_));
+  PODWIRE_TRY(snapshot_, compile(model_, config_));
   PODWIRE_CHECK(store_.keep_ids("identity", model_.identity_names()));
   PODWIRE_CHECK(store_.keep_ids("policy", model_.policy_names()));
   return reconciler_.set_policies(snapshot_);
 }
 
-Result<void> Policies::put_into(const PolicyManifest& manifest, PolicyModel& model) const {
+Result<void> Policies::rebuild(const Config& config) {
+  const std::lock_guard lock(mutex_);
+  PODWIRE_TRY(auto next, model_for(config));
+  PODWIRE_TRY(auto snapshot, compile(next, config));
+  if (snapshot->policies.empty() && snapshot_->policies.empty()) {
+    model_ = std::move(next);
+    return {};
+  }
+  PODWIRE_CHECK(reconciler_.set_policies(snapshot));
+  snapshot_ = std::move(snapshot);
+  model_ = std::move(next);
+  return {};
+}
+
+// Of what is applied.
+Result<PolicyModel> Policies::model_for(const Config& config) const {
+  PolicyModel model;
+  if (config.domains.size() > 1 && namespaces_ != nullptr) {
+    PODWIRE_TRY(const auto groups, load_groups(store_, config));
+    // The model outlives `config`.
+    model.set_meets([namespaces = namespaces_, fallback = config.default_domain()->name,
+                     reaches = plan_joins(config, groups).reaches](const auto& one, const auto& other) {
+      const auto home = namespaces->domain_of(one).value_or(fallback);
+      const auto away = namespaces->domain_of(other).value_or(fallback);
+      if (home == away) return true;
+      const auto at = reaches.find(home);
+      return at != reaches.end() && std::binary_search(at->second.begin(), at->second.end(), away);
+    });
+  }
+  model.expect(SIZE_MAX);
+  for (const char* const kind : kManifestKinds) {
+    for (auto at = bodies_.lower_bound({kind, "", ""}); at != bodies_.end(); ++at) {
+      const auto& [of_kind, space, name] = at->first;
+      if (of_kind != kind) break;
+      PODWIRE_TRY(auto body, parse_json(at->second, "stored " + of_kind + " " + name));
+      PODWIRE_CHECK(put_into({of_kind, {space, name}, std::move(body)}, model, config));
+    }
+  }
+  return model;
+}
+
+Result<std::shared_ptr<const PolicySnapshot>> Policies::compile(PolicyModel& model, const Config& config) {
+  PODWIRE_TRY(auto made,
+              model.compile([this](const auto& noun, const auto& names) { return allot(noun, names); }));
+  const bool isolates = std::any_of(config.domains.begin(), config.domains.end(),
+                                    [](const DomainConfig& domain) { return domain.isolates_pods; });
+  if (!isolates) return made;
+  auto more = std::make_shared<PolicySnapshot>(*made);
+  more->add_isolation();
+  return std::shared_ptr<const PolicySnapshot>(std::move(more));
+}
+
+// Where the pods of a namespace are, unless their network configuration says otherwise.
+std::string Policies::domain_of(const std::string& space, const Config& config) const {
+  if (namespaces_ != nullptr) {
+    if (auto named = namespaces_->domain_of(space)) return *named;
+  }
+  const auto fallback = config.default_domain();
+  return fallback == nullptr ? "" : fallback->name;
+}
+
+Result<void> Policies::put_into(const PolicyManifest& manifest, PolicyModel& model,
+                                const Config& config) const {
   if (manifest.kind == "Namespace") {
     PODWIRE_TRY(auto facts, read_namespace(manifest));
     model.put(std::move(facts));
@@ -65,13 +122,13 @@ Result<void> Policies::put_into(const PolicyManifest& manifest, PolicyModel& mod
     PODWIRE_TRY(auto pod, read_pod(manifest));
     // Who has an address of this node's prefixes is known better here, and at once when it changes. Nodes
     // share those of mode l2.
-    std::erase_if(pod.addresses, [this](const IpAddr& address) {
-      return std::any_of(config_.domains.begin(), config_.domains.end(), [&](const DomainConfig& domain) {
-        return domain.mode == api::DomainMode::kL3 &&
-               std::any_of(domain.prefixes.begin(), domain.prefixes.end(),
+    const auto domain = config.find_domain(domain_of(manifest.key.first, config));
+    if (domain != nullptr && domain->mode == api::DomainMode::kL3) {
+      std::erase_if(pod.addresses, [&](const IpAddr& address) {
+        return std::any_of(domain->prefixes.begin(), domain->prefixes.end(),
                            [&](const IpPrefix& prefix) { return prefix.contains(address); });
       });
-    });
+    }
     model.put(std::move(pod));
   } else {
     PODWIRE_TRY(auto policy, read_network_policy(manifest));
@@ -93,7 +150,7 @@ Result<void> Policies::take_into(const Change& change, PolicyModel& model) const
   }
   for (const char* const kind : kManifestKinds) {
     for (const auto& manifest : change.put) {
-      if (manifest.kind == kind) PODWIRE_CHECK(put_into(manifest, model));
+      if (manifest.kind == kind) PODWIRE_CHECK(put_into(manifest, model, config_));
     }
   }
   return {};
@@ -101,8 +158,7 @@ Result<void> Policies::take_into(const Change& change, PolicyModel& model) const
 
 // The engine first: what it refuses is not kept, and what is answered is both in force and kept.
 Result<void> Policies::commit(PolicyModel next, const Change& change) {
-  PODWIRE_TRY(auto snapshot,
-              next.compile([this](const auto& noun, const auto& names) { return allot(noun, names); }));
+  PODWIRE_TRY(auto snapshot, compile(next, config_));
   PODWIRE_CHECK(reconciler_.set_policies(snapshot));
   std::vector<StoredManifest> put, erased;
   for (const auto& manifest : change.put) put.push_back(stored(manifest));
@@ -199,11 +255,12 @@ Result<Json> Policies::not_enforced() {
   constexpr std::size_t kMostNamed = 200;  // of some 700 bytes each
   std::size_t unnamed = 0;
   Json out = Json::array();
+  if (snapshot_->policies.empty()) return out;
   std::set<std::string> stateless;
   for (const auto& domain : config_.domains) {
-    if (!reconciler_.is_stateful(domain.name)) stateless.insert(domain.name);
+    if (!domain.stateful) stateless.insert(domain.name);
   }
-  if (stateless.empty() || snapshot_->policies.empty()) return out;
+  if (stateless.empty()) return out;
   PODWIRE_TRY(const auto attachments, store_.list());
   for (const auto& a : attachments) {
     if (a.state != AttachmentState::kReady || !stateless.contains(a.domain)) continue;

@@ -11,18 +11,24 @@
 #include "control/config.hpp"
 #include "control/policy/model.hpp"
 #include "control/state/engine_reconciler.hpp"
+#include "control/state/namespace_domains.hpp"
 #include "control/state/store.hpp"
 
 namespace podwire::control {
 
 class Policies {
  public:
-  // All three must outlive it.
-  Policies(const Config& config, Store& store, EngineReconciler& reconciler)
-      : config_(config), store_(store), reconciler_(reconciler) {}
+  // All must outlive it. `namespaces`: whose pods are in which domain; null: all in the default one.
+  Policies(const Config& config, Store& store, EngineReconciler& reconciler,
+           const NamespaceDomains* namespaces = nullptr)
+      : config_(config), store_(store), reconciler_(reconciler), namespaces_(namespaces) {}
 
   // What was applied before, for the reconciler's first full replace. Call before its set_node.
   Result<void> load();
+
+  // The same policies where there are these domains, namespaces of pods in them, and joins between them.
+  // kUnavailable without an engine; then, and when the engine refuses, all stays as it was.
+  Result<void> rebuild(const Config& config);
 
   // {manifests, what}: text in YAML or JSON, and what to call it in messages (default "manifests"). Replies
   // {applied: [{kind, name, change}], not_enforced: [text], policies_changed} when the engine has it.
@@ -48,7 +54,10 @@ class Policies {
 
   Result<Change> read_change(const Json& params, bool erases, std::string& name) const;
   Result<void> take_into(const Change& change, PolicyModel& model) const;
-  Result<void> put_into(const PolicyManifest& manifest, PolicyModel& model) const;
+  Result<void> put_into(const PolicyManifest& manifest, PolicyModel& model, const Config& config) const;
+  Result<PolicyModel> model_for(const Config& config) const;
+  Result<std::shared_ptr<const PolicySnapshot>> compile(PolicyModel& model, const Config& config);
+  std::string domain_of(const std::string& space, const Config& config) const;
   Result<void> commit(PolicyModel next, const Change& change);
   void forget_ids();
   Result<Json> not_enforced();
@@ -59,6 +68,7 @@ class Policies {
   const Config& config_;
   Store& store_;
   EngineReconciler& reconciler_;
+  const NamespaceDomains* const namespaces_;
   std::mutex mutex_;
   PolicyModel model_;
   std::shared_ptr<const PolicySnapshot> snapshot_ = std::make_shared<PolicySnapshot>();

@@ -106,11 +106,13 @@ Result<Json> Policies::explain(const Json& params) {
                                              : ObjectKey{name.substr(0, slash), name.substr(slash + 1)};
     Asked asked{to_text(key), {}, nullptr};
     std::string uid;
-    bool known = false;
+    bool known = false, isolated = false;
     for (const auto& a : attachments) {
       if (a.pod_namespace != key.first || a.pod_name != key.second) continue;
       known = true;
       uid = a.pod_uid;
+      const auto domain = config_.find_domain(a.domain);
+      isolated = domain != nullptr && domain->isolates_pods;
       for (const auto& address : a.addresses) asked.end.addresses.push_back(address.address);
     }
     if (const auto pod = model_.find_pod(key)) {
@@ -121,7 +123,8 @@ Result<Json> Policies::explain(const Json& params) {
       return not_found("there is no pod " + asked.name + " here, nor a manifest of it; see: podwirectl port");
     const auto marks = snapshot_->marks_of(key, uid);
     asked.end.identity = marks.identity;
-    if (marks.policy) asked.policy = snapshot_->policies.at(marks.policy).get();
+    const auto policy = isolated ? snapshot_->isolating(marks.policy) : marks.policy;
+    if (policy) asked.policy = snapshot_->policies.at(policy).get();
     return asked;
   };
   PODWIRE_TRY(const auto sender, find(from));

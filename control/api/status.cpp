@@ -82,6 +82,10 @@ Result<Json> differences_part(Daemon& daemon) {
   all.insert(all.end(), node.begin(), node.end());
   PODWIRE_TRY(const auto addresses, daemon.addresses.differences());
   all.insert(all.end(), addresses.begin(), addresses.end());
+  if (daemon.domains != nullptr) {
+    const auto domains = daemon.domains->problems();
+    all.insert(all.end(), domains.begin(), domains.end());
+  }
   if (daemon.host_services != nullptr) {
     const auto host = daemon.host_services->differences();
     all.insert(all.end(), host.begin(), host.end());

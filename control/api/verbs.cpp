@@ -34,7 +34,18 @@ Result<Json> change(Daemon& daemon, RpcRequest& request) {
 
 template <Result<Json> (DomainJoins::*Change)(const Json&)>
 Result<Json> join(Daemon& daemon, RpcRequest& request) {
-  return (daemon.joins.*Change)(request.params);
+  auto done = (daemon.joins.*Change)(request.params);
+  if (!done) return done;
+  // Who meets whom has changed.
+  const std::lock_guard lock(daemon.domain_mutex);
+  if (auto rebuilt = daemon.policies.rebuild(daemon.config); !rebuilt)
+    spdlog::warn("policies do not know yet who is joined: {}", rebuilt.error().message);
+  return done;
+}
+
+template <Result<Json> (Domains::*Change)(const Json&)>
+Result<Json> domain(Daemon& daemon, RpcRequest& request) {
+  return (daemon.domains->*Change)(request.params);
 }
 
 template <Result<Json> (Policies::*Answer)(const Json&)>
@@ -90,6 +101,10 @@ constexpr std::array kVerbs{
     Verb{"domain_join", join<&DomainJoins::join>},
     Verb{"domain_isolate", join<&DomainJoins::isolate>},
     Verb{"domain_global", join<&DomainJoins::make_global>},
+    Verb{"domain_add", domain<&Domains::add>},
+    Verb{"domain_del", domain<&Domains::remove>},
+    Verb{"domain_assign", domain<&Domains::assign>},
+    Verb{"domain_unassign", domain<&Domains::unassign>},
     Verb{"policies", policy<&Policies::list>},
     Verb{"policy_apply", policy<&Policies::apply>},
     Verb{"policy_del", policy<&Policies::remove>},

@@ -149,11 +149,28 @@ Result<Json> domains_view(Daemon& daemon, const Json& params) {
   PODWIRE_TRY(const auto page, read_page(params));
   PODWIRE_TRY(const auto usage, daemon.store.usage());
   PODWIRE_TRY(const auto groups, load_groups(daemon.store, daemon.config));
+  std::map<std::string, std::vector<const PoolUsage*>> pools_of;
+  for (const auto& pool : usage) pools_of[pool.domain].push_back(&pool);
+  const auto spaces = daemon.namespaces == nullptr ? std::map<std::string, std::vector<std::string>>()
+                                                   : daemon.namespaces->by_domain();
+  const auto configured = daemon.config.domains.items();
+  std::map<std::string, const DomainConfig*> config_of;
+  for (const auto& one : *configured) config_of[one.name] = &one;
   const auto node = daemon.reconciler.node();
   Json domains = Json::array();
+  std::size_t bytes = 0;
   for (const auto& domain : node.objects.domains) {
-    const auto* config = daemon.config.find_domain(domain.name);
+    // By id; what lies before the page is not looked at, nor what lies behind the first that it has no room
+    // for.
+    if (domain.id.value() <= page.after) continue;
+    if (bytes > kMaxPageBytes || (page.limit != 0 && domains.size() > page.limit)) break;
+    const auto known = config_of.find(domain.name);
+    const auto* config = known == config_of.end() ? nullptr : known->second;
     Json entry = api::to_json(domain);
+    entry["policy_default"] = config != nullptr && config->isolates_pods ? "deny" : "allow";
+    entry["added"] = daemon.domains != nullptr && daemon.domains->is_added(domain.name);
+    const auto own_spaces = spaces.find(domain.name);
+    entry["namespaces"] = own_spaces == spaces.end() ? Json::array() : Json(own_spaces->second);
     entry["gateways"] = texts(domain.gateways);
     entry["prefixes"] = config == nullptr ? Json::array() : texts(config->prefixes);
     const auto reached = node.reaches.find(domain.name);
@@ -162,14 +179,14 @@ Result<Json> domains_view(Daemon& daemon, const Json& params) {
     // The scarcest pool decides how many pods still fit.
     const PoolUsage* scarcest = nullptr;
     Json pools = Json::array();
-    for (const auto& pool : usage) {
-      if (pool.domain != domain.name) continue;
-      pools.push_back({{"prefix", to_string(pool.prefix)}, {"used", pool.used}, {"free", pool.free}});
-      if (scarcest == nullptr || pool.free < scarcest->free) scarcest = &pool;
+    for (const auto* pool : pools_of[domain.name]) {
+      pools.push_back({{"prefix", to_string(pool->prefix)}, {"used", pool->used}, {"free", pool->free}});
+      if (scarcest == nullptr || pool->free < scarcest->free) scarcest = pool;
     }
     entry["addresses_used"] = scarcest == nullptr ? 0 : scarcest->used;
     entry["addresses_free"] = scarcest == nullptr ? 0 : scarcest->free;
     entry["pools"] = pools;
+    bytes += entry.dump(-1, ' ', false, Json::error_handler_t::replace).size();
     domains.push_back(std::move(entry));
   }
   return make_page("domains", std::move(domains), page);

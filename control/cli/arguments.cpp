@@ -93,7 +93,9 @@ Result<void> take_words(const std::vector<std::string>& words, Command& command)
   const auto& further = command.sub->further;
   const std::string usage = "podwirectl " + verb.name + " " + command.sub->name +
                             (wants_argument ? " " + command.sub->argument : std::string()) +
-                            (further.empty() ? std::string() : " " + further + " [" + further + "...]");
+                            (further.empty()         ? std::string()
+                             : command.sub->only_one ? " " + further
+                                                     : " " + further + " [" + further + "...]");
   if (may_lack_it) return {};
   if (wants_argument && (words.size() < 2 || words[1].empty())) {
     return invalid(verb.name + " " + command.sub->name + " needs a " + command.sub->argument +
@@ -103,7 +105,10 @@ Result<void> take_words(const std::vector<std::string>& words, Command& command)
   if (!further.empty()) {
     command.further.assign(words.begin() + 2, words.end());
     if (command.further.empty())
-      return invalid(verb.name + " " + command.sub->name + " needs a second " + further + "; type: " + usage);
+      return invalid(verb.name + " " + command.sub->name + " needs a " +
+                     (command.sub->only_one ? "" : "second ") + further + "; type: " + usage);
+    if (command.sub->only_one && command.further.size() > 1)
+      return invalid("\"" + command.further[1] + "\" is one word too many; type: " + usage);
   } else if (words.size() > expected) {
     return invalid("\"" + words[expected] + "\" is one word too many; type: " + usage);
   }
@@ -215,7 +220,11 @@ Result<void> take_change(const po::variables_map& given, Command& command) {
   if (command.sub->method.empty()) return {};
   if (const auto file = typed.find("file"); file != typed.end()) command.file = file->second.front();
   PODWIRE_TRY(command.question, change_parameters(verb, *command.sub, command.argument, typed));
-  if (!command.further.empty()) command.question["domains"] = command.further;
+  if (command.sub->only_one) {
+    command.question["domain"] = command.further.front();
+  } else if (!command.further.empty()) {
+    command.question["domains"] = command.further;
+  }
   return {};
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 using Given = std::map<std::string, std::vector<std::string>>;
 
-enum class Kind { kText, kNumber, kFlag, kNoFlag, kAddresses, kPairs, kRate };
+enum class Kind { kText, kNumber, kFlag, kNoFlag, kAddresses, kPairs, kRate, kPrefixes, kPeers };
 struct Parameter {
   const char* option;
   const char* key;
@@ -39,6 +39,26 @@ constexpr Parameter kParameters[] = {
     {"pod", "pod", Kind::kText},
     {"from-pod-rate", "from_pod", Kind::kRate},
     {"to-pod-rate", "to_pod", Kind::kRate},
+    {"vni", "vni", Kind::kNumber},
+    {"mode", "mode", Kind::kText},
+    {"prefix", "prefixes", Kind::kPrefixes},
+    {"peer", "peers", Kind::kPeers},
+    {"stateful", "stateful", Kind::kFlag},
+    {"masquerade", "masquerade", Kind::kFlag},
+    {"policy-default", "policy_default", Kind::kText},
+};
+
+struct Required {
+  const char *verb, *option, *key, *example;
+};
+constexpr const char* kPortExample = "podwirectl port add vm1 --kind vhost --socket /run/vms/vm1.sock";
+constexpr const char* kDomainExample = "podwirectl domain add tenant-a --vni 100 --prefix 10.1.1.0/24";
+constexpr Required kRequired[] = {
+    {"port", "kind", "kind", kPortExample},
+    {"port", "socket", "socket", kPortExample},
+    {"endpoint", "port", "port", "podwirectl endpoint add vm1-vip --port vm1 --address 10.244.1.60"},
+    {"domain", "vni", "vni", kDomainExample},
+    {"domain", "prefix", "prefixes", kDomainExample},
 };
 
 Error bad(const std::string& option, const std::string& value, const char* wanted) {
@@ -93,6 +113,30 @@ Result<Json> read_pairs(const std::string& option, const std::vector<std::string
   return list;
 }
 
+Result<Json> read_prefixes(const std::string& option, const std::vector<std::string>& texts) {
+  Json list = Json::array();
+  for (const auto& text : texts) {
+    if (!parse_prefix(text)) return bad(option, text, "a prefix, such as 10.1.1.0/24 or fd00:1:1::/64");
+    list.push_back(text);
+  }
+  return list;
+}
+
+// NAME or NAME=PREFIX, which several may say of one name.
+Result<Json> read_peers(const std::string& option, const std::vector<std::string>& texts) {
+  Json peers = Json::object();
+  for (const auto& text : texts) {
+    const auto equals = text.find('=');
+    auto& prefixes = peers[text.substr(0, equals)];
+    if (prefixes.is_null()) prefixes = Json::array();
+    if (equals == text.npos) continue;
+    if (!parse_prefix(text.substr(equals + 1)))
+      return bad(option, text, "NAME or NAME=PREFIX, such as node2=10.1.2.0/24");
+    prefixes.push_back(text.substr(equals + 1));
+  }
+  return peers;
+}
+
 Result<Json> read_parameter(const Parameter& parameter, const std::vector<std::string>& values) {
   switch (parameter.kind) {
     case Kind::kFlag:
@@ -107,6 +151,10 @@ Result<Json> read_parameter(const Parameter& parameter, const std::vector<std::s
       return read_addresses(parameter.option, values);
     case Kind::kPairs:
       return read_pairs(parameter.option, values);
+    case Kind::kPrefixes:
+      return read_prefixes(parameter.option, values);
+    case Kind::kPeers:
+      return read_peers(parameter.option, values);
     case Kind::kText:
       break;
   }
@@ -166,14 +214,9 @@ Result<Json> change_parameters(const Verb& verb, const SubVerb& sub, const std::
     if (at == given.end()) continue;
     PODWIRE_TRY(params[parameter.key], read_parameter(parameter, at->second));
   }
-  const std::vector<const char*> required =
-      verb.name == "port" ? std::vector<const char*>{"kind", "socket"} : std::vector<const char*>{"port"};
-  for (const char* key : required) {
-    if (params.contains(key)) continue;
-    return invalid(verb.name + " add needs --" + key + "; as in: " +
-                   (verb.name == "port"
-                        ? "podwirectl port add vm1 --kind vhost --socket /run/vms/vm1.sock"
-                        : "podwirectl endpoint add vm1-vip --port vm1 --address 10.244.1.60"));
+  for (const auto& [of, option, key, example] : kRequired) {
+    if (verb.name == of && !params.contains(key))
+      return invalid(verb.name + " add needs --" + option + "; as in: " + example);
   }
   return params;
 }

@@ -84,6 +84,9 @@ std::vector<std::string> option_values(const Typed& typed) {
   }
   if (name == "kind") return {"vhost", "memif"};
   if (name == "socket-mode") return {"server", "client"};
+  if (name == "mode") return {"l3", "l2"};
+  if (name == "policy-default") return {"allow", "deny"};
+  if (name == "peer") return live_names(typed, "peer");
   if (name == "port" && typed.verb->name != "flows") return live_names(typed, "port");
   if (name == "domain") return live_names(typed, "domain");
   return {};
@@ -115,6 +118,8 @@ std::vector<std::string> candidates(const Typed& typed, const std::string& curre
   const auto* sub = find_sub(*typed.verb, typed.words[0]);
   if (sub && sub->name == "explain") return out;  // takes pods, not what the verb lists
   const bool is_new = sub && sub->name == "add";  // whatever is added has a name that is not there yet
+  const bool of_namespace = sub && typed.verb->name == "domain" && sub->argument == "NAMESPACE";
+  if (of_namespace && typed.words.size() == 1) return out;  // nobody lists them
   if (sub && !is_new && !sub->argument.empty() && (typed.words.size() == 1 || !sub->further.empty()))
     return live_names(typed, typed.verb->name.c_str());
   return out;

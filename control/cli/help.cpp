@@ -31,7 +31,7 @@ std::string option_listing(const std::vector<OptionSpec>& options) {
 
 std::string form_of(const SubVerb& sub) {
   return sub.name + (sub.argument.empty() ? "" : " " + sub.argument) +
-         (sub.further.empty() ? "" : " " + sub.further + "...");
+         (sub.further.empty() ? "" : " " + sub.further + (sub.only_one ? "" : "..."));
 }
 
 // What may stand after "podwirectl VERB".

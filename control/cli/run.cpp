@@ -253,7 +253,7 @@ class Runner {
   std::string changed(const Json& reply) const {
     const auto& sub = command_.sub->name;
     if (command_.verb->name == "address") return deleted_view(reply);
-    if (command_.verb->name == "domain") return joined_view(reply);
+    if (command_.verb->name == "domain") return domain_change_view(sub, command_.argument, reply);
     if (sub == "forget") return forgotten_view(command_.argument);
     if (command_.verb->name != "policy" && command_.verb->name != "service")
       return change_view(command_.verb->name, sub, command_.argument, reply);

@@ -106,36 +106,6 @@ Verb port_verb() {
   };
 }
 
-Verb domain_verb() {
-  return {
-      .name = "domain",
-      .summary = "virtual networks: VNI, mode, gateways, how many addresses are left",
-      .about =
-          "Lists the domains of this node, or shows one in full. Domains exchange no packets with each "
-          "other,\n"
-          "but for those that are joined and for global ones, which all others reach. Joining and isolating\n"
-          "are in force when the command returns and stay over restarts; every node has to be told the same.",
-      .method = "domains",
-      .list_key = "domains",
-      .subs = {{"list", "", "every domain"},
-               {"show", "NAME", "one domain in full, by name, id or VNI"},
-               {"join", "NAME", "join the others to the first: their pods reach each other's", "domain_join",
-                "NAME"},
-               {"isolate", "NAME", "part it from those that it is joined with; not global any more",
-                "domain_isolate"},
-               {"global", "NAME", "let all others reach it, and it them", "domain_global"}},
-      .options = {names_option()},
-      .columns = {{"VNI", "the VXLAN network identifier on the wire"},
-                  {"MODE", "l3: routed, nothing is flooded; l2: one broadcast segment"},
-                  {"GATEWAYS", "the pods' default gateway, the same on every node"},
-                  {"REACHES", "the domains that it is joined with; all: it is global"},
-                  {"USED, FREE", "pod addresses handed out, and left to hand out"}},
-      .examples = {{"podwirectl domain show default", "one domain in full"},
-                   {"podwirectl domain join shop stock billing", "three domains whose pods reach each other"},
-                   {"podwirectl domain isolate billing", "the other two stay joined"}},
-  };
-}
-
 std::vector<OptionSpec> further_endpoint_options() {
   std::vector<OptionSpec> options{names_option(),
                                   {"port", "PORT", "add: the port that it is behind", {"add"}}};

@@ -31,6 +31,7 @@ struct SubVerb {
   // What those that follow the argument are called in help, of which one must be there: the parameter
   // "domains".
   std::string further{};
+  bool only_one = false;  // of those; it is the parameter "domain" then
 };
 
 struct Explained {

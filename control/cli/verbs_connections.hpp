@@ -1,5 +1,5 @@
 // The verbs about what pods may connect to and what they are connected with: policies, services, connections,
-// addresses outside.
+// addresses outside, domains.
 // Private to control/cli/verbs*.
 #pragma once
 
@@ -11,6 +11,7 @@ Verb policy_verb();
 Verb service_verb();
 Verb flows_verb();
 Verb address_verb();  // verbs_addresses.cpp
+Verb domain_verb();   // verbs_domains.cpp
 
 // --names, which every verb with a list has.
 OptionSpec names_option();

@@ -51,7 +51,7 @@ struct DomainRow {
   Label id;
   std::string name;
   Label vni, mode, mtu;
-  Labels prefixes, gateways, reaches;
+  Labels prefixes, gateways, reaches, namespaces;
   bool global = false;
   Amount used, free;
 };
@@ -68,6 +68,7 @@ Result<void> read_value(const Json& value, const std::string& path, DomainRow& o
   r.optional("gateways", out.gateways);
   r.optional("reaches", out.reaches);
   r.optional("global", out.global);
+  r.optional("namespaces", out.namespaces);
   r.optional("addresses_used", out.used);
   r.optional("addresses_free", out.free);
   return r.finish();
@@ -253,20 +254,23 @@ Result<std::string> ports_view(const Json& reply, const Style& style) {
 
 Result<std::string> domains_view(const Json& reply, const Style& style) {
   PODWIRE_TRY(const auto rows, read_list<DomainRow>(reply, "domains"));
-  Table table({{"ID", Align::kRight},
-               {"NAME"},
-               {"VNI", Align::kRight},
-               {"MODE"},
-               {"MTU", Align::kRight},
-               {"PREFIXES"},
-               {"GATEWAYS"},
-               {"REACHES"},
-               {"USED", Align::kRight},
-               {"FREE", Align::kRight}});
+  // Most nodes have no use for it.
+  const bool mapped = std::any_of(rows.begin(), rows.end(),
+                                  [](const DomainRow& row) { return !row.namespaces.text.empty(); });
+  std::vector<Column> columns{{"ID", Align::kRight},  {"NAME"},     {"VNI", Align::kRight}, {"MODE"},
+                              {"MTU", Align::kRight}, {"PREFIXES"}, {"GATEWAYS"},           {"REACHES"}};
+  if (mapped) columns.push_back({"NAMESPACES"});
+  columns.push_back({"USED", Align::kRight});
+  columns.push_back({"FREE", Align::kRight});
+  Table table(columns);
   for (const auto& row : rows) {
-    table.add({row.id.text, row.name, row.vni.text, row.mode.text, row.mtu.text, row.prefixes.text,
-               row.gateways.text, row.global ? "all" : row.reaches.text, row.used.text,
-               Cell(row.free.text, row.free.text == "0" ? Tone::kBad : Tone::kPlain)});
+    std::vector<Cell> cells{
+        row.id.text,  row.name,          row.vni.text,      row.mode.text,
+        row.mtu.text, row.prefixes.text, row.gateways.text, row.global ? "all" : row.reaches.text};
+    if (mapped) cells.emplace_back(row.namespaces.text);
+    cells.emplace_back(row.used.text);
+    cells.emplace_back(row.free.text, row.free.text == "0" ? Tone::kBad : Tone::kPlain);
+    table.add(std::move(cells));
   }
   return or_none(table, "domains", style);
 }
@@ -282,6 +286,26 @@ std::string joined_view(const Json& reply) {
                                        : " reaches " + printable(row.reaches.text) + ".\n");
   }
   return out;
+}
+
+std::string domain_change_view(const std::string& sub, const std::string& name, const Json& reply) {
+  const auto shown = printable(name);
+  const auto value = [&](const char* key) {
+    const auto at = reply.is_object() ? reply.find(key) : reply.end();
+    return at != reply.end() && at->is_string() ? printable(at->get_ref<const std::string&>())
+                                                : std::string();
+  };
+  if (sub == "add") return "Domain " + shown + " was added.\n";
+  if (sub == "del") {
+    const bool deleted = reply.is_object() && reply.value("deleted", false);
+    return deleted ? "Domain " + shown + " was deleted.\n" : "There is no domain " + shown + ".\n";
+  }
+  if (sub == "assign") return "New pods of namespace " + shown + " join domain " + value("domain") + ".\n";
+  if (sub == "unassign") {
+    return value("domain").empty() ? "Namespace " + shown + " was assigned to no domain.\n"
+                                   : "New pods of namespace " + shown + " join the default domain.\n";
+  }
+  return joined_view(reply);
 }
 
 Result<std::string> endpoints_view(const Json& reply, const Style& style) {

@@ -44,6 +44,8 @@ std::string change_view(const std::string& verb, const std::string& sub, const s
 
 // What `domain join`, `isolate` or `global` did (view_objects.cpp).
 std::string joined_view(const Json& reply);
+// What any of `domain`'s changes did (view_objects.cpp).
+std::string domain_change_view(const std::string& sub, const std::string& name, const Json& reply);
 
 // `question` is what was asked (from, to, protocol, ...).
 Result<std::string> explain_view(const Json& reply, const Json& question, const Style& style);

@@ -253,7 +253,7 @@ std::string AddJob::undo() {
 }  // namespace
 
 CniResult<Json> CniService::Impl::add(const CniCall& call) {
-  PODWIRE_TRY(const auto* domain, domain_of(call.config));
+  PODWIRE_TRY(const auto domain, domain_of(call.config));
   if (!call.config.prev_result.is_null()) {
     PODWIRE_TRY(const auto checked, read_result(call.config.prev_result, "prevResult"));
   }

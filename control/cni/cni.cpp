@@ -7,11 +7,10 @@
 #include "control/cni/netns.hpp"
 #include "control/cni/service.hpp"
 #include "control/cni/version.hpp"
+#include "control/state/namespace_domains.hpp"
 
 namespace podwire::control {
 namespace {
-
-constexpr const char* kDefaultDomain = "default";
 
 std::string dump(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -157,25 +156,14 @@ CniReply CniService::handle(CniRequest request) {
   return reply;
 }
 
-CniResult<const DomainConfig*> CniService::Impl::domain_of(const NetworkConfig& config) const {
-  const auto& domains = context.config.domains;
-  if (domains.empty()) {
-    return CniError(CniCode::kInvalidConfig,
-                    "this node has no domains; add one to \"domains\" in podwired.json and restart podwired");
-  }
-  if (const auto* domain = context.config.find_domain(config.domain.empty() ? kDefaultDomain : config.domain))
-    return domain;
-  if (config.domain.empty()) return &domains.front();
-  std::vector<std::string> names;
-  std::string list;
-  for (const auto& domain : domains) {
-    names.push_back(domain.name);
-    list += (list.empty() ? "" : ", ") + domain.name;
-  }
-  const auto near = closest_match(config.domain, names);
-  return CniError(CniCode::kInvalidConfig,
-                  "domain is \"" + config.domain.substr(0, 64) + "\", which this node does not have; " +
-                      (near.empty() ? "it has " + list : "did you mean \"" + near + "\"?"));
+CniResult<std::shared_ptr<const DomainConfig>> CniService::Impl::domain_of(
+    const NetworkConfig& config) const {
+  auto found =
+      context.namespaces != nullptr
+          ? context.namespaces->domain_for(config.domain, config.pod_namespace)
+          : NamespaceDomains(context.config, context.store).domain_for(config.domain, config.pod_namespace);
+  if (found) return *found;
+  return CniError(CniCode::kInvalidConfig, found.error().message);
 }
 
 IpamCall ipam_call(const CniCall& call) {

@@ -18,6 +18,7 @@
 namespace podwire::control {
 
 struct Config;  // control/config.hpp
+class NamespaceDomains;
 
 // Must outlive the service.
 struct CniContext {
@@ -25,6 +26,7 @@ struct CniContext {
   Store& store;
   Reconciler& reconciler;
   HostPorts* host_ports = nullptr;  // null: the node's own side of published ports is nobody's business
+  const NamespaceDomains* namespaces = nullptr;  // null: namespaces do not say what pods join
   // Why pods reach nobody on other nodes; empty: they do, or nobody knows. May be empty itself.
   std::function<std::string()> isolated{};
 };

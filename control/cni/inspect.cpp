@@ -98,7 +98,7 @@ CniResult<void> CniService::Impl::check(const CniCall& call) {
 }
 
 CniResult<void> CniService::Impl::status(const CniCall& call) {
-  PODWIRE_TRY(const auto* domain, domain_of(call.config));
+  PODWIRE_TRY(const auto domain, domain_of(call.config));
   const auto engine = context.reconciler.state();
   if (!engine.connected) {
     return not_available("the engine is not connected" +

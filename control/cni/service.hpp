@@ -36,7 +36,7 @@ struct CniService::Impl {
   CniResult<void> status(const CniCall& call);
 
   // The domain that the configuration means. kInvalidConfig.
-  CniResult<const DomainConfig*> domain_of(const NetworkConfig& config) const;
+  CniResult<std::shared_ptr<const DomainConfig>> domain_of(const NetworkConfig& config) const;
   // Takes down everything an attachment has and forgets it. `netns` as in open_attachment_netns. Holds no
   // gate.
   CniResult<void> release(const Attachment& attachment, int netns);

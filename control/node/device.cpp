@@ -41,11 +41,38 @@ Result<std::vector<netlink::Address>> movable_addresses(netlink::Netlink& netlin
   return all;
 }
 
+namespace {
+
+// Of a routing daemon, which learns by itself that the interface is another one now. Moved, its routes would
+// be an administrator's, and stay when it withdraws them.
+bool is_of_routing_daemon(std::uint8_t protocol) {
+  switch (protocol) {
+    case RTPROT_GATED:
+    case RTPROT_MRT:
+    case RTPROT_ZEBRA:
+    case RTPROT_BIRD:
+    case RTPROT_DNROUTED:
+    case RTPROT_XORP:
+    case RTPROT_BABEL:
+    case RTPROT_OPENR:
+    case RTPROT_BGP:
+    case RTPROT_ISIS:
+    case RTPROT_OSPF:
+    case RTPROT_RIP:
+    case RTPROT_EIGRP:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 Result<std::vector<netlink::Route>> movable_routes(netlink::Netlink& netlink, unsigned link) {
   PODWIRE_TRY(auto all, netlink.routes(link));
   std::erase_if(all, [](const netlink::Route& r) {
-    const bool by_itself =
-        r.protocol == RTPROT_KERNEL || r.type != RTN_UNICAST || r.destination.address.is_multicast();
+    const bool by_itself = r.protocol == RTPROT_KERNEL || r.type != RTN_UNICAST ||
+                           r.destination.address.is_multicast() || is_of_routing_daemon(r.protocol);
     if (!by_itself && !r.next_hops.empty()) {
       spdlog::warn(
           "route {} has several next hops and is not moved with its device; add it to the host interface by "

@@ -14,7 +14,7 @@ namespace podwire::control {
 Result<netlink::Link> find_device(netlink::Netlink& netlink, const std::string& name);
 // Addresses other than link-local ones.
 Result<std::vector<netlink::Address>> movable_addresses(netlink::Netlink& netlink, unsigned link);
-// Unicast routes of the main table that do not come by themselves with an address.
+// Unicast routes of the main table that come neither by themselves with an address nor from a routing daemon.
 Result<std::vector<netlink::Route>> movable_routes(netlink::Netlink& netlink, unsigned link);
 // How many receive queues the device spreads its frames over (ETHTOOL_GCHANNELS); 1 when it does not say.
 std::uint16_t receive_queues(const std::string& device);

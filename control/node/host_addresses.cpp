@@ -10,9 +10,6 @@ namespace {
 using netlink::Batch;
 using netlink::Netlink;
 
-// By which our routes to floating addresses are known among those of our protocol.
-constexpr std::uint32_t kFloatingMetric = 800;
-
 IpPrefix whole(const IpAddr& address) {
   return {address, address.bits()};
 }

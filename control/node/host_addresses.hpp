@@ -13,6 +13,9 @@
 
 namespace podwire::control {
 
+// Of the routes to floating addresses, by which they are known among those of our protocol.
+inline constexpr std::uint32_t kFloatingMetric = 800;
+
 struct HostAddresses {
   std::vector<IpAddr> egress, floating;
 };

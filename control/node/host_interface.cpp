@@ -1,8 +1,11 @@
 #include "control/node/host_interface.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "control/cni/tap.hpp"
+#include "control/node/host_addresses.hpp"
+#include "control/node/host_routes.hpp"
 #include "control/routing/announce.hpp"
 
 namespace podwire::control {
@@ -15,6 +18,28 @@ Result<void> set_ipv6_switch(const std::string& ifname, const char* key, int val
   auto done = netlink::write_ipv6_sysctl(ifname, key, value);
   if (!done && done.error().code == ErrorCode::kNotFound) return {};
   return done;
+}
+
+// Those of an earlier configuration or lease, by whatever gateway; with what `batch` has already.
+Result<void> remove_former_pod_routes(netlink::Netlink& netlink, const netlink::Link& link,
+                                      const std::vector<IpPrefix>& wanted, Batch& batch) {
+  PODWIRE_TRY(const auto neighbors, netlink.neighbors(link.index));
+  std::set<IpAddr> to_services;
+  for (const auto& neighbor : neighbors) {
+    if (neighbor.mac == kHostServiceMac) to_services.insert(neighbor.address);
+  }
+  PODWIRE_TRY(const auto present, netlink.routes(link.index));
+  for (const auto& route : present) {
+    // The others of the kind are for others to remove: announced ones, those to services and to floating
+    // addresses.
+    const bool ours = route.protocol == netlink::kRouteProtocol && route.gateway &&
+                      route.metric != kAnnouncedMetric && route.metric != kFloatingMetric &&
+                      !to_services.contains(*route.gateway);
+    if (ours && std::find(wanted.begin(), wanted.end(), route.destination) == wanted.end())
+      batch.remove_route(route);
+  }
+  if (batch.empty()) return {};
+  return netlink.apply(batch);
 }
 
 }  // namespace
@@ -65,10 +90,10 @@ Result<void> add_pod_routes(netlink::Netlink& netlink, const std::string& name, 
                             const std::vector<IpPrefix>& elsewhere) {
   const auto domain =
       std::find_if(config.domains.begin(), config.domains.end(), [](const auto& d) { return d.host_access; });
-  if (domain == config.domains.end()) return {};
   PODWIRE_TRY(const auto link, netlink.link(name));
   Batch batch;
   std::vector<IpPrefix> wanted;
+  if (domain == config.domains.end()) return remove_former_pod_routes(netlink, link, wanted, batch);
   const auto add = [&](const IpPrefix& prefix) {
     for (std::size_t i = 0; i < domain->prefixes.size(); ++i) {
       const bool v4 = prefix.address.is_v4();
@@ -95,19 +120,7 @@ Result<void> add_pod_routes(netlink::Netlink& netlink, const std::string& name, 
     if (at == peer.domains.end()) continue;
     for (const auto& prefix : at->second) add(prefix);
   }
-  // Of an earlier configuration.
-  PODWIRE_TRY(const auto present, netlink.routes(link.index));
-  for (const auto& route : present) {
-    // Those to services are the table of them's (control/node/host_routes.hpp).
-    const bool announced = route.metric == kAnnouncedMetric;  // which are not for this function
-    const bool ours =
-        route.protocol == netlink::kRouteProtocol && !announced && route.gateway &&
-        std::find(domain->gateways.begin(), domain->gateways.end(), *route.gateway) != domain->gateways.end();
-    if (ours && std::find(wanted.begin(), wanted.end(), route.destination) == wanted.end())
-      batch.remove_route(route);
-  }
-  if (batch.empty()) return {};
-  return netlink.apply(batch);
+  return remove_former_pod_routes(netlink, link, wanted, batch);
 }
 
 }  // namespace podwire::control

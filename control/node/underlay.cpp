@@ -227,9 +227,8 @@ Result<void> Underlay::set_up_host_interface(Netlink& netlink) {
   PODWIRE_CHECK(furnish_host_interface(netlink, saved_.host_interface, addresses, gateways));
   const auto domain = std::find_if(config_.domains.begin(), config_.domains.end(),
                                    [](const auto& d) { return d.host_access; });
-  if (domain == config_.domains.end()) return {};
-  return add_pod_routes(netlink, saved_.host_interface, config_, node_.addresses,
-                        domain_mtu(*domain, config_, node_), pods_elsewhere_);
+  const auto pod_mtu = domain == config_.domains.end() ? node_.mtu : domain_mtu(*domain, config_, node_);
+  return add_pod_routes(netlink, saved_.host_interface, config_, node_.addresses, pod_mtu, pods_elsewhere_);
 }
 
 Result<void> Underlay::silence_device(Netlink& netlink) {

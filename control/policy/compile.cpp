@@ -32,9 +32,20 @@ std::string shown_name(const std::string& space, const std::set<std::string>& po
 
 }  // namespace
 
-void PolicyModel::resolve_peers(const Space& home, const PolicyPeer& peer, PolicyPeers& out) {
+// Addresses of pods elsewhere mean others where they are met.
+std::shared_ptr<const PolicyIdentity> PolicyModel::as_seen_from(
+    const std::string& space, std::shared_ptr<const PolicyIdentity> identity) const {
+  if (!meets_ || identity->addresses.empty() || meets_(space, identity->space)) return identity;
+  auto bare = std::make_shared<PolicyIdentity>(*identity);
+  bare->addresses.clear();
+  return bare;
+}
+
+void PolicyModel::resolve_peers(const std::string& space, const Space& home, const PolicyPeer& peer,
+                                PolicyPeers& out) const {
   for (const auto& [name, identity] : home.identities) {
-    if (!peer.pods || peer.pods->matches(identity->labels)) out.identities.push_back(identity);
+    if (!peer.pods || peer.pods->matches(identity->labels))
+      out.identities.push_back(as_seen_from(space, identity));
   }
 }
 
@@ -46,10 +57,10 @@ PolicyPeers PolicyModel::resolve_peers(const NetworkPolicy& policy,
     if (peer.block) {
       out.blocks.push_back(*peer.block);
     } else if (!peer.namespaces) {
-      resolve_peers(*spaces_.at(policy.key.first), peer, out);
+      resolve_peers(policy.key.first, *spaces_.at(policy.key.first), peer, out);
     } else {
       for (const auto& [name, home] : spaces_) {
-        if (peer.namespaces->matches(home->facts.labels)) resolve_peers(*home, peer, out);
+        if (peer.namespaces->matches(home->facts.labels)) resolve_peers(policy.key.first, *home, peer, out);
       }
     }
   }
@@ -70,7 +81,7 @@ std::shared_ptr<const ResolvedPolicy> PolicyModel::resolve(
   if (has_named_ports(policy->egress)) {
     for (const auto& [space_name, home] : spaces_) {
       for (const auto& [name, identity] : home->identities) {
-        if (!identity->ports.empty()) out->all_named.push_back(identity);
+        if (!identity->ports.empty()) out->all_named.push_back(as_seen_from(policy->key.first, identity));
       }
     }
   }

@@ -24,6 +24,11 @@ class PolicyModel {
   using Allot = std::function<Result<std::vector<std::uint32_t>>(const std::string& noun,
                                                                  const std::vector<std::string>& names)>;
 
+  // Whether pods of these two namespaces share addresses: the same one is the same pod to both. Absent: all
+  // do. Before anything else.
+  using Meets = std::function<bool(const std::string&, const std::string&)>;
+  void set_meets(Meets meets) { meets_ = std::move(meets); }
+
   // Begins a change of this many objects, up to the next compile(): many are cheaper with everything redone.
   void expect(std::size_t changes);
   void put(NamespaceFacts facts);
@@ -78,7 +83,10 @@ class PolicyModel {
   void join(Space& home, const PodFacts& pod, const std::string& identity);
   void part(Space& home, const PodEntry& entry);
   void touch(const Space& home, const PolicyIdentity& identity);
-  static void resolve_peers(const Space& home, const PolicyPeer& peer, PolicyPeers& out);
+  std::shared_ptr<const PolicyIdentity> as_seen_from(const std::string& space,
+                                                     std::shared_ptr<const PolicyIdentity> identity) const;
+  void resolve_peers(const std::string& space, const Space& home, const PolicyPeer& peer,
+                     PolicyPeers& out) const;
   PolicyPeers resolve_peers(const NetworkPolicy& policy, const std::vector<PolicyPeer>& peers) const;
   std::shared_ptr<const ResolvedPolicy> resolve(std::shared_ptr<const NetworkPolicy> policy) const;
   void own_stale();
@@ -88,6 +96,7 @@ class PolicyModel {
   Result<void> render(Space& home, WantedSets wanted, const std::map<std::string, std::uint32_t>& fresh);
   static std::shared_ptr<const PolicySnapshot::Space> marks_of(const Space& home);
 
+  Meets meets_;
   std::map<std::string, std::shared_ptr<Space>> spaces_;
   std::set<ObjectKey> dirty_;  // policies to look up anew
   bool all_dirty_ = false;

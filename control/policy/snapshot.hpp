@@ -27,6 +27,16 @@ struct PolicySnapshot {
     std::map<std::string, Pod> pods;  // whose labels are known, by name
     PolicyId isolated;                // what applies to the others
   };
+  // What takes the place of `policy` (0: of none) for pods of a domain with DomainConfig::isolates_pods: the
+  // same with nobody let in, where it says nothing of that. After add_isolation().
+  PolicyId isolating(PolicyId policy) const {
+    const auto id = PolicyId(kFirstIsolating | policy.value());
+    return policies.contains(id) ? id : policy;
+  }
+  void add_isolation();
+
+  // Ids of what add_isolation() adds, above all that are allotted.
+  static constexpr std::uint32_t kFirstIsolating = 0x8000'0000;
   std::map<PolicyId, std::shared_ptr<const api::Policy>> policies;
   std::map<std::string, std::shared_ptr<const Space>> spaces;  // by namespace
 

@@ -7,10 +7,8 @@
 namespace podwire::control {
 namespace {
 
-const DomainConfig* domain_of(const ClusterService& service, const Config& config) {
-  if (!service.domain.empty()) return config.find_domain(service.domain);
-  const auto* named = config.find_domain("default");
-  return named != nullptr || config.domains.empty() ? named : &config.domains.front();
+std::shared_ptr<const DomainConfig> domain_of(const ClusterService& service, const Config& config) {
+  return service.domain.empty() ? config.default_domain() : config.find_domain(service.domain);
 }
 
 Result<void> check_node_port(const ClusterPort& port, const Config& config) {
@@ -55,7 +53,7 @@ class Planner {
   const std::vector<const ClusterSlice*>& slices_;
   const Config& config_;
   const NodeObjects& node_;
-  const DomainConfig* domain_ = nullptr;
+  std::shared_ptr<const DomainConfig> domain_;
   DomainId domain_id_;
 };
 

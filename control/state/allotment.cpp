@@ -280,18 +280,26 @@ Result<void> check_unnamed(Database& database, const std::string& name) {
                   " removes it");
 }
 
-Result<std::vector<PoolUsage>> pool_usage(Database& database, const DomainPools& domain) {
+Result<std::vector<PoolUsage>> pool_usage(Database& database,
+                                          const std::map<std::string, DomainPools>& domains) {
   std::vector<PoolUsage> usage;
-  for (const auto& pool : domain.pools) usage.push_back({domain.name, pool.prefix(), 0, pool.capacity()});
-  Query query(database, "SELECT address FROM address WHERE domain = ?");
-  query.bind(domain.name);
+  std::map<std::string, std::size_t> first;  // of a domain's in `usage`
+  for (const auto& [name, domain] : domains) {
+    first[name] = usage.size();
+    for (const auto& pool : domain.pools) usage.push_back({name, pool.prefix(), 0, pool.capacity()});
+  }
+  Query query(database, "SELECT domain, address FROM address");
   for (;;) {
     PODWIRE_TRY(const bool more, query.step());
     if (!more) return usage;
-    auto address = parse_ip(query.text(0));
-    for (std::size_t i = 0; address && i < usage.size(); ++i) {
-      usage[i].used += usage[i].prefix.contains(*address);
-      if (domain.pools[i].offers(*address) && usage[i].free > 0) --usage[i].free;
+    const auto domain = domains.find(query.text(0));
+    const auto address = parse_ip(query.text(1));
+    if (domain == domains.end() || !address) continue;
+    const auto& pools = domain->second.pools;
+    for (std::size_t i = 0; i < pools.size(); ++i) {
+      auto& pool = usage[first.at(domain->first) + i];
+      pool.used += pool.prefix.contains(*address);
+      if (pools[i].offers(*address) && pool.free > 0) --pool.free;
     }
   }
 }

@@ -2,6 +2,9 @@
 // store's thread, so what they find free stays free until the commit.
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "control/state/sqlite.hpp"
 #include "control/state/store.hpp"
 
@@ -17,6 +20,8 @@ Result<void> allot_socket(Database& database, const AttachmentRequest& request, 
 // kConflict when a port or endpoint has the name.
 Result<void> check_unnamed(Database& database, const std::string& name);
 
-Result<std::vector<PoolUsage>> pool_usage(Database& database, const DomainPools& domain);
+// Of all of them, in one walk over the addresses that are taken.
+Result<std::vector<PoolUsage>> pool_usage(Database& database,
+                                          const std::map<std::string, DomainPools>& domains);
 
 }  // namespace podwire::control

@@ -30,6 +30,7 @@ class Builder {
     }
     PODWIRE_CHECK(add_own_routes());
     PODWIRE_CHECK(add_join_routes());
+    PODWIRE_CHECK(allot_route_ids());
     PODWIRE_CHECK(store_.keep_ids("vtep", vtep_names_));
     PODWIRE_CHECK(store_.keep_ids("domain", domain_names_));
     PODWIRE_CHECK(store_.keep_ids("route", route_names_));
@@ -49,15 +50,20 @@ class Builder {
   Result<void> add_host_routes(const DomainConfig& domain);
   Result<void> add_own_routes();
   Result<void> add_join_routes();
-  Result<void> add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
-                         RouteSource source);
+  void add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
+                 RouteSource source);
+  Result<void> allot_route_ids();
 
   const Config& config_;
   const NodeUnderlay& underlay_;
   Store& store_;
   const DomainGroups* const groups_;  // null: the store's
   NodeObjects out_;
-  std::vector<std::string> vtep_names_, domain_names_, route_names_;
+  std::vector<std::string> vtep_names_, domain_names_;
+  // Of out_.objects.routes, in their order; the ids of all come at once.
+  std::vector<std::string> route_names_;
+  std::vector<RouteSource> route_sources_;
+  std::set<std::string> known_routes_;
 };
 
 Result<void> Builder::add_ports() {
@@ -141,11 +147,14 @@ Result<void> Builder::add_peer_vteps() {
 }
 
 Result<void> Builder::add_domains() {
-  for (const auto& config : config_.domains) {
-    PODWIRE_TRY(const auto id, store_.id_for("domain", config.name));
-    domain_names_.push_back(config.name);
+  const auto all = config_.domains.items();
+  for (const auto& config : *all) domain_names_.push_back(config.name);
+  PODWIRE_TRY(const auto ids, store_.ids_for("domain", domain_names_));
+  for (std::size_t number = 0; number < all->size(); ++number) {
+    const auto& config = (*all)[number];
     api::Domain domain;
-    domain.id = out_.domains[config.name] = DomainId(static_cast<std::uint16_t>(id));
+    domain.id = out_.domains[config.name] = DomainId(static_cast<std::uint16_t>(ids[number]));
+    if (config.isolates_pods) out_.isolating.insert(domain.id);
     if (config.flow_limit != 0) out_.flow_limits[domain.id] = config.flow_limit;
     domain.name = config.name;
     domain.vni = config.vni;
@@ -174,6 +183,8 @@ Result<void> Builder::add_domains() {
     }
     out_.objects.domains.push_back(domain);
   }
+  std::sort(out_.objects.domains.begin(), out_.objects.domains.end(),
+            [](const api::Domain& a, const api::Domain& b) { return a.id < b.id; });
   return {};
 }
 
@@ -218,20 +229,27 @@ Result<api::Masquerade> Builder::masquerade_of(const DomainConfig& domain) const
   return out;
 }
 
-Result<void> Builder::add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
-                                RouteSource source) {
+// One that is there already stays.
+void Builder::add_route(const std::string& domain, const IpPrefix& prefix, const api::NextHop& hop,
+                        RouteSource source) {
   // No domain's name is empty, so the underlay's routes keep apart from theirs.
-  const auto name = domain + "/" + to_string(prefix);
-  if (std::find(route_names_.begin(), route_names_.end(), name) != route_names_.end()) return {};
-  PODWIRE_TRY(const auto id, store_.id_for("route", name));
-  route_names_.push_back(name);
+  auto name = domain + "/" + to_string(prefix);
+  if (!known_routes_.insert(name).second) return;
+  route_names_.push_back(std::move(name));
+  route_sources_.push_back(source);
   api::Route route;
-  route.id = RouteId(id);
   route.domain = domain.empty() ? kUnderlayDomain : out_.domains[domain];
   route.prefix = prefix;
   route.next_hops.push_back(hop);
   out_.objects.routes.push_back(route);
-  out_.route_sources[route.id] = source;
+}
+
+Result<void> Builder::allot_route_ids() {
+  PODWIRE_TRY(const auto ids, store_.ids_for("route", route_names_));
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    out_.objects.routes[i].id = RouteId(ids[i]);
+    out_.route_sources[RouteId(ids[i])] = route_sources_[i];
+  }
   return {};
 }
 
@@ -239,14 +257,14 @@ Result<void> Builder::add_underlay_routes() {
   const auto source = underlay_.from_kernel ? RouteSource::kKernel : RouteSource::kConfig;
   for (const auto& address : underlay_.addresses) {
     if (address.length == address.address.bits()) continue;  // no neighbours
-    PODWIRE_CHECK(add_route("", address.network(),
-                            {.vtep = {}, .port = out_.uplink, .into = {}, .mac = {}, .address = {}}, source));
+    add_route("", address.network(), {.vtep = {}, .port = out_.uplink, .into = {}, .mac = {}, .address = {}},
+              source);
   }
   for (const auto& route : underlay_.routes) {
     api::NextHop hop;
     hop.port = out_.uplink;
     if (route.gateway) hop.address = *route.gateway;
-    PODWIRE_CHECK(add_route("", route.prefix.network(), hop, source));
+    add_route("", route.prefix.network(), hop, source);
   }
   return {};
 }
@@ -265,7 +283,7 @@ Result<void> Builder::add_peer_routes(const DomainConfig& domain) {
       hop.vtep = out_.peers[peer.name];
     }
     for (const auto& prefix : at->second)
-      PODWIRE_CHECK(add_route(plain ? std::string() : domain.name, prefix, hop, RouteSource::kPeer));
+      add_route(plain ? std::string() : domain.name, prefix, hop, RouteSource::kPeer);
   }
   return {};
 }
@@ -289,13 +307,13 @@ Result<void> Builder::add_host_routes(const DomainConfig& domain) {
     }
     api::NextHop hop;
     hop.port = out_.host;
-    PODWIRE_CHECK(add_route(domain.name, host_prefix(own.address), hop, RouteSource::kBuiltin));
+    add_route(domain.name, host_prefix(own.address), hop, RouteSource::kBuiltin);
   }
   for (const auto& peer : config_.peers) {
     if (!peer.domains.contains(domain.name) || is_reached_plainly(domain, peer)) continue;
     api::NextHop hop;
     hop.vtep = out_.peers[peer.name];
-    PODWIRE_CHECK(add_route(domain.name, host_prefix(peer.address), hop, RouteSource::kBuiltin));
+    add_route(domain.name, host_prefix(peer.address), hop, RouteSource::kBuiltin);
   }
   return {};
 }
@@ -312,41 +330,29 @@ Result<void> Builder::add_own_routes() {
     if (link_local || underlay_.first_of_family(v4)->address == own.address) continue;
     api::NextHop hop;
     hop.port = out_.host;
-    PODWIRE_CHECK(add_route("", host_prefix(own.address), hop, RouteSource::kBuiltin));
+    add_route("", host_prefix(own.address), hop, RouteSource::kBuiltin);
   }
   return {};
 }
 
-// From each domain to the prefixes of those that it reaches. They may be many: their ids come at once.
+// From each domain to the prefixes of those that it reaches.
 Result<void> Builder::add_join_routes() {
   DomainGroups stored;
   if (groups_ == nullptr) {
     PODWIRE_TRY(stored, load_groups(store_, config_));
   }
   auto plan = plan_joins(config_, groups_ != nullptr ? *groups_ : stored);
-  std::vector<std::string> names;
-  std::vector<api::Route> routes;
+  const auto all = config_.domains.items();
+  std::map<std::string, const DomainConfig*> domains;
+  for (const auto& domain : *all) domains[domain.name] = &domain;
   for (const auto& [name, others] : plan.reaches) {
     for (const auto& other : others) {
       api::NextHop hop;
       hop.into = out_.domains[other];
-      for (const auto& prefix : prefixes_of(config_, *config_.find_domain(other))) {
-        names.push_back(name + "/" + to_string(prefix));
-        api::Route route;
-        route.domain = out_.domains[name];
-        route.prefix = prefix;
-        route.next_hops.push_back(hop);
-        routes.push_back(std::move(route));
-      }
+      for (const auto& prefix : prefixes_of(config_, *domains.at(other)))
+        add_route(name, prefix, hop, RouteSource::kJoin);
     }
   }
-  PODWIRE_TRY(const auto ids, store_.ids_for("route", names));
-  for (std::size_t i = 0; i < routes.size(); ++i) {
-    routes[i].id = RouteId(ids[i]);
-    out_.route_sources[routes[i].id] = RouteSource::kJoin;
-    out_.objects.routes.push_back(std::move(routes[i]));
-  }
-  route_names_.insert(route_names_.end(), names.begin(), names.end());
   out_.reaches = std::move(plan.reaches);
   out_.join_problems = std::move(plan.problems);
   return {};

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,9 +43,13 @@ struct NodeObjects {
     return at == flow_limits.end() ? 0 : at->second;
   }
 
-  api::ObjectSet objects;  // everything but attachments' ports and endpoints
+  // Null: there is none.
+  const api::Domain* find_domain(DomainId id) const;
+
+  api::ObjectSet objects;  // everything but attachments' ports and endpoints; domains by id
   std::map<std::string, DomainId> domains;
   std::map<DomainId, std::uint32_t> flow_limits;  // of pods' ports, where the configuration names one
+  std::set<DomainId> isolating;                   // domains with DomainConfig::isolates_pods
   std::map<RouteId, RouteSource> route_sources;
   std::map<std::string, VtepId> peers;
   std::vector<IpAddr> addresses;  // the node's own on the underlay, without link-local ones

@@ -51,7 +51,7 @@ class EngineReconciler final : public Reconciler {
   // re-open the tap.
   void set_node(NodeObjects node, std::vector<UniqueFd> host_queues);
   NodeObjects node() const;
-  std::uint64_t node_version() const;  // another one after every set_node
+  std::uint64_t node_version() const;  // another one after every set_node, and when domains came or went
   // Of the cluster's services. Returns once every worker of the engine has seen it. Refused by the engine,
   // all stays as it was. Without an engine it is kept for the next full replace.
   Result<void> change_services(ServiceChange change);
@@ -68,18 +68,17 @@ class EngineReconciler final : public Reconciler {
   Result<void> set_policies(std::shared_ptr<const PolicySnapshot> policies);
   // The same for the addresses outside of pods' endpoints, in domains with a masquerade.
   Result<void> set_outside(std::shared_ptr<const OutsideAssignments> outside);
-  // The routes of `next`, and which domains they join, in place of those before; the rest of it is not looked
-  // at. Returns once the engine has it and connections between domains that were parted are forgotten.
-  // kUnavailable without an engine; then, and when the engine refuses, all stays as it was. After set_node.
-  Result<void> set_joins(NodeObjects next);
+  // The domains and routes of `next`, and which domains reach each other, in place of those before; the rest
+  // of it is not looked at. Returns once the engine has it and connections between domains that were parted
+  // are forgotten. kUnavailable without an engine; then, and when the engine refuses, all stays as it was.
+  // After set_node.
+  Result<void> set_domains(NodeObjects next);
   // Changes of the routes that the kernel has; those whose prefix the node's own objects, or what other nodes
   // have, lead to already stay behind these. Returns once every worker of the engine has seen them. Without
   // an engine they are kept for the next full replace, and a route that the engine refuses is left out with a
   // warning. kExhausted: some were left out because there are too many.
   Result<void> change_routes(const std::vector<api::Route>& put, const std::vector<RouteId>& remove);
   std::vector<api::Route> mirrored_routes() const;  // those that the engine should have
-  // Whether this domain of the node tracks connections.
-  bool is_stateful(const std::string& domain) const;
 
   // Until the engine holds the desired state. Otherwise kUnavailable with the reason, at once when the engine
   // refused the node's own objects.
@@ -147,7 +146,10 @@ class EngineReconciler final : public Reconciler {
   void add_outside(const Attachment& attachment, DomainId domain, const Attachment* leaves,
                    std::vector<api::Endpoint>& endpoints) const;
   std::vector<api::Endpoint> reassigned(const Attachment& changed, bool leaves) const;
-  Result<void> change_joins(EngineSession& session, NodeObjects next);
+  // domain_patching.cpp
+  std::vector<std::pair<api::ObjectSet, api::IdSet>> domain_patches(const NodeObjects& next) const;
+  Result<void> change_domains(EngineSession& session, NodeObjects next);
+  void take_domains(NodeObjects next);
   Result<void> patch_services(EngineSession& session, const ServiceChange& change);
   void take_services(ServiceChange change);  // under the mutex
   // mirrored_routes.cpp

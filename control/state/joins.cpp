@@ -23,10 +23,10 @@ std::string mismatch(const DomainConfig& a, const DomainConfig& b) {
 
 class JoinPlanner {
  public:
-  JoinPlanner(const Config& config, const DomainGroups& groups) : config_(config) {
-    for (std::size_t i = 0; i < config.domains.size(); ++i)
-      prefixes_.push_back(prefixes_of(config, config.domains[i]));
-    peers_.resize(config.domains.size());
+  JoinPlanner(const Config& config, const DomainGroups& groups)
+      : all_(config.domains.items()), domains_(*all_) {
+    for (const auto& domain : domains_) prefixes_.push_back(prefixes_of(config, domain));
+    peers_.resize(domains_.size());
     join_groups(groups);
     join_global(groups);
   }
@@ -38,8 +38,8 @@ class JoinPlanner {
     }
     for (std::size_t i = 0; i < peers_.size(); ++i) {
       if (peers_[i].empty()) continue;
-      auto& names = out_.reaches[config_.domains[i].name];
-      for (const auto j : peers_[i]) names.push_back(config_.domains[j].name);
+      auto& names = out_.reaches[domains_[i].name];
+      for (const auto j : peers_[i]) names.push_back(domains_[j].name);
       std::sort(names.begin(), names.end());
     }
     return std::move(out_);
@@ -48,9 +48,9 @@ class JoinPlanner {
  private:
   void join_groups(const DomainGroups& groups) {
     std::map<std::uint32_t, std::vector<std::size_t>> members;
-    for (std::size_t i = 0; i < config_.domains.size(); ++i) {
-      const auto at = groups.find(config_.domains[i].name);
-      const bool global = is_global(config_.domains[i], groups);
+    for (std::size_t i = 0; i < domains_.size(); ++i) {
+      const auto at = groups.find(domains_[i].name);
+      const bool global = is_global(domains_[i], groups);
       if (at != groups.end() && !global) members[at->second].push_back(i);
     }
     for (const auto& [group, all] : members) {
@@ -60,16 +60,16 @@ class JoinPlanner {
     }
   }
   void join_global(const DomainGroups& groups) {
-    for (std::size_t i = 0; i < config_.domains.size(); ++i) {
-      if (!is_global(config_.domains[i], groups)) continue;
-      for (std::size_t j = 0; j < config_.domains.size(); ++j) {
-        if (i != j && config_.domains[j].mode == api::DomainMode::kL3) join(i, j);
+    for (std::size_t i = 0; i < domains_.size(); ++i) {
+      if (!is_global(domains_[i], groups)) continue;
+      for (std::size_t j = 0; j < domains_.size(); ++j) {
+        if (i != j && domains_[j].mode == api::DomainMode::kL3) join(i, j);
       }
     }
   }
   void join(std::size_t i, std::size_t j) {
     if (peers_[i].contains(j)) return;
-    const auto problem = mismatch(config_.domains[i], config_.domains[j]);
+    const auto problem = mismatch(domains_[i], domains_[j]);
     if (problem.empty()) {
       peers_[i].insert(j);
       peers_[j].insert(i);
@@ -101,17 +101,18 @@ class JoinPlanner {
     });
     if (clash == places.end()) return false;
     const auto& other = *(clash + 1);
-    out_.problems.push_back("domain \"" + config_.domains[clash->domain].name + "\" has " +
-                            to_string(clash->prefix) + " and domain \"" + config_.domains[other.domain].name +
+    out_.problems.push_back("domain \"" + domains_[clash->domain].name + "\" has " +
+                            to_string(clash->prefix) + " and domain \"" + domains_[other.domain].name +
                             "\" " + to_string(other.prefix) + ", which overlap; domain \"" +
-                            config_.domains[i].name + "\" cannot reach both");
+                            domains_[i].name + "\" cannot reach both");
     const auto gone = other.domain == i ? clash->domain : other.domain;
     peers_[i].erase(gone);
     peers_[gone].erase(i);
     return true;
   }
 
-  const Config& config_;
+  const std::shared_ptr<const std::vector<DomainConfig>> all_;
+  const std::vector<DomainConfig>& domains_;
   std::vector<std::vector<IpPrefix>> prefixes_;  // by index of the domain, as peers_
   std::vector<std::set<std::size_t>> peers_;
   JoinPlan out_;
@@ -128,8 +129,11 @@ Result<DomainGroups> load_groups(Store& store, const Config& config) {
   for (const auto& [name, group] : kept.items()) {
     std::uint32_t number = 0;
     PODWIRE_CHECK(podwire::read_value(group, "the stored group of domain " + name, number));
-    if (config.find_domain(name) != nullptr) groups[name] = number;
+    groups[name] = number;
   }
+  std::set<std::string> known;
+  for (const auto& domain : config.domains) known.insert(domain.name);
+  std::erase_if(groups, [&](const auto& one) { return !known.contains(one.first); });
   return groups;
 }
 

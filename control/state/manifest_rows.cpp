@@ -43,7 +43,7 @@ Result<std::vector<std::uint32_t>> ids_by_name(Database& database, const std::st
   {
     Query used(database, "SELECT id FROM ids WHERE noun = ? ORDER BY id");
     used.bind(noun);
-    std::uint32_t free = 1;
+    std::uint32_t free = noun == "domain" ? 2 : 1;  // the underlay is 1
     while (next != missing.end()) {
       PODWIRE_TRY(const bool more, used.step());
       const auto end = more ? static_cast<std::uint32_t>(used.integer(0)) : 0x80000000u;
@@ -51,6 +51,9 @@ Result<std::vector<std::uint32_t>> ids_by_name(Database& database, const std::st
       free = end + 1;
     }
   }
+  constexpr std::uint32_t kLastDomain = 8191;
+  if (noun == "domain" && ids[missing.back()] > kLastDomain)
+    return Error{ErrorCode::kExhausted, "no id is left for domain \"" + names[missing.back()] + "\""};
   for (const auto index : missing) {
     Query insert(database, "INSERT INTO ids(noun, name, id) VALUES(?,?,?)");
     PODWIRE_CHECK(insert.bind(noun).bind(names[index]).bind(ids[index]).run());

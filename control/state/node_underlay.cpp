@@ -27,6 +27,13 @@ std::vector<IpAddr> NodeUnderlay::own_addresses() const {
   return all;
 }
 
+const api::Domain* NodeObjects::find_domain(DomainId id) const {
+  const auto& all = objects.domains;
+  const auto at = std::lower_bound(all.begin(), all.end(), id,
+                                   [](const api::Domain& domain, DomainId wanted) { return domain.id < wanted; });
+  return at != all.end() && at->id == id ? &*at : nullptr;
+}
+
 MacAddr derived_mac(const std::string& node, const IpAddr& address) {
   std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
   for (const char c : node + "/" + to_string(address))

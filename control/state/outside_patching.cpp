@@ -14,9 +14,8 @@ namespace {
 constexpr std::size_t kPatchEndpoints = 500;  // well within a line
 
 bool has_masquerade(const NodeObjects& node, DomainId id) {
-  const auto& all = node.objects.domains;
-  return std::any_of(all.begin(), all.end(),
-                     [id](const api::Domain& d) { return d.id == id && d.masquerade.has_value(); });
+  const auto* domain = node.find_domain(id);
+  return domain != nullptr && domain->masquerade.has_value();
 }
 
 std::pair<bool, PortId> rank_of(const Attachment& a) {

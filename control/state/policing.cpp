@@ -30,17 +30,11 @@ std::vector<api::ObjectSet> split(std::vector<api::Policy> policies, std::vector
 }
 
 bool tracks(const NodeObjects& node, DomainId id) {
-  const auto& all = node.objects.domains;
-  return std::any_of(all.begin(), all.end(), [id](const api::Domain& d) { return d.id == id && d.stateful; });
+  const auto* domain = node.find_domain(id);
+  return domain != nullptr && domain->stateful;
 }
 
 }  // namespace
-
-bool EngineReconciler::is_stateful(const std::string& domain) const {
-  const auto objects = node();
-  const auto at = objects.domains.find(domain);
-  return at != objects.domains.end() && tracks(objects, at->second);
-}
 
 std::vector<api::Endpoint> EngineReconciler::completed_endpoints(const Attachment& attachment,
                                                                  DomainId domain,
@@ -49,9 +43,10 @@ std::vector<api::Endpoint> EngineReconciler::completed_endpoints(const Attachmen
   auto endpoints = endpoints_of(attachment, domain);
   if (!tracks(node_, domain)) return endpoints;
   const auto marks = policies.marks_of({attachment.pod_namespace, attachment.pod_name}, attachment.pod_uid);
+  const bool isolates = node_.isolating.contains(domain);
   for (auto& endpoint : endpoints) {
     if (endpoint.addresses.empty()) continue;  // nothing is sent from or to it that policy could know
-    endpoint.policy = marks.policy;
+    endpoint.policy = isolates ? policies.isolating(marks.policy) : marks.policy;
     endpoint.identity = marks.identity;
   }
   add_outside(attachment, domain, leaves, endpoints);

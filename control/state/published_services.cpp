@@ -8,9 +8,8 @@ namespace podwire::control {
 namespace {
 
 bool is_stateful(const NodeObjects& node, DomainId id) {
-  const auto& all = node.objects.domains;
-  return std::any_of(all.begin(), all.end(),
-                     [id](const api::Domain& domain) { return domain.id == id && domain.stateful; });
+  const auto* domain = node.find_domain(id);
+  return domain != nullptr && domain->stateful;
 }
 
 bool is_published_on(const PublishedPort& port, const IpAddr& address) {

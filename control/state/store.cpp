@@ -4,6 +4,7 @@
 #include <sys/file.h>
 
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include "control/state/allotment.hpp"
@@ -26,6 +27,7 @@ class SqliteStore final : public Store {
   std::uint64_t epoch() const override { return epoch_; }
   void set_domains(std::vector<DomainPools> domains) override;
   Result<std::vector<PoolUsage>> usage() override;
+  Result<void> forget_pools(const std::string& domain) override;
   Result<Attachment> begin_add(const AttachmentRequest& request) override;
   Result<void> mark_ready(const AttachmentKey& key) override;
   Result<std::optional<Attachment>> begin_delete(const AttachmentKey& key) override;
@@ -49,8 +51,9 @@ class SqliteStore final : public Store {
 
   UniqueFd lock_;  // <state_dir>/lock, held while this store lives
   std::uint64_t epoch_;
-  std::vector<DomainPools> domains_;  // queue's thread only
-  CommitQueue queue_;                 // last: its thread ends before the members that it uses go
+  // By name; queue's thread only.
+  std::map<std::string, DomainPools> domains_;
+  CommitQueue queue_;  // last: its thread ends before the members that it uses go
 };
 
 // run<void> of the queue as its callers want it.
@@ -67,17 +70,16 @@ Result<void> run_void(CommitQueue& queue, Work work) {
 void SqliteStore::set_domains(std::vector<DomainPools> domains) {
   // Cannot fail: no SQL.
   [[maybe_unused]] const auto done = run_void(queue_, [&](Database&) -> Result<void> {
-    domains_ = std::move(domains);
+    domains_.clear();
+    for (auto& domain : domains) domains_.emplace(domain.name, std::move(domain));
     return {};
   });
 }
 
 Result<const DomainPools*> SqliteStore::find_pools(const std::string& name) const {
+  if (const auto at = domains_.find(name); at != domains_.end()) return &at->second;
   std::vector<std::string> names;
-  for (const auto& domain : domains_) {
-    if (domain.name == name) return &domain;
-    names.push_back(domain.name);
-  }
+  for (const auto& [other, pools] : domains_) names.push_back(other);
   std::string known;
   for (const auto& n : names) known += (known.empty() ? "" : ", ") + n;
   const auto near = closest_match(name, names);
@@ -86,13 +88,14 @@ Result<const DomainPools*> SqliteStore::find_pools(const std::string& name) cons
 }
 
 Result<std::vector<PoolUsage>> SqliteStore::usage() {
-  return queue_.run<std::vector<PoolUsage>>([this](Database& database) -> Result<std::vector<PoolUsage>> {
-    std::vector<PoolUsage> all;
-    for (const auto& domain : domains_) {
-      PODWIRE_TRY(auto usage, pool_usage(database, domain));
-      all.insert(all.end(), usage.begin(), usage.end());
-    }
-    return all;
+  return queue_.run<std::vector<PoolUsage>>(
+      [this](Database& database) { return pool_usage(database, domains_); });
+}
+
+Result<void> SqliteStore::forget_pools(const std::string& domain) {
+  return run_void(queue_, [&](Database& database) -> Result<void> {
+    PODWIRE_CHECK(Query(database, "DELETE FROM former_address WHERE domain = ?").bind(domain).run());
+    return Query(database, "DELETE FROM cursor WHERE domain = ?").bind(domain).run();
   });
 }
 

@@ -179,6 +179,8 @@ class Store {
   // Replaces the pools; begin_add knows no domain before the first call.
   virtual void set_domains(std::vector<DomainPools> domains) = 0;
   virtual Result<std::vector<PoolUsage>> usage() = 0;
+  // What is remembered of the addresses of a domain that is gone: which pods had them, and which come next.
+  virtual Result<void> forget_pools(const std::string& domain) = 0;
 
   // Allots port id, endpoint id, MAC and addresses and records the attachment in state kAdding. kConflict
   // when the key exists already (the message tells its state and what to do), kExhausted when the domain has

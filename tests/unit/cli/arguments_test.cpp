@@ -109,6 +109,52 @@ TEST(Arguments, AddCollectsItsParameters) {
             (Json{{"name", "vip"}, {"port", "vm1"}}));
 }
 
+TEST(Arguments, DomainsAreAddedAndAssigned) {
+  const auto command = accepted({"domain",
+                                 "add",
+                                 "red",
+                                 "--vni",
+                                 "11",
+                                 "--prefix",
+                                 "10.1.1.0/24",
+                                 "--prefix=fd00:1:1::/64",
+                                 "--peer",
+                                 "node2=10.1.2.0/24",
+                                 "--peer",
+                                 "node2=fd00:1:2::/64",
+                                 "--peer",
+                                 "node3",
+                                 "--mode",
+                                 "l2",
+                                 "--stateful",
+                                 "--masquerade",
+                                 "--policy-default",
+                                 "deny",
+                                 "--mtu",
+                                 "1400"});
+  EXPECT_EQ(command.sub->method, "domain_add");
+  EXPECT_EQ(
+      command.question,
+      Json::parse(
+          R"({"name": "red", "mtu": 1400, "vni": 11, "mode": "l2", "prefixes": ["10.1.1.0/24", "fd00:1:1::/64"],
+      "peers": {"node2": ["10.1.2.0/24", "fd00:1:2::/64"], "node3": []}, "stateful": true,
+      "masquerade": true, "policy_default": "deny"})"));
+  EXPECT_EQ(accepted({"domain", "del", "red"}).question, (Json{{"name", "red"}}));
+  EXPECT_EQ(accepted({"domain", "assign", "shop", "red"}).question,
+            (Json{{"name", "shop"}, {"domain", "red"}}));
+  EXPECT_TRUE(contains(refused({"domain", "add", "red", "--prefix", "10.1.1.0/24"}), "needs --vni"));
+  EXPECT_TRUE(contains(refused({"domain", "add", "red", "--vni", "11"}), "needs --prefix"));
+  EXPECT_TRUE(
+      contains(refused({"domain", "add", "red", "--vni", "11", "--prefix", "10.1.1.0"}), "must be a prefix"));
+  EXPECT_TRUE(
+      contains(refused({"domain", "add", "red", "--vni", "11", "--prefix", "10.1.1.0/24", "--peer", "b=x"}),
+               "must be NAME or NAME=PREFIX"));
+  EXPECT_EQ(refused({"domain", "assign", "shop"}),
+            "domain assign needs a DOMAIN; type: podwirectl domain assign NAMESPACE DOMAIN");
+  EXPECT_TRUE(
+      contains(refused({"domain", "assign", "shop", "red", "blue"}), "\"blue\" is one word too many"));
+}
+
 TEST(Arguments, AddSaysWhatIsMissingOrWrong) {
   EXPECT_TRUE(contains(refused({"port", "add", "vm1", "--socket", "/p"}), "needs --kind"));
   EXPECT_TRUE(contains(refused({"port", "add", "vm1", "--kind", "vhost"}), "needs --socket"));
