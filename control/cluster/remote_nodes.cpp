@@ -279,6 +279,15 @@ void RemoteNodes::take_in(const ClusterChange& change) {
       spdlog::warn("cluster: node \"{}\" is left out, wholly or in part: {}", name, share.problem);
   }
   program(names, before);
+  if (told_) {
+    std::vector<Reached> reached;
+    for (const auto& name : names) {
+      const auto& [node, share] = known_[name];
+      reached.push_back(
+          {name, share.vtep ? std::optional<VtepId>(share.vtep->id) : std::nullopt, node.prefixes});
+    }
+    told_(reached);
+  }
   for (const auto& name : gone) known_.erase(name);
 }
 

@@ -65,6 +65,8 @@ class EngineReconciler final : public Reconciler {
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable
   // without an engine; then, and when the engine refuses, all stays as it was.
   Result<void> set_policies(std::shared_ptr<const PolicySnapshot> policies);
+  // The same, but without an engine they are kept for the next full replace.
+  Result<void> follow_policies(std::shared_ptr<const PolicySnapshot> policies);
   // The same for the addresses outside of pods' endpoints, in domains with a masquerade.
   Result<void> set_outside(std::shared_ptr<const OutsideAssignments> outside);
   // The routes of `next`, and which domains they join, in place of those before; the rest of it is not looked
@@ -107,6 +109,7 @@ class EngineReconciler final : public Reconciler {
     Attachment attachment;
     std::vector<UniqueFd> queues;
     std::function<Result<void>(EngineSession&)> call;
+    std::function<void()> without_engine;  // in place of `call`, under the mutex; may be empty
     ServiceChange services;
     RemoteChange remote;
     std::promise<Result<void>> done;
@@ -118,6 +121,7 @@ class EngineReconciler final : public Reconciler {
   };
 
   Result<void> submit(Change change);
+  Result<void> give_policies(std::shared_ptr<const PolicySnapshot> policies, bool kept_without_engine);
   void wake() const;
 
   // Session thread.

@@ -52,10 +52,14 @@ Result<void> EngineReconciler::patch_remote(EngineSession& session, const Remote
   }
   put.vteps = change.vteps;
   put.routes = change.routes;
+  put.endpoints = change.endpoints;
+  for (const auto& endpoint : undo.endpoints) {
+    if (!remote_.endpoints().contains(endpoint.id)) remove.endpoints.push_back(endpoint.id);
+  }
   remove.vteps.assign(change.gone_vteps.begin(), change.gone_vteps.end());
   remove.routes.assign(change.gone_routes.begin(), change.gone_routes.end());
   // Larger ones go as a full replace, which is sent in pieces and applied as a difference.
-  const bool fits = change.size() <= kPatchObjects && floods <= kPatchFloods;
+  const bool fits = change.size() + remove.endpoints.size() <= kPatchObjects && floods <= kPatchFloods;
   const auto send = [&]() -> Result<void> {
     if (!fits) return program(session);
     PODWIRE_TRY(const auto generation, session.patch(put, remove, {}));
