@@ -41,17 +41,6 @@ def service(backend):
 """
 
 
-class Vip:
-    """The service's address, behind which a pod listens."""
-
-    def __init__(self, pod):
-        self.ns = pod.ns
-
-    def address(self, family):
-        assert family == 4
-        return SERVICE_IP
-
-
 class Nodes:
     """Node 1 has shop/web and other/mon, node 2 has shop/db; each has a pod in the domain lan, which floods to nobody."""
 
@@ -70,8 +59,7 @@ class Nodes:
         self.pods = {name: self.attach(node, name) for node, name in
                      ((self.one, "shop/web"), (self.one, "other/mon"), (self.two, "shop/db"))}
         self.lan = [node.pod(f"{node.name}-lan", domain="lan") for node in self.podwire]
-        self.probes = Probes({**self.pods, "vip": Vip(self.pods["shop/web"])},
-                             lambda: drops(self.two.engine_call("stats")).get("policy_denied", 0))
+        self.probes = Probes(self.pods, lambda: drops(self.two.engine_call("stats")).get("policy_denied", 0))
         for node in self.podwire:
             wait_until(lambda: len(node.call("peers")["peers"]) == 1, FOLLOWED, f"peers of {node.name}")
 
@@ -144,7 +132,8 @@ def test_deleted_on_one_node_it_is_gone_on_the_other(nodes):
 
 def test_what_went_while_a_node_was_cut_off_and_the_store_compacted(nodes):
     apply_policy(nodes)
-    nodes.etcd.ns.nft(f"table inet cut {{ chain c {{ type filter hook input priority 0; ip saddr {nodes.two.underlay4} drop; }}; }}\n")
+    nodes.etcd.ns.nft(f"table inet cut {{ chain to {{ type filter hook input priority 0; ip saddr {nodes.two.underlay4} drop; }}; "
+                      f"chain from {{ type filter hook output priority 0; ip daddr {nodes.two.underlay4} drop; }}; }}\n")
     try:
         nodes.one.call("policy_del", {"name": "shop/db"})
         wait_until(lambda: any("store has not answered" in d for d in nodes.two.status()["differences"]), 20, "node2 is cut off")
@@ -189,7 +178,13 @@ def test_what_strangers_write_is_left_out_and_told(nodes):
 def test_a_service_of_one_node_is_reached_from_the_other(nodes):
     nodes.one.call("service_apply", {"manifests": service(nodes.pods["shop/web"].ipv4)})
     wait_until(lambda: [s["name"] for s in nodes.two.call("services")["services"]] == ["shop/web"], FOLLOWED, "known on node2")
-    nodes.probes.check(allowed=["shop/db>vip:tcp/80", "other/mon>vip:tcp/80"], families=[4])
+    backend = nodes.pods["shop/web"]
+    with backend.ns:
+        listener = socket.create_server((backend.ipv4, 80))
+    with listener:
+        for client in ("shop/db", "other/mon"):  # of node 2 and of node 1
+            with nodes.pods[client].ns:
+                socket.create_connection((SERVICE_IP, 80), timeout=FOLLOWED).close()
     assert "Service shop/web deleted" in nodes.two.cli("service", "delete", "shop/web").stdout
     wait_until(lambda: nodes.one.call("services")["services"] == [], FOLLOWED, "gone on node1")
 
