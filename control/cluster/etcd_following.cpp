@@ -44,7 +44,9 @@ Result<void> EtcdCluster::session() {
   };
   spdlog::info("cluster: {} other nodes: read in {} ms, own claims {} ms, programmed in {} ms",
                change.put.size(), ms(listed - begun), ms(claimed - listed), ms(Clock::now() - claimed));
+  const auto programmed = Clock::now();
   PODWIRE_CHECK(sections_.tell_listed());
+  spdlog::info("cluster: what nodes share is taken over in {} ms", ms(Clock::now() - programmed));
   {
     const std::lock_guard lock(mutex_);
     failing_since_.reset();

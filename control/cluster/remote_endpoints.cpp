@@ -245,10 +245,12 @@ void RemoteEndpoints::nodes_changed(const std::vector<RemoteNodes::Reached>& nod
     const bool same = node.vtep == reached.vtep && node.prefixes == reached.prefixes;
     node.vtep = reached.vtep;
     node.prefixes = reached.prefixes;
-    for (const auto& [number, entry] : node.endpoints) {
-      if (!same) touched.insert({reached.name, number});
+    if (node.endpoints.empty() && !node.vtep) {
+      nodes_.erase(reached.name);
+      continue;
     }
-    if (node.endpoints.empty() && !node.vtep) nodes_.erase(reached.name);
+    if (same) continue;
+    for (const auto& [number, entry] : node.endpoints) touched.insert({reached.name, number});
   }
   if (touched.empty()) return;
   settle(std::move(touched));

@@ -264,6 +264,8 @@ bool SharedManifests::has(const ManifestKey& key) const {
   return table_.contains(key);
 }
 
+// What differs from the store's, in as many transactions as it takes. If one fails, those before it are taken
+// back.
 Result<void> SharedManifests::write(const std::vector<StoredManifest>& objects) {
   Steps steps;
   std::map<std::string, std::string> before;  // by key; empty: it was not there
@@ -281,34 +283,37 @@ Result<void> SharedManifests::write(const std::vector<StoredManifest>& objects) 
         steps.put(key, object.body);
     }
   }
-  std::size_t done = 0;
-  for (const auto& step : steps.all()) {
-    const auto written = cluster_.write(step);
-    if (written) {
-      ++done;
-      continue;
-    }
-    Steps undo;
-    for (std::size_t i = 0; i < done; ++i) {
-      const auto take_back = [&](const std::string& key) {
-        if (before[key].empty())
-          undo.erase(key);
-        else
-          undo.put(key, before[key]);
-      };
-      for (const auto& put : steps.all()[i].puts) take_back(put.key);
-      for (const auto& key : steps.all()[i].erased) take_back(key);
-    }
-    bool undone = true;
-    for (const auto& back : undo.all()) undone = undone && cluster_.write(back);
-    const auto rest =
-        undone ? std::string("; nothing of it is in force unless the store took it and its answer was lost")
-               : "; a part of it is in the store and will be in force on all nodes";
-    return Error{written.error().code,
-                 "the cluster's store did not confirm the change: " + written.error().message + rest +
-                     ": try again when the store answers"};
+  for (std::size_t done = 0; done < steps.all().size(); ++done) {
+    const auto written = cluster_.write(steps.all()[done]);
+    if (written) continue;
+    const bool undone = take_back({steps.all().data(), done}, before);
+    return Error{
+        written.error().code,
+        "the cluster's store did not confirm the change (" + written.error().message + "); " +
+            (undone ? "it is taken back here, and comes again if only the store's answer was lost"
+                    : "it is taken back here, but a part of it is in the store and will be in force on "
+                      "all nodes") +
+            ": try again when the store answers"};
   }
   return {};
+}
+
+bool SharedManifests::take_back(std::span<const EtcdTransaction> steps,
+                                const std::map<std::string, std::string>& before) {
+  Steps undo;
+  const auto restore = [&](const std::string& key) {
+    const auto& body = before.at(key);
+    if (body.empty())
+      undo.erase(key);
+    else
+      undo.put(key, body);
+  };
+  for (const auto& step : steps) {
+    for (const auto& put : step.puts) restore(put.key);
+    for (const auto& key : step.erased) restore(key);
+  }
+  return std::all_of(undo.all().begin(), undo.all().end(),
+                     [this](const EtcdTransaction& step) { return static_cast<bool>(cluster_.write(step)); });
 }
 
 Result<void> SharedManifests::publish(const std::vector<StoredManifest>& objects) {

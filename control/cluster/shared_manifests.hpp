@@ -14,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 
 #include "control/cluster/buried_keys.hpp"
 #include "control/cluster/manifest_sharing.hpp"
@@ -61,6 +62,7 @@ class SharedManifests final : public SharedSection, public ManifestSharing {
   bool take(const ManifestKey& key, const EtcdItem& item, bool erased);
   Result<void> join(const std::string& origin, std::map<ManifestKey, Entry>& table);
   Result<void> write(const std::vector<StoredManifest>& objects);
+  bool take_back(std::span<const EtcdTransaction> steps, const std::map<std::string, std::string>& before);
   void settle(const Keys& keys);
   void try_again();
 

@@ -59,7 +59,7 @@ class EngineReconciler final : public Reconciler {
   // What other nodes have, changed. Returns once every worker of the engine has seen it; refused by the
   // engine, all stays as it was. Without an engine it is kept for the next full replace.
   Result<void> change_remote(RemoteChange change);
-  RemoteObjects remote() const;
+  RemoteObjects remote() const;  // without endpoints
 
   // The engine's policies, and what pods' endpoints carry in stateful domains. Before set_node it is kept;
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable

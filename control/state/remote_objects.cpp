@@ -74,6 +74,14 @@ void RemoteObjects::note(const api::Endpoint& endpoint, bool there) {
   if (behind.empty()) behind_.erase(endpoint.vtep);
 }
 
+RemoteObjects RemoteObjects::without_endpoints() const {
+  RemoteObjects out;
+  out.vteps_ = vteps_;
+  out.routes_ = routes_;
+  out.flood_ = flood_;
+  return out;
+}
+
 std::vector<EndpointId> RemoteObjects::displaced_by(const api::Endpoint& own) const {
   std::set<EndpointId> out;
   if (const auto at = macs_.find({own.domain, own.mac}); at != macs_.end()) out.insert(at->second);

@@ -36,6 +36,8 @@ class RemoteObjects {
   RemoteChange apply(const RemoteChange& change);
   // Adds them to what the node has by itself.
   void add_to(api::ObjectSet& set) const;
+  // Endpoints are many, and whoever looks at the other nodes' objects does not look at these.
+  RemoteObjects without_endpoints() const;
   // With its flooding to other nodes.
   void complete(api::Domain& domain) const;
   // Those that have the MAC or an address of an endpoint of this node.

@@ -28,7 +28,7 @@ Result<void> EngineReconciler::change_remote(RemoteChange change) {
 
 RemoteObjects EngineReconciler::remote() const {
   const std::lock_guard lock(mutex_);
-  return remote_;
+  return remote_.without_endpoints();
 }
 
 // Half of it in force would be neither the old nor the new cluster, so a refused change is taken back whole.
@@ -58,6 +58,7 @@ Result<void> EngineReconciler::patch_remote(EngineSession& session, const Remote
   }
   remove.vteps.assign(change.gone_vteps.begin(), change.gone_vteps.end());
   remove.routes.assign(change.gone_routes.begin(), change.gone_routes.end());
+  if (put.empty() && remove.endpoints.empty() && remove.vteps.empty() && remove.routes.empty()) return {};
   // Larger ones go as a full replace, which is sent in pieces and applied as a difference.
   const bool fits = change.size() + remove.endpoints.size() <= kPatchObjects && floods <= kPatchFloods;
   const auto send = [&]() -> Result<void> {
