@@ -2,10 +2,11 @@
 # One node among many in etcd: how long it takes to have them all in its engine, how far behind it is while they change, and
 # what it costs in memory. The others are records in a real etcd; no packets flow.
 #
-#   sudo ./bench/cluster-scale.sh [--nodes N] [--rate N] [--seconds S] [--json]
+#   sudo ./bench/cluster-scale.sh [--nodes N] [--endpoints N] [--rate N] [--seconds S] [--json]
 #
 #   --nodes N      beside the one that is measured (5000)
-#   --rate N       changes of nodes a second (1000)
+#   --endpoints N  of each of them, in a domain of mode l2, at most 250 (50)
+#   --rate N       changes of nodes and endpoints a second (1000)
 #   --seconds S    of changes (10)
 #   --json         one object instead of the list
 set -euo pipefail

@@ -21,7 +21,10 @@ from support.node import Node
 from support.rpc import Rpc
 
 _DOMAINS = [{"name": "default", "vni": 1, "mode": "l3", "prefixes": ["10.0.0.0/8", "fd00::/32"], "lease_v4": 24,
-             "lease_v6": 64}]
+             "lease_v6": 64},
+            {"name": "lan", "vni": 2, "mode": "l2", "flood_peers": False, "prefixes": ["11.0.0.0/8"], "gateways": ["11.255.255.254"],
+             "lease_v4": 24}]
+_FIRST_ID = 0x20000000  # of other nodes' objects in the engine
 _CHANGES_A_TRANSACTION = 20
 _MARK_EVERY = 0.25  # seconds
 
@@ -62,9 +65,33 @@ def fill(gateway, nodes):
     for n in range(1, nodes + 1):
         owner = {"node": f"n{n}"}
         values += [(f"/podwire/nodes/n{n}", record(n, n)), (f"/podwire/prefixes/default/10.{n >> 8}.{n & 255}.0-24", owner),
-                   (f"/podwire/prefixes/default/fd00:0:0:{n:x}::-64", owner)]
+                   (f"/podwire/prefixes/default/fd00:0:0:{n:x}::-64", owner), (f"/podwire/prefixes/lan/11.{n >> 8}.{n & 255}.0-24", owner)]
+    put_all(gateway, values)
+
+
+def put_all(gateway, values):
     for begin in range(0, len(values), 60):
         gateway.put(values[begin:begin + 60])
+
+
+def endpoint(n, number, pod):
+    return (f"/podwire/endpoints/n{n}/{number}",
+            {"domain": "lan", "mac": f"0a:58:0b:{n >> 8:02x}:{n & 255:02x}:{number:02x}",
+             "addresses": [f"11.{n >> 8}.{n & 255}.{number}"], "namespace": "scale", "pod": pod})
+
+
+def fill_endpoints(gateway, nodes, endpoints):
+    put_all(gateway, [endpoint(n, number, f"p{n}-{number}") for n in range(1, nodes + 1) for number in range(1, endpoints + 1)])
+
+
+def has_endpoints(rpc, options):
+    """Whether the engine has the last one of the last node, which comes last."""
+    if options.endpoints == 0:
+        return True
+    vtep = remote_vteps(rpc)[f"n{options.nodes}"]["id"]
+    wanted = _FIRST_ID + ((vtep - _FIRST_ID) << 16) + options.endpoints
+    found = rpc.call("dump", {"noun": "endpoints", "after_id": wanted - 1, "limit": 1})["objects"]
+    return bool(found) and found[0]["id"] == wanted
 
 
 def resident_mib(pid):
@@ -89,31 +116,38 @@ def wait_for(condition, timeout, what):
         time.sleep(0.002)
 
 
-def start_up(node, nodes):
-    """Seconds until the engine has every node, counted from when podwired serves."""
+def start_up(node, options):
+    """Seconds until the engine has every node and every endpoint, counted from when podwired serves."""
     node.start()
     begun = time.monotonic()
     with Rpc(node.engine_socket) as rpc:
-        wait_for(lambda: len(remote_vteps(rpc)) >= nodes, 120, "every node in the engine")
+        wait_for(lambda: len(remote_vteps(rpc)) >= options.nodes, 120, "every node in the engine")
+        wait_for(lambda: has_endpoints(rpc, options), 300, "every endpoint in the engine")
     return time.monotonic() - begun
 
 
 def split(node):
     """What podwired says of its last listing."""
-    said = [line for line in node.daemon.log.read_text().splitlines() if " other nodes: " in line]
-    return said[-1].split(" other nodes: ")[1] if said else "nothing was listed yet"
+    lines = node.daemon.log.read_text().splitlines()
+    said = [line.split(" other nodes: ")[1] for line in lines if " other nodes: " in line]
+    shared = [line.split("what nodes share is ")[1] for line in lines if "what nodes share is " in line]
+    return f"{said[-1]}, what nodes share {shared[-1] if shared else 'not yet'}" if said else "nothing was listed yet"
 
 
-def changes(etcd, nodes, rate, stop, done):
+def changes(etcd, options, stop, done):
+    """Of nodes, and of endpoints if there are any, in turn."""
     gateway, number, begun = Gateway(etcd), 0, time.monotonic()
     while not stop.is_set():
         values = []
         for _ in range(_CHANGES_A_TRANSACTION):
             number += 1
-            n = 2 + number % (nodes - 1)
-            values.append((f"/podwire/nodes/n{n}", record(n, (1 << 24) + number)))
+            n = 2 + number % (options.nodes - 1)
+            if options.endpoints and number % 2:
+                values.append(endpoint(n, 1, f"p{n}-1-{number}"))
+            else:
+                values.append((f"/podwire/nodes/n{n}", record(n, (1 << 24) + number)))
         gateway.put(values)
-        time.sleep(max(0, begun + number / rate - time.monotonic()))
+        time.sleep(max(0, begun + number / options.rate - time.monotonic()))
     done.append(number / (time.monotonic() - begun))
 
 
@@ -155,6 +189,15 @@ def measure(options, directory):
         result = {"nodes": options.nodes, "followed_while_written_s": round(time.monotonic() - begun, 2)}
         result["podwired_kib_a_node"] = round((resident_mib(node.daemon.pid) - before["podwired"]) * 1024 / options.nodes, 2)
         result["engine_kib_a_node"] = round((resident_mib(engine) - before["engine"]) * 1024 / options.nodes, 2)
+        if options.endpoints:
+            before = {"podwired": resident_mib(node.daemon.pid), "engine": resident_mib(engine)}
+            fill_endpoints(Gateway(etcd), options.nodes, options.endpoints)
+            with Rpc(node.engine_socket) as rpc:
+                wait_for(lambda: has_endpoints(rpc, options), 300, "every endpoint in the engine")
+            count = options.nodes * options.endpoints
+            result["endpoints"] = count
+            result["podwired_kib_an_endpoint"] = round((resident_mib(node.daemon.pid) - before["podwired"]) * 1024 / count, 2)
+            result["engine_kib_an_endpoint"] = round((resident_mib(engine) - before["engine"]) * 1024 / count, 2)
         # A node that knows nobody: its state is lost, its engine new.
         for own in ("start_up_s", "start_up_with_state_s"):
             node.call("leave")
@@ -162,11 +205,11 @@ def measure(options, directory):
             if own == "start_up_s":
                 etcd.ctl("del", "/podwire/alive/measured")
                 shutil.rmtree(directory / "node/state")
-            result[own] = round(start_up(node, options.nodes), 2)
+            result[own] = round(start_up(node, options), 2)
             result[own + "_split"] = split(node)
         idle = lags(node, etcd, 2)
         stop, done = threading.Event(), []
-        writer = threading.Thread(target=changes, args=(etcd, options.nodes, options.rate, stop, done))
+        writer = threading.Thread(target=changes, args=(etcd, options, stop, done))
         writer.start()
         try:
             busy = lags(node, etcd, options.seconds)
@@ -181,6 +224,7 @@ def measure(options, directory):
 def main():
     parser = argparse.ArgumentParser(prog="cluster-scale.sh")
     parser.add_argument("--nodes", type=int, default=5000)
+    parser.add_argument("--endpoints", type=int, default=50)
     parser.add_argument("--rate", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--json", action="store_true")

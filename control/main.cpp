@@ -183,9 +183,15 @@ Result<void> run_node(Config& config, const Config& configured, Store& store, Cl
   HostServices host_services(config);
   Services services(config, store, reconciler, &host_services);
   RemoteNodes others(config, configured, store, reconciler);
+  std::optional<Sharing> sharing;
+  if (auto* const shared = cluster == nullptr ? nullptr : cluster->shared_store()) {
+    sharing.emplace(config, store, *shared, reconciler, others, policies, services);
+  } else {
+    PODWIRE_CHECK(SharedManifests::part(store));
+  }
   std::unique_ptr<RouteFollower> follower;
-  PODWIRE_TRY(const bool up,
-              bring_up(config, store, underlay, reconciler, host_services, services, others, follower, stop));
+  PODWIRE_TRY(const bool up, bring_up(config, store, underlay, reconciler, host_services, services, others,
+                                      sharing ? &*sharing : nullptr, follower, stop));
   if (!up) return {};
   PODWIRE_CHECK(hold_published(store, host_services));
 
@@ -209,6 +215,11 @@ Result<void> run_node(Config& config, const Config& configured, Store& store, Cl
   daemon.doctor = &doctor;
   Domains domains(daemon, config, std::move(in_file), std::move(left_out));
   daemon.domains = &domains;
+  if (sharing) {
+    daemon.shared_manifests = &sharing->manifests;
+    daemon.own_endpoints = &sharing->own;
+    daemon.remote_endpoints = &sharing->endpoints;
+  }
   PODWIRE_TRY(daemon.leftovers, half_done(store));
   if (cluster != nullptr) {
     daemon.cluster = cluster;

@@ -64,6 +64,17 @@ Result<std::unique_ptr<RouteFollower>> follow_routes(const Config& config, PortI
 
 }  // namespace
 
+Sharing::Sharing(const Config& config, Store& store, SharedStore& shared, EngineReconciler& reconciler,
+                 RemoteNodes& others, Policies& policies, Services& services)
+    : manifests(store, shared, {&policies, &services}),
+      endpoints(config, store, shared, reconciler,
+                [&policies](const PodPlaces& changed) { policies.locate(changed); }),
+      own(config, store, shared, [this](const auto& local) { endpoints.local_changed(local); }) {
+  policies.share(manifests);
+  services.share(manifests);
+  others.tell([this](const auto& nodes) { endpoints.nodes_changed(nodes); });
+}
+
 Result<std::vector<UniqueFd>> open_pod_queues(const Attachment& attachment) {
   if (attachment.netns_path.empty()) return not_found("the path of its network namespace is not known");
   PODWIRE_TRY(const UniqueFd netns, open_netns(attachment.netns_path));
@@ -107,13 +118,14 @@ Result<bool> wait_for_engine(const std::string& socket, const StopSignal& stop) 
 }
 
 Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler,
-                      HostServices& host_services, Services& services, RemoteNodes& others,
+                      HostServices& host_services, Services& services, RemoteNodes& others, Sharing* sharing,
                       std::unique_ptr<RouteFollower>& follower, const StopSignal& stop) {
   store.set_domains(domain_pools(config, underlay.node()));
   PODWIRE_TRY(auto objects, node_objects(config, underlay.node(), store));
   host_services.set_node(objects, underlay.node());
   for (const auto& problem : objects.join_problems) spdlog::warn("{}", problem);
   PODWIRE_CHECK(services.load(objects));
+  if (sharing != nullptr) PODWIRE_CHECK(sharing->endpoints.load(objects));
   if (config.cluster.mode != ClusterMode::kLocal) PODWIRE_CHECK(others.load(objects, underlay.node()));
   PODWIRE_CHECK(underlay.take());
   // The engine's first full replace has the kernel's routes already: a predecessor's engine forwards by them.

@@ -16,6 +16,16 @@ Result<std::vector<UniqueFd>> open_pod_queues(const Attachment& attachment);
 std::string missing_pod(const Attachment& attachment);
 std::vector<Attachment> ready_ones(std::vector<Attachment> attachments);
 
+// What nodes of a cluster share beside what they are and have. `policies` and `services` are shared from then
+// on.
+struct Sharing {
+  Sharing(const Config& config, Store& store, SharedStore& shared, EngineReconciler& reconciler,
+          RemoteNodes& others, Policies& policies, Services& services);
+  SharedManifests manifests;
+  RemoteEndpoints endpoints;
+  OwnEndpoints own;
+};
+
 // Until an engine answers (true), SIGTERM comes (false), or the time is up (kUnavailable).
 Result<bool> wait_for_engine(const std::string& socket, const StopSignal& stop);
 
@@ -23,7 +33,7 @@ Result<bool> wait_for_engine(const std::string& socket, const StopSignal& stop);
 // taken the device, it is given back when this does not end well. `follower`: of the kernel's routes, if
 // there are pods that are reached without tunnels.
 Result<bool> bring_up(const Config& config, Store& store, Underlay& underlay, EngineReconciler& reconciler,
-                      HostServices& host_services, Services& services, RemoteNodes& others,
+                      HostServices& host_services, Services& services, RemoteNodes& others, Sharing* sharing,
                       std::unique_ptr<RouteFollower>& follower, const StopSignal& stop);
 
 }  // namespace podwire::control

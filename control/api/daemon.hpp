@@ -13,7 +13,10 @@
 #include "control/api/named_ports.hpp"
 #include "control/api/policies.hpp"
 #include "control/api/services.hpp"
+#include "control/cluster/own_endpoints.hpp"
+#include "control/cluster/remote_endpoints.hpp"
 #include "control/cluster/remote_nodes.hpp"
+#include "control/cluster/shared_manifests.hpp"
 #include "control/cni/cni.hpp"
 #include "control/config.hpp"
 #include "control/doctor/doctor.hpp"
@@ -42,6 +45,10 @@ struct Daemon {
   // Both null in mode local.
   Cluster* cluster = nullptr;
   RemoteNodes* remote_nodes = nullptr;
+  // Null also where nodes share nothing but their prefixes.
+  SharedManifests* shared_manifests = nullptr;
+  OwnEndpoints* own_endpoints = nullptr;
+  RemoteEndpoints* remote_endpoints = nullptr;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   // Attachments that an earlier run left half done and that could not be undone at start.
   std::vector<AttachmentKey> leftovers{};

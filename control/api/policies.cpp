@@ -18,14 +18,10 @@ StoredManifest stored(const PolicyManifest& manifest) {
   return {manifest.kind, manifest.key.first, manifest.key.second, manifest.body.dump()};
 }
 
-std::tuple<std::string, std::string, std::string> key_of(const PolicyManifest& manifest) {
-  return {manifest.kind, manifest.key.first, manifest.key.second};
-}
-
 Result<std::vector<PolicyManifest>> read_policy_manifests(const std::string& text, const std::string& what) {
   PODWIRE_TRY(const auto manifests, read_manifests(text, what));
   std::vector<PolicyManifest> objects;
-  std::set<std::tuple<std::string, std::string, std::string>> seen;
+  std::set<ManifestKey> seen;
   for (const auto& manifest : manifests) {
     auto object = read_policy_manifest(manifest);
     if (!object) return invalid(what + ": " + object.error().message);
@@ -38,6 +34,10 @@ Result<std::vector<PolicyManifest>> read_policy_manifests(const std::string& tex
 }
 
 }  // namespace
+
+ManifestKey key_of(const PolicyManifest& manifest) {
+  return {manifest.kind, manifest.key.first, manifest.key.second};
+}
 
 Result<void> Policies::load() {
   const std::lock_guard lock(mutex_);
@@ -120,6 +120,8 @@ Result<void> Policies::put_into(const PolicyManifest& manifest, PolicyModel& mod
     model.put(std::move(facts));
   } else if (manifest.kind == "Pod") {
     PODWIRE_TRY(auto pod, read_pod(manifest));
+    const auto located = located_.find(manifest.key);
+    if (located != located_.end() && !pod.host_network) pod.addresses = located->second;
     // Who has an address of this node's prefixes is known better here, and at once when it changes. Nodes
     // share those of mode l2.
     const auto domain = config.find_domain(domain_of(manifest.key.first, config));
@@ -156,10 +158,17 @@ Result<void> Policies::take_into(const Change& change, PolicyModel& model) const
   return {};
 }
 
+Result<void> Policies::take_over(const Change& change, Source source) {
+  PolicyModel next = model_;
+  PODWIRE_CHECK(take_into(change, next));
+  return commit(std::move(next), change, source);
+}
+
 // The engine first: what it refuses is not kept, and what is answered is both in force and kept.
-Result<void> Policies::commit(PolicyModel next, const Change& change) {
+Result<void> Policies::commit(PolicyModel next, const Change& change, Source source) {
   PODWIRE_TRY(auto snapshot, compile(next, config_));
-  PODWIRE_CHECK(reconciler_.set_policies(snapshot));
+  PODWIRE_CHECK(source == Source::kPerson ? reconciler_.set_policies(snapshot)
+                                          : reconciler_.follow_policies(snapshot));
   std::vector<StoredManifest> put, erased;
   for (const auto& manifest : change.put) put.push_back(stored(manifest));
   for (const auto& manifest : change.erased) erased.push_back(stored(manifest));
@@ -218,6 +227,15 @@ Result<Policies::Change> Policies::read_change(const Json& params, bool erases, 
 Result<Json> Policies::apply(const Json& params) {
   std::string unused;
   PODWIRE_TRY(const auto change, read_change(params, false, unused));
+  std::vector<StoredManifest> objects;
+  for (const auto& manifest : change.put) objects.push_back(stored(manifest));
+  if (sharing_ != nullptr) PODWIRE_CHECK(sharing_->check(objects));
+  PODWIRE_TRY(auto reply, apply_here(change));
+  if (sharing_ != nullptr) PODWIRE_CHECK(sharing_->publish(objects));
+  return reply;
+}
+
+Result<Json> Policies::apply_here(const Change& change) {
   const std::lock_guard lock(mutex_);
   Json applied = Json::array();
   for (const auto& manifest : change.put) {
@@ -227,9 +245,7 @@ Result<Json> Policies::apply(const Json& params) {
                                                                       : "configured";
     applied.push_back({{"kind", manifest.kind}, {"name", to_text(manifest.key)}, {"change", what}});
   }
-  PolicyModel next = model_;
-  PODWIRE_CHECK(take_into(change, next));
-  PODWIRE_CHECK(commit(std::move(next), change));
+  PODWIRE_CHECK(take_over(change, Source::kPerson));
   PODWIRE_TRY(auto unenforced, not_enforced());
   return Json{{"applied", std::move(applied)},
               {"not_enforced", std::move(unenforced)},
@@ -239,14 +255,22 @@ Result<Json> Policies::apply(const Json& params) {
 Result<Json> Policies::remove(const Json& params) {
   std::string name;
   PODWIRE_TRY(auto change, read_change(params, true, name));
-  const std::lock_guard lock(mutex_);
-  std::erase_if(change.erased, [this](const PolicyManifest& m) { return !bodies_.contains(key_of(m)); });
+  if (sharing_ != nullptr) PODWIRE_CHECK(sharing_->check({}));
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(change.erased, [this](const PolicyManifest& m) {
+      const auto key = key_of(m);
+      return !bodies_.contains(key) && (sharing_ == nullptr || !sharing_->has(key));
+    });
+    if (!change.erased.empty()) PODWIRE_CHECK(take_over(change, Source::kPerson));
+  }
   Json deleted = Json::array();
-  for (const auto& manifest : change.erased) deleted.push_back(to_text(manifest));
-  if (deleted.empty()) return Json{{"deleted", deleted}};
-  PolicyModel next = model_;
-  PODWIRE_CHECK(take_into(change, next));
-  PODWIRE_CHECK(commit(std::move(next), change));
+  std::vector<StoredManifest> gone;
+  for (const auto& manifest : change.erased) {
+    deleted.push_back(to_text(manifest));
+    gone.push_back({manifest.kind, manifest.key.first, manifest.key.second, ""});
+  }
+  if (sharing_ != nullptr) PODWIRE_CHECK(sharing_->publish(gone));
   return Json{{"deleted", std::move(deleted)}};
 }
 

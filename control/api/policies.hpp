@@ -1,13 +1,16 @@
 // Network policy as a person gives it: the verbs policy_apply, policy_del, policies and policy_explain, over
 // the manifests of NetworkPolicies, Namespaces and Pods that were applied. Kept over restarts of daemon,
-// engine and machine. Thread-safe; one change at a time, each all or nothing.
+// engine and machine; in a cluster that shares them, on all nodes. Thread-safe; one change at a time, each
+// all or nothing.
 #pragma once
 
 #include <map>
 #include <memory>
 #include <mutex>
-#include <tuple>
+#include <span>
 
+#include "control/cluster/manifest_sharing.hpp"
+#include "control/cluster/remote_endpoints.hpp"
 #include "control/config.hpp"
 #include "control/policy/model.hpp"
 #include "control/state/engine_reconciler.hpp"
@@ -16,7 +19,7 @@
 
 namespace podwire::control {
 
-class Policies {
+class Policies final : public ManifestOwner {
  public:
   // All must outlive it. `namespaces`: whose pods are in which domain; null: all in the default one.
   Policies(const Config& config, Store& store, EngineReconciler& reconciler,
@@ -29,6 +32,10 @@ class Policies {
   // The same policies where there are these domains, namespaces of pods in them, and joins between them.
   // kUnavailable without an engine; then, and when the engine refuses, all stays as it was.
   Result<void> rebuild(const Config& config);
+
+  // What is applied and deleted goes to the other nodes as well. Before the first request; it must outlive
+  // them.
+  void share(ManifestSharing& with) { sharing_ = &with; }
 
   // {manifests, what}: text in YAML or JSON, and what to call it in messages (default "manifests"). Replies
   // {applied: [{kind, name, change}], not_enforced: [text], policies_changed} when the engine has it.
@@ -46,11 +53,25 @@ class Policies {
     return not_enforced();
   }
 
+  // Where pods of other nodes are, as their nodes tell; no addresses: nobody tells any more. For those, what
+  // the status of a pod's manifest says does not count.
+  void locate(const PodPlaces& changed);
+
+  // policy_following.cpp
+  std::vector<std::string> kinds() const override;
+  std::map<ManifestKey, std::string> bodies() override;
+  std::map<ManifestKey, LeftOut> follow(const std::vector<StoredManifest>& objects) override;
+
  private:
-  using ManifestKey = std::tuple<std::string, std::string, std::string>;  // kind, namespace, name
   struct Change {
     std::vector<PolicyManifest> put, erased;
   };
+  struct Followed {
+    bool erased;
+    PolicyManifest manifest;
+  };
+  // Who asks for a change: a person, who is told when there is no engine, or the other nodes.
+  enum class Source { kPerson, kOthers };
 
   Result<Change> read_change(const Json& params, bool erases, std::string& name) const;
   Result<void> take_into(const Change& change, PolicyModel& model) const;
@@ -58,7 +79,11 @@ class Policies {
   Result<PolicyModel> model_for(const Config& config) const;
   Result<std::shared_ptr<const PolicySnapshot>> compile(PolicyModel& model, const Config& config);
   std::string domain_of(const std::string& space, const Config& config) const;
-  Result<void> commit(PolicyModel next, const Change& change);
+  Result<void> commit(PolicyModel next, const Change& change, Source source);
+  Result<void> take_over(const Change& change, Source source);
+  Result<Json> apply_here(const Change& change);
+  Result<PolicyManifest> read_shared(const StoredManifest& object) const;
+  void follow_all(std::span<const Followed> news, std::map<ManifestKey, LeftOut>& left_out);
   void forget_ids();
   Result<Json> not_enforced();
   Result<std::vector<std::uint32_t>> allot(const std::string& noun, const std::vector<std::string>& names) {
@@ -69,12 +94,16 @@ class Policies {
   Store& store_;
   EngineReconciler& reconciler_;
   const NamespaceDomains* const namespaces_;
+  ManifestSharing* sharing_ = nullptr;  // null: what is applied here is this node's alone
   std::mutex mutex_;
   PolicyModel model_;
   std::shared_ptr<const PolicySnapshot> snapshot_ = std::make_shared<PolicySnapshot>();
+  PodPlaces located_;
   std::map<ManifestKey, std::string> bodies_;               // of what is applied
   bool stale_identities_ = false, stale_policies_ = false;  // the store may hold ids of some that are gone
 };
+
+ManifestKey key_of(const PolicyManifest& manifest);
 
 // One policy as the verb `policies` replies it, without the pods.
 Json to_json(const NetworkPolicy& policy);

@@ -13,29 +13,22 @@ namespace podwire::control {
 namespace {
 
 constexpr const char* kNoun = "cluster_service";
-using ServiceManifestKey = std::tuple<std::string, std::string, std::string>;
 
-ServiceManifestKey key_of(const ServiceManifest& manifest) {
-  return {manifest.kind, manifest.key.first, manifest.key.second};
-}
-
-StoredManifest stored(const ServiceManifestKey& key, const Json& body) {
+StoredManifest stored(const ManifestKey& key, const Json& body) {
   const auto& [kind, space, name] = key;
   return {kind, space, name, body.is_null() ? "" : body.dump()};
 }
 
-std::string name_of(const ServiceManifestKey& key) {
-  return std::get<0>(key) + " " + to_text(ObjectKey(std::get<1>(key), std::get<2>(key)));
+// As other nodes are given it: a manifest that says what it is.
+StoredManifest shared(const ManifestKey& key, const Json& body) {
+  const auto& kind = std::get<0>(key);
+  Json whole{{"apiVersion", kind == "Service" ? "v1" : "discovery.k8s.io/v1"}, {"kind", kind}};
+  whole.update(body);
+  return stored(key, whole);
 }
 
-// As what it says it is.
-Result<void> read_into(const ServiceManifest& manifest, ServiceEdit& edit) {
-  if (manifest.kind == "Service") {
-    PODWIRE_TRY(edit.services[manifest.key], read_cluster_service(manifest));
-  } else {
-    PODWIRE_TRY(edit.slices[manifest.key], read_cluster_slice(manifest));
-  }
-  return {};
+std::string name_of(const ManifestKey& key) {
+  return std::get<0>(key) + " " + to_text(ObjectKey(std::get<1>(key), std::get<2>(key)));
 }
 
 // `edit` gets what they say.
@@ -43,7 +36,7 @@ Result<std::vector<ServiceManifest>> read_service_manifests(const std::string& t
                                                             ServiceEdit& edit) {
   PODWIRE_TRY(const auto manifests, read_manifests(text, what));
   std::vector<ServiceManifest> objects;
-  std::set<ServiceManifestKey> seen;
+  std::set<ManifestKey> seen;
   for (const auto& manifest : manifests) {
     auto object = read_service_manifest(manifest);
     if (!object) return invalid(what + ": " + object.error().message);
@@ -84,6 +77,20 @@ std::string port_text(const ClusterPort& port) {
 }
 
 }  // namespace
+
+ManifestKey key_of(const ServiceManifest& manifest) {
+  return {manifest.kind, manifest.key.first, manifest.key.second};
+}
+
+// As what it says it is.
+Result<void> read_into(const ServiceManifest& manifest, ServiceEdit& edit) {
+  if (manifest.kind == "Service") {
+    PODWIRE_TRY(edit.services[manifest.key], read_cluster_service(manifest));
+  } else {
+    PODWIRE_TRY(edit.slices[manifest.key], read_cluster_slice(manifest));
+  }
+  return {};
+}
 
 Result<void> Services::load(const NodeObjects& node) {
   const std::lock_guard lock(mutex_);
@@ -167,11 +174,13 @@ Result<void> Services::follow_node() {
 }
 
 // The engine first: what it refuses is not kept.
-Result<void> Services::commit(Change change) {
+Result<void> Services::commit(Change change, Source source) {
   PODWIRE_CHECK(follow_node());
   auto outcome = model_.change(std::move(change.edit));
   auto undo = std::move(outcome.undo);
-  if (!outcome.spoilt.empty()) {
+  if (source == Source::kOthers) {
+    tell(outcome);
+  } else if (!outcome.spoilt.empty()) {
     // What was sound before is refused with whatever spoils it.
     const auto& [key, problem] = outcome.spoilt.front();
     PODWIRE_CHECK(take_back(std::move(undo), false));
@@ -221,6 +230,16 @@ Result<Json> Services::apply(const Json& params) {
   PODWIRE_CHECK(r.finish());
   Change change;
   PODWIRE_TRY(auto objects, read_service_manifests(text, what, change.edit));
+  if (sharing_ == nullptr) return apply_here(std::move(objects), std::move(change));
+  std::vector<StoredManifest> given;
+  for (const auto& object : objects) given.push_back(shared(key_of(object), object.body));
+  PODWIRE_CHECK(sharing_->check(given));
+  PODWIRE_TRY(auto reply, apply_here(std::move(objects), std::move(change)));
+  PODWIRE_CHECK(sharing_->publish(given));
+  return reply;
+}
+
+Result<Json> Services::apply_here(std::vector<ServiceManifest> objects, Change change) {
   const std::lock_guard lock(mutex_);
   Json applied = Json::array();
   for (auto& object : objects) {
@@ -235,12 +254,19 @@ Result<Json> Services::apply(const Json& params) {
                                           : "created"}});
     if (!same) change.put.emplace(key, std::move(object.body));
   }
-  PODWIRE_CHECK(commit(std::move(change)));
+  PODWIRE_CHECK(commit(std::move(change), Source::kPerson));
   return Json{{"applied", std::move(applied)}};
 }
 
+std::map<ManifestKey, std::string> Services::bodies() {
+  const std::lock_guard lock(mutex_);
+  std::map<ManifestKey, std::string> out;
+  for (const auto& [key, body] : bodies_) out.emplace(key, shared(key, body).body);
+  return out;
+}
+
 void Services::erase(const ManifestKey& key, Change& change) const {
-  if (!bodies_.contains(key)) return;
+  if (!bodies_.contains(key) && (sharing_ == nullptr || !sharing_->has(key))) return;
   const auto& [kind, space, name] = key;
   if (kind == "Service")
     change.edit.services[{space, name}] = std::nullopt;
@@ -275,11 +301,19 @@ Result<Services::Change> Services::read_removal(const Json& params) const {
 }
 
 Result<Json> Services::remove(const Json& params) {
-  const std::lock_guard lock(mutex_);
-  PODWIRE_TRY(auto change, read_removal(params));
+  if (sharing_ != nullptr) PODWIRE_CHECK(sharing_->check({}));
   Json deleted = Json::array();
-  for (const auto& key : change.erased) deleted.push_back(name_of(key));
-  if (!change.erased.empty()) PODWIRE_CHECK(commit(std::move(change)));
+  std::vector<StoredManifest> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    PODWIRE_TRY(auto change, read_removal(params));
+    for (const auto& key : change.erased) {
+      deleted.push_back(name_of(key));
+      gone.push_back(stored(key, nullptr));
+    }
+    if (!change.erased.empty()) PODWIRE_CHECK(commit(std::move(change), Source::kPerson));
+  }
+  if (sharing_ != nullptr) PODWIRE_CHECK(sharing_->publish(gone));
   return Json{{"deleted", std::move(deleted)}};
 }
 

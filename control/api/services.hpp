@@ -1,12 +1,14 @@
 // The cluster's services as a person gives them: the verbs service_apply, service_del and services, over the
 // manifests of Services and EndpointSlices that were applied. Kept over restarts of daemon, engine and
-// machine. Thread-safe; one change at a time, each all or nothing, at the cost of what it changes.
+// machine; in a cluster that shares them, on all nodes. Thread-safe; one change at a time, each all or
+// nothing, at the cost of what it changes.
 #pragma once
 
 #include <map>
 #include <mutex>
-#include <tuple>
+#include <span>
 
+#include "control/cluster/manifest_sharing.hpp"
 #include "control/config.hpp"
 #include "control/service/model.hpp"
 #include "control/state/engine_reconciler.hpp"
@@ -15,7 +17,7 @@
 
 namespace podwire::control {
 
-class Services {
+class Services final : public ManifestOwner {
  public:
   // All must outlive it. `host_ports` may be null.
   Services(const Config& config, Store& store, EngineReconciler& reconciler, HostPorts* host_ports = nullptr)
@@ -24,6 +26,9 @@ class Services {
   // What was applied before, for the reconciler's first full replace: before its set_node(node). Services
   // that the configuration does not allow any more are logged and left out until it does.
   Result<void> load(const NodeObjects& node);
+
+  // As Policies::share().
+  void share(ManifestSharing& with) { sharing_ = &with; }
 
   // {manifests, what}: text in YAML or JSON, and what to call it in messages (default "manifests"). Replies
   // {applied: [{kind, name, change}]} when every worker of the engine has seen it.
@@ -34,8 +39,16 @@ class Services {
   // {after, limit}. Replies {services: [...]} in pages.
   Result<Json> list(const Json& params);
 
+  // service_following.cpp
+  std::vector<std::string> kinds() const override;
+  std::map<ManifestKey, std::string> bodies() override;
+  std::map<ManifestKey, LeftOut> follow(const std::vector<StoredManifest>& objects) override;
+  // Services that cannot be on this node, a sentence each.
+  std::vector<std::string> problems();
+
  private:
-  using ManifestKey = std::tuple<std::string, std::string, std::string>;  // kind, namespace, name
+  // Who asks for a change: a person, who is refused what spoils a service, or the other nodes.
+  enum class Source { kPerson, kOthers };
   struct Change {
     ServiceEdit edit;
     std::map<ManifestKey, Json> put;  // bodies of what is new or differs
@@ -44,7 +57,9 @@ class Services {
 
   Result<ServiceChange> with_ids(ServiceOutcome outcome);
   Result<void> program(ServiceChange change);
-  Result<void> commit(Change change);
+  Result<void> commit(Change change, Source source);
+  Result<Json> apply_here(std::vector<ServiceManifest> objects, Change change);
+  void follow_all(std::span<const ServiceManifest> news, std::map<ManifestKey, LeftOut>& left_out);
   Result<void> follow_node();
   Result<void> take_back(ServiceUndo undo, bool from_engine);
   Result<ServiceChange> whole_difference();
@@ -55,6 +70,7 @@ class Services {
   Store& store_;
   EngineReconciler& reconciler_;
   HostPorts* host_ports_;
+  ManifestSharing* sharing_ = nullptr;  // null: what is applied here is this node's alone
   std::mutex mutex_;
   ServiceModel model_;
   std::uint64_t node_version_ = 0;        // of the node that the model plans for
@@ -62,5 +78,9 @@ class Services {
   std::map<ManifestKey, Json> bodies_;    // of what is applied
   std::map<std::string, ServiceId> ids_;  // of the engine's services, by name; also of some that are gone
 };
+
+ManifestKey key_of(const ServiceManifest& manifest);
+// `edit` gets what it says.
+Result<void> read_into(const ServiceManifest& manifest, ServiceEdit& edit);
 
 }  // namespace podwire::control

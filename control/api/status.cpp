@@ -99,6 +99,16 @@ Result<Json> differences_part(Daemon& daemon) {
     all.insert(all.end(), of_store.begin(), of_store.end());
     all.insert(all.end(), of_nodes.begin(), of_nodes.end());
   }
+  const auto of_services = daemon.services.problems();
+  all.insert(all.end(), of_services.begin(), of_services.end());
+  if (daemon.shared_manifests != nullptr) {
+    const auto of_manifests = daemon.shared_manifests->problems();
+    all.insert(all.end(), of_manifests.begin(), of_manifests.end());
+  }
+  if (daemon.remote_endpoints != nullptr) {
+    const auto of_endpoints = daemon.remote_endpoints->problems();
+    all.insert(all.end(), of_endpoints.begin(), of_endpoints.end());
+  }
   for (const auto& key : daemon.leftovers) {
     PODWIRE_TRY(const auto attachment, daemon.store.find(key));
     if (!attachment || attachment->state == AttachmentState::kReady) continue;

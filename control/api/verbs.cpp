@@ -27,9 +27,16 @@ Result<Json> with_params(Daemon& daemon, RpcRequest& request) {
   return View(daemon, request.params);
 }
 
+// Other nodes hear of endpoints that came or went, without anybody waiting for it.
+template <class Reply>
+Reply and_tell(Daemon& daemon, Reply reply) {
+  if (daemon.own_endpoints != nullptr) daemon.own_endpoints->wake();
+  return reply;
+}
+
 template <Result<Json> (NamedPorts::*Change)(const Json&)>
 Result<Json> change(Daemon& daemon, RpcRequest& request) {
-  return (daemon.named_ports.*Change)(request.params);
+  return and_tell(daemon, (daemon.named_ports.*Change)(request.params));
 }
 
 template <Result<Json> (DomainJoins::*Change)(const Json&)>
@@ -71,7 +78,7 @@ Result<Json> reconcile(Daemon& daemon) {
 
 Result<Json> cni(Daemon& daemon, RpcRequest& request) {
   PODWIRE_TRY(auto call, read_cni_request(request.params, std::move(request.fds)));
-  return to_json(daemon.cni.handle(std::move(call)));
+  return and_tell(daemon, to_json(daemon.cni.handle(std::move(call))));
 }
 
 struct Verb {

@@ -16,6 +16,8 @@
 
 namespace podwire::control {
 
+class SharedStore;
+
 using DomainPrefixes = std::map<std::string, std::vector<IpPrefix>>;  // by the domain's name
 
 // What a node tells of itself.
@@ -72,6 +74,8 @@ class Cluster {
   virtual Result<void> forget(const std::string& name) = 0;
   // What is wrong now, one sentence each, with what to do; for `status`.
   virtual std::vector<std::string> problems() const = 0;
+  // Where nodes share more than that (shared_store.hpp); null: nowhere.
+  virtual SharedStore* shared_store() { return nullptr; }
 };
 
 }  // namespace podwire::control

@@ -1,5 +1,6 @@
 #include "control/cluster/etcd_client.hpp"
 
+#include <algorithm>
 #include <fstream>
 
 #include "control/cluster/base64.hpp"
@@ -9,6 +10,7 @@ namespace podwire::control {
 namespace {
 
 constexpr int kPageItems = 2000;
+constexpr int kFewestPageItems = 20;  // of any size that etcd takes, they fit an answer
 constexpr std::size_t kMostItems = 4'000'000;
 
 std::string dump(const Json& json) {
@@ -124,8 +126,8 @@ Result<void> EtcdClient::authenticate() {
 }
 
 Result<EtcdRange> EtcdClient::page(const std::string& from, const std::string& end, std::int64_t revision,
-                                   bool& more) {
-  Json body{{"key", to_base64(from)}, {"limit", kPageItems}};
+                                   int limit, bool& more) {
+  Json body{{"key", to_base64(from)}, {"limit", limit}};
   if (!end.empty()) body["range_end"] = to_base64(end);
   if (revision != 0) body["revision"] = std::to_string(revision);
   PODWIRE_TRY(const Json reply, call("/v3/kv/range", body));
@@ -138,8 +140,15 @@ Result<EtcdRange> EtcdClient::list(const std::string& prefix) {
   const auto end = end_of_prefix(prefix);
   EtcdRange all;
   std::string from = prefix;
+  int limit = kPageItems;
   for (bool more = true; more;) {
-    PODWIRE_TRY(auto part, page(from, end, all.revision, more));
+    auto read = page(from, end, all.revision, limit, more);
+    if (!read && limit > kFewestPageItems && read.error().message.find(kAnswerTooLong) != std::string::npos) {
+      limit = std::max(limit / 10, kFewestPageItems);  // its values are large
+      continue;
+    }
+    if (!read) return read.error();
+    auto& part = *read;
     // The first page tells the revision that the others are read at.
     if (all.revision == 0) all.revision = part.revision;
     for (auto& item : part.items) {
@@ -158,7 +167,7 @@ Result<EtcdRange> EtcdClient::list(const std::string& prefix) {
 
 Result<std::optional<EtcdItem>> EtcdClient::get(const std::string& key) {
   bool more = false;
-  PODWIRE_TRY(auto found, page(key, "", 0, more));
+  PODWIRE_TRY(auto found, page(key, "", 0, 1, more));
   if (found.items.empty()) return std::optional<EtcdItem>();
   if (found.items.front().key != key) return unavailable("etcd's answer is malformed: another key");
   return std::optional<EtcdItem>(std::move(found.items.front()));

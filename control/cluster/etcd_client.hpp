@@ -57,6 +57,7 @@ struct EtcdTransaction {
   std::vector<Condition> conditions;
   std::vector<Put> puts;
   std::vector<std::string> erased;
+  std::vector<std::string> erased_below{};  // every key that begins so
 };
 
 class EtcdClient {
@@ -89,7 +90,8 @@ class EtcdClient {
   Result<Json> call(const char* path, const Json& body);
   Result<Json> call_once(const char* path, const Json& body);
   Result<void> authenticate();
-  Result<EtcdRange> page(const std::string& from, const std::string& end, std::int64_t revision, bool& more);
+  Result<EtcdRange> page(const std::string& from, const std::string& end, std::int64_t revision, int limit,
+                         bool& more);
 
   const EtcdOptions options_;
   std::size_t server_ = 0;

@@ -3,9 +3,10 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <fstream>
 
+#include "control/cluster/endpoint_records.hpp"
 #include "control/cluster/free_prefix.hpp"
+#include "control/cluster/random_id.hpp"
 #include "control/config_cluster.hpp"
 
 namespace podwire::control {
@@ -42,6 +43,7 @@ void EtcdCluster::stop() {
   threads_.stop([this] {
     client_.cancel();
     beat_client_.cancel();
+    admin_client_.cancel();
   });
 }
 
@@ -68,9 +70,7 @@ Result<void> EtcdCluster::save_prefixes(const DomainPrefixes& prefixes) {
 Result<std::string> EtcdCluster::instance() {
   PODWIRE_TRY(const auto saved, store_.get_fact(kInstanceFact));
   if (saved) return *saved;
-  std::ifstream random("/proc/sys/kernel/random/uuid");
-  std::string fresh;
-  if (!std::getline(random, fresh)) return errno_error("cannot read /proc/sys/kernel/random/uuid");
+  PODWIRE_TRY(const auto fresh, random_id());
   PODWIRE_CHECK(store_.set_fact(kInstanceFact, fresh));
   return fresh;
 }
@@ -174,6 +174,31 @@ std::vector<std::string> EtcdCluster::problems() const {
   return out;
 }
 
+void EtcdCluster::follow(const std::string& section, SharedSection& by) {
+  sections_.add(prefix() + section, by);
+}
+
+Result<void> EtcdCluster::ready() {
+  const auto gone = [](const Error& error) {
+    return unavailable("the cluster's store cannot be used now (" + error.message +
+                       "); check etcd and the way to it");
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    if (failing_since_ && last_failure_) return gone(*last_failure_);
+    if (failing_since_) return unavailable("what the cluster's store has is still being read; wait a moment");
+  }
+  // It may have gone since the last beat.
+  const std::lock_guard lock(admin_mutex_);
+  const auto answer = admin_client_.get(table_.keys().alive(config_.node));
+  return answer ? Result<void>() : Result<void>(gone(answer.error()));
+}
+
+Result<bool> EtcdCluster::write(const EtcdTransaction& transaction) {
+  const std::lock_guard lock(admin_mutex_);
+  return admin_client_.commit(transaction);
+}
+
 Result<void> EtcdCluster::forget(const std::string& name) {
   const std::lock_guard lock(admin_mutex_);
   if (name == config_.node) {
@@ -226,6 +251,7 @@ Result<void> EtcdCluster::forget_with(EtcdClient& client, const EtcdTable& now, 
   }
   step.erased.push_back(keys.node(name));
   step.erased.push_back(keys.silent(name));
+  step.erased_below.push_back(keys.all() + kEndpointSection + name + "/");
   PODWIRE_CHECK(commit());
   spdlog::info("cluster: node \"{}\" is forgotten, its prefixes are free", name);
   return {};

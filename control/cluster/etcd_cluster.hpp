@@ -7,6 +7,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "control/cluster/etcd_sections.hpp"
 #include "control/cluster/etcd_table.hpp"
 #include "control/cluster/silence.hpp"
 #include "control/cluster/store_threads.hpp"
@@ -23,7 +24,7 @@ struct EtcdTimes {
   SilenceLimits silence;
 };
 
-class EtcdCluster final : public Cluster {
+class EtcdCluster final : public Cluster, public SharedStore {
  public:
   // Both references must outlive it. `config`: as configured, before anything is leased.
   EtcdCluster(const Config& config, Store& store, EtcdOptions options, EtcdTimes times = {});
@@ -35,6 +36,12 @@ class EtcdCluster final : public Cluster {
   std::vector<NodeView> nodes() const override;
   Result<void> forget(const std::string& name) override;
   std::vector<std::string> problems() const override;
+  SharedStore* shared_store() override { return this; }
+
+  const std::string& prefix() const override { return table_.keys().all(); }
+  void follow(const std::string& section, SharedSection& by) override;
+  Result<void> ready() override;
+  Result<bool> write(const EtcdTransaction& transaction) override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -68,6 +75,7 @@ class EtcdCluster final : public Cluster {
   DomainPrefixes own_;
   NodeRecord record_;
   Changed changed_;
+  EtcdSections sections_;
 
   mutable std::mutex mutex_;
   EtcdTable table_;

@@ -26,7 +26,8 @@ void EtcdCluster::note_failure(const Error& error) {
 // From a listing to the end of the watch that begins there. No error: list again.
 Result<void> EtcdCluster::session() {
   const auto begun = Clock::now();
-  PODWIRE_TRY(const auto all, client_.list(table_.keys().all()));
+  PODWIRE_TRY(auto all, client_.list(table_.keys().all()));
+  sections_.take_out(all.items);
   ClusterChange change;
   {
     const std::lock_guard lock(mutex_);
@@ -43,6 +44,9 @@ Result<void> EtcdCluster::session() {
   };
   spdlog::info("cluster: {} other nodes: read in {} ms, own claims {} ms, programmed in {} ms",
                change.put.size(), ms(listed - begun), ms(claimed - listed), ms(Clock::now() - claimed));
+  const auto programmed = Clock::now();
+  PODWIRE_CHECK(sections_.tell_listed());
+  spdlog::info("cluster: what nodes share is taken over in {} ms", ms(Clock::now() - programmed));
   {
     const std::lock_guard lock(mutex_);
     failing_since_.reset();
@@ -59,13 +63,15 @@ Result<void> EtcdCluster::session() {
 bool EtcdCluster::take(const std::vector<EtcdEvent>& events) {
   ClusterChange change;
   bool robbed = false;
+  const auto of_nodes = sections_.take_out(events);
   {
     const std::lock_guard lock(mutex_);
     if (threads_.stopping()) return false;
-    change = table_.apply(events);
+    change = table_.apply(of_nodes);
     robbed = table_.was_robbed();
   }
   if (!change.put.empty() || !change.gone.empty()) changed_(change);
+  sections_.tell_changed();
   return !robbed;
 }
 

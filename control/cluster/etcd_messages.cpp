@@ -113,6 +113,10 @@ Json etcd_json(const EtcdTransaction& transaction) {
   }
   for (const auto& key : transaction.erased)
     success.push_back({{"request_delete_range", {{"key", to_base64(key)}}}});
+  for (const auto& start : transaction.erased_below) {
+    success.push_back({{"request_delete_range",
+                        {{"key", to_base64(start)}, {"range_end", to_base64(end_of_prefix(start))}}}});
+  }
   return {{"compare", std::move(compare)}, {"success", std::move(success)}};
 }
 

@@ -3,6 +3,8 @@
 //   "subnet"}} alive/NAME              the node's instance, with a lease that its podwired keeps alive
 //   silent/NAME             {"since": Unix time}: when somebody noticed that alive/NAME had gone
 //   prefixes/DOMAIN/A-L     {"node": "NAME"}: prefix A/L of DOMAIN is that node's, as in 10.244.1.0-24
+//   manifests/              shared_manifests.hpp
+//   endpoints/NODE/         endpoint_records.hpp
 // Only alive/NAME has a lease: a node that cannot reach the store keeps its prefixes and its pods their
 // routes. What is read was written by anybody: a value that is no such record is left out. Pure.
 #pragma once

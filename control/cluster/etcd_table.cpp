@@ -24,11 +24,11 @@ ClusterChange EtcdTable::apply(const std::vector<EtcdEvent>& events) {
 }
 
 void EtcdTable::take(const EtcdItem& item, bool erased, std::set<std::string>& changed) {
+  const auto key = keys_.parse(item.key);
+  if (!key) return;
   auto& seen = seen_[item.key];
   if (item.mod_revision <= seen.revision) return;  // told before, or overtaken
   seen = {item.mod_revision, !erased};
-  const auto key = keys_.parse(item.key);
-  if (!key) return;
   if (key->kind == EtcdKeys::Kind::kPrefix) {
     take_prefix(*key, erased ? std::string() : parse_owner(item.value), changed);
     return;

@@ -69,7 +69,7 @@ class HttplibConnection final : public HttpConnection {
     std::string problem;
     const auto take = [&](const char* data, std::size_t length) {
       answer.body.append(data, length);
-      if (answer.body.size() > kLongestAnswer) problem = "the answer is longer than 64 MiB";
+      if (answer.body.size() > kLongestAnswer) problem = kAnswerTooLong;
       if (Clock::now() > deadline) problem = "the answer was not whole in time";
       return problem.empty();
     };

@@ -25,6 +25,9 @@ struct HttpAnswer {
   std::string body;
 };
 
+// In the message of a post() whose answer is larger than is taken: asking for less may help.
+inline constexpr const char* kAnswerTooLong = "the answer is longer than 64 MiB";
+
 class HttpConnection {
  public:
   // Connects with the first request, and again after a failed one. kIo: a file of `tls` cannot be read.

@@ -272,6 +272,15 @@ void RemoteNodes::take_in(Names names) {
       spdlog::warn("cluster: node \"{}\" is left out, wholly or in part: {}", name, share.problem);
   }
   program(before);
+  if (told_) {
+    std::vector<Reached> reached;
+    for (const auto& name : names) {
+      const auto& [node, share] = known_[name];
+      reached.push_back(
+          {name, share.vtep ? std::optional<VtepId>(share.vtep->id) : std::nullopt, node.prefixes});
+    }
+    told_(reached);
+  }
   for (const auto& [name, share] : wanted) {
     if (share.vtep) addresses_.erase(share.vtep->address);
   }

@@ -26,6 +26,16 @@ class RemoteNodes {
   Result<void> load(const NodeObjects& node, const NodeUnderlay& underlay);
   void change(const ClusterChange& change);
 
+  // A node as this one reaches it; no VTEP: it does not.
+  struct Reached {
+    std::string name;
+    std::optional<VtepId> vtep;
+    DomainPrefixes prefixes;
+  };
+  // `told` hears of nodes that are new, others or gone, when the engine has them, and calls nothing of this
+  // object. Before load().
+  void tell(std::function<void(const std::vector<Reached>& nodes)> told) { told_ = std::move(told); }
+
   struct View {
     ClusterNode node;
     std::optional<IpAddr> address;  // where its tunnel ends, as this node reaches it
@@ -72,6 +82,7 @@ class RemoteNodes {
   Names again_;                              // what the engine or the disk refused of them is tried again
   std::string last_again_;                   // the last of these that was
   Names unsaved_;                            // not on disk as they are
+  std::function<void(const std::vector<Reached>&)> told_;
 };
 
 }  // namespace podwire::control

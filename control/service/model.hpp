@@ -58,7 +58,8 @@ class ServiceModel {
   std::vector<api::Service> planned_services() const;
   // Of a service, which need not be there.
   std::vector<const ClusterSlice*> slices_of(const ObjectKey& service) const;
-  std::string problem_of(const ObjectKey& service) const;  // empty: it is programmed
+  std::string problem_of(const ObjectKey& service) const;            // empty: it is programmed
+  const std::set<ObjectKey>& problems() const { return problems_; }  // services that are not
 
  private:
   // A frontend without what does not make it another.

@@ -60,12 +60,14 @@ class EngineReconciler final : public Reconciler {
   // What other nodes have, changed. Returns once every worker of the engine has seen it; refused by the
   // engine, all stays as it was. Without an engine it is kept for the next full replace.
   Result<void> change_remote(RemoteChange change);
-  RemoteObjects remote() const;
+  RemoteObjects remote() const;  // without endpoints
 
   // The engine's policies, and what pods' endpoints carry in stateful domains. Before set_node it is kept;
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable
   // without an engine; then, and when the engine refuses, all stays as it was.
   Result<void> set_policies(std::shared_ptr<const PolicySnapshot> policies);
+  // The same, but without an engine they are kept for the next full replace.
+  Result<void> follow_policies(std::shared_ptr<const PolicySnapshot> policies);
   // The same for the addresses outside of pods' endpoints, in domains with a masquerade.
   Result<void> set_outside(std::shared_ptr<const OutsideAssignments> outside);
   // The domains and routes of `next`, and which domains reach each other, in place of those before; the rest
@@ -107,6 +109,7 @@ class EngineReconciler final : public Reconciler {
     Attachment attachment;
     std::vector<UniqueFd> queues;
     std::function<Result<void>(EngineSession&)> call;
+    std::function<void()> without_engine;  // in place of `call`, under the mutex; may be empty
     ServiceChange services;
     RemoteChange remote;
     std::promise<Result<void>> done;
@@ -118,6 +121,7 @@ class EngineReconciler final : public Reconciler {
   };
 
   Result<void> submit(Change change);
+  Result<void> give_policies(std::shared_ptr<const PolicySnapshot> policies, bool kept_without_engine);
   void wake() const;
 
   // Session thread.

@@ -86,6 +86,14 @@ void EngineReconciler::process(EngineSession* session) {
 }
 
 void EngineReconciler::finish_without_engine(Change change) {
+  if (change.without_engine) {
+    {
+      const std::lock_guard lock(mutex_);
+      change.without_engine();
+    }
+    change.done.set_value({});
+    return;
+  }
   const bool losing = change.action == Action::kUpdate && only_loses_endpoints(change.attachment);
   const bool kept = change.action == Action::kServices || change.action == Action::kRemote;
   if (change.action == Action::kDetach || kept || losing) {
@@ -101,6 +109,11 @@ void EngineReconciler::finish_without_engine(Change change) {
 void EngineReconciler::finish(Change change) {
   {
     const std::lock_guard lock(mutex_);
+    const bool comes = change.action == Action::kAttach || change.action == Action::kUpdate;
+    const auto domain = node_.domains.find(change.attachment.domain);
+    if (comes && domain != node_.domains.end()) {
+      for (const auto& endpoint : endpoints_of(change.attachment, domain->second)) remote_.displace(endpoint);
+    }
     if (change.action == Action::kAttach) {
       held_[change.attachment.port] = {std::move(change.attachment), std::move(change.queues), ""};
     } else if (change.action == Action::kUpdate) {
@@ -150,6 +163,11 @@ bool EngineReconciler::add_to_patch(const Change& change, api::ObjectSet& put, a
   if (domain == node_.domains.end()) return false;
   const auto endpoints = completed_endpoints(a, domain->second, *policies_);
   put.endpoints.insert(put.endpoints.end(), endpoints.begin(), endpoints.end());
+  // Who is here is known better here than by what other nodes tell.
+  for (const auto& endpoint : endpoints) {
+    const auto displaced = remote_.displaced_by(endpoint);
+    remove.endpoints.insert(remove.endpoints.end(), displaced.begin(), displaced.end());
+  }
   if (change.action == Action::kUpdate) return true;
   const auto displaced = reassigned(a, false);
   put.endpoints.insert(put.endpoints.end(), displaced.begin(), displaced.end());

@@ -54,6 +54,15 @@ std::vector<api::Endpoint> EngineReconciler::completed_endpoints(const Attachmen
 }
 
 Result<void> EngineReconciler::set_policies(std::shared_ptr<const PolicySnapshot> policies) {
+  return give_policies(std::move(policies), false);
+}
+
+Result<void> EngineReconciler::follow_policies(std::shared_ptr<const PolicySnapshot> policies) {
+  return give_policies(std::move(policies), true);
+}
+
+Result<void> EngineReconciler::give_policies(std::shared_ptr<const PolicySnapshot> policies,
+                                             bool kept_without_engine) {
   {
     const std::lock_guard lock(mutex_);
     if (!thread_.joinable()) {
@@ -63,6 +72,7 @@ Result<void> EngineReconciler::set_policies(std::shared_ptr<const PolicySnapshot
   }
   Change change;
   change.call = [this, &policies](EngineSession& session) { return change_policies(session, policies); };
+  if (kept_without_engine) change.without_engine = [this, &policies] { policies_ = policies; };
   return submit(std::move(change));
 }
 

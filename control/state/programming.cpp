@@ -13,7 +13,7 @@
 namespace podwire::control {
 namespace {
 
-// Ids of what other nodes have (control/cluster/remote_nodes.cpp) and of the kernel's routes
+// Ids of what other nodes have (control/cluster/remote_*.cpp) and of the kernel's routes
 // (control/routing/mirror.cpp) begin here.
 constexpr std::uint32_t kFirstOfOthers = 0x20000000;
 
@@ -267,6 +267,12 @@ Result<void> EngineReconciler::program_others(EngineSession& session, const api:
   }
   std::vector<api::Route> routes;
   std::copy_if(all.routes.begin(), all.routes.end(), std::back_inserter(routes), is_of_others<api::Route>);
+  for (const auto& endpoint : all.endpoints) {
+    if (!is_of_others(endpoint)) continue;
+    api::ObjectSet put;
+    put.endpoints.push_back(endpoint);
+    PODWIRE_CHECK(patch(std::move(put), "endpoint " + endpoint.name));
+  }
   constexpr std::size_t kAtOnce = 1000;  // that surely fit a message
   for (std::size_t begin = 0; begin < routes.size(); begin += kAtOnce) {
     const auto end = std::min(routes.size(), begin + kAtOnce);

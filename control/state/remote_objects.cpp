@@ -29,6 +29,15 @@ void erase_all(std::map<Id, Object>& kept, const std::set<Id>& ids, std::vector<
 
 RemoteChange RemoteObjects::apply(const RemoteChange& change) {
   RemoteChange undo;
+  auto gone_endpoints = change.gone_endpoints;
+  for (const auto vtep : change.gone_vteps) {
+    const auto at = behind_.find(vtep);
+    if (at != behind_.end()) gone_endpoints.insert(at->second.begin(), at->second.end());
+  }
+  for (const auto id : gone_endpoints) {
+    if (const auto at = endpoints_.find(id); at != endpoints_.end()) note(at->second, false);
+  }
+  erase_all(endpoints_, gone_endpoints, undo.endpoints);
   erase_all(vteps_, change.gone_vteps, undo.vteps);
   erase_all(routes_, change.gone_routes, undo.routes);
   put_all(vteps_, change.vteps, undo.vteps, undo.gone_vteps);
@@ -39,6 +48,11 @@ RemoteChange RemoteObjects::apply(const RemoteChange& change) {
   for (const auto& route : change.routes) {
     if (route.domain == kUnderlayDomain) plain_.insert(route.prefix);
   }
+  for (const auto& endpoint : change.endpoints) {
+    if (const auto at = endpoints_.find(endpoint.id); at != endpoints_.end()) note(at->second, false);
+  }
+  put_all(endpoints_, change.endpoints, undo.endpoints, undo.gone_endpoints);
+  for (const auto& endpoint : change.endpoints) note(endpoint, true);
   for (const auto& [domain, vtep] : change.unflooded) {
     if (flood_[domain].erase(vtep) != 0) undo.flooded.insert({domain, vtep});
   }
@@ -48,9 +62,53 @@ RemoteChange RemoteObjects::apply(const RemoteChange& change) {
   return undo;
 }
 
+// In the indexes.
+void RemoteObjects::note(const api::Endpoint& endpoint, bool there) {
+  const auto set = [&](auto& owners, const auto& key) {
+    if (there)
+      owners[key] = endpoint.id;
+    else if (const auto at = owners.find(key); at != owners.end() && at->second == endpoint.id)
+      owners.erase(at);
+  };
+  set(macs_, MacKey(endpoint.domain, endpoint.mac));
+  for (const auto& address : endpoint.addresses) set(addresses_, AddressKey(endpoint.domain, address));
+  auto& behind = behind_[endpoint.vtep];
+  if (there)
+    behind.insert(endpoint.id);
+  else
+    behind.erase(endpoint.id);
+  if (behind.empty()) behind_.erase(endpoint.vtep);
+}
+
+RemoteObjects RemoteObjects::without_endpoints() const {
+  RemoteObjects out;
+  out.vteps_ = vteps_;
+  out.routes_ = routes_;
+  out.flood_ = flood_;
+  return out;
+}
+
+std::vector<EndpointId> RemoteObjects::displaced_by(const api::Endpoint& own) const {
+  std::set<EndpointId> out;
+  if (const auto at = macs_.find({own.domain, own.mac}); at != macs_.end()) out.insert(at->second);
+  for (const auto& address : own.addresses) {
+    if (const auto at = addresses_.find({own.domain, address}); at != addresses_.end())
+      out.insert(at->second);
+  }
+  return {out.begin(), out.end()};
+}
+
+void RemoteObjects::displace(const api::Endpoint& own) {
+  const auto displaced = displaced_by(own);
+  RemoteChange change;
+  change.gone_endpoints.insert(displaced.begin(), displaced.end());
+  apply(change);
+}
+
 void RemoteObjects::add_to(api::ObjectSet& set) const {
   for (const auto& [id, vtep] : vteps_) set.vteps.push_back(vtep);
   for (const auto& [id, route] : routes_) set.routes.push_back(route);
+  for (const auto& [id, endpoint] : endpoints_) set.endpoints.push_back(endpoint);
   for (auto& domain : set.domains) complete(domain);
 }
 

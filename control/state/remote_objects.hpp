@@ -1,6 +1,6 @@
-// What the other nodes of a cluster add to the engine's objects: their VTEPs, routes to their prefixes, and
-// the flooding of l2 domains to them. Kept apart from NodeObjects because it changes all the time, a few
-// objects of thousands at once. Pure.
+// What the other nodes of a cluster add to the engine's objects: their VTEPs, routes to their prefixes, the
+// flooding of l2 domains to them and their endpoints there. Kept apart from NodeObjects because it changes
+// all the time, a few objects of thousands at once. A VTEP that goes takes its endpoints along. Pure.
 #pragma once
 
 #include <map>
@@ -13,18 +13,20 @@ namespace podwire::control {
 struct RemoteChange {
   std::vector<api::Vtep> vteps;
   std::vector<api::Route> routes;
+  std::vector<api::Endpoint> endpoints;
   std::set<VtepId> gone_vteps;
   std::set<RouteId> gone_routes;
+  std::set<EndpointId> gone_endpoints;
   // Domains that begin or stop to flood to a VTEP.
   std::set<std::pair<DomainId, VtepId>> flooded, unflooded;
 
   bool empty() const {
-    return vteps.empty() && routes.empty() && gone_vteps.empty() && gone_routes.empty() && flooded.empty() &&
-           unflooded.empty();
+    return vteps.empty() && routes.empty() && endpoints.empty() && gone_vteps.empty() &&
+           gone_routes.empty() && gone_endpoints.empty() && flooded.empty() && unflooded.empty();
   }
   std::size_t size() const {
-    return vteps.size() + routes.size() + gone_vteps.size() + gone_routes.size() + flooded.size() +
-           unflooded.size();
+    return vteps.size() + routes.size() + endpoints.size() + gone_vteps.size() + gone_routes.size() +
+           gone_endpoints.size() + flooded.size() + unflooded.size();
   }
 };
 
@@ -34,19 +36,33 @@ class RemoteObjects {
   RemoteChange apply(const RemoteChange& change);
   // Adds them to what the node has by itself.
   void add_to(api::ObjectSet& set) const;
+  // Endpoints are many, and whoever looks at the other nodes' objects does not look at these.
+  RemoteObjects without_endpoints() const;
   // With its flooding to other nodes.
   void complete(api::Domain& domain) const;
+  // Those that have the MAC or an address of an endpoint of this node.
+  std::vector<EndpointId> displaced_by(const api::Endpoint& own) const;
+  void displace(const api::Endpoint& own);
 
   const std::map<VtepId, api::Vtep>& vteps() const { return vteps_; }
   const std::map<RouteId, api::Route>& routes() const { return routes_; }
   // Whether a route of the underlay leads to this very prefix: a node's that is reached without a tunnel.
   bool reaches_plainly(const IpPrefix& prefix) const { return plain_.contains(prefix); }
+  const std::map<EndpointId, api::Endpoint>& endpoints() const { return endpoints_; }
 
  private:
+  using MacKey = std::pair<DomainId, MacAddr>;
+  using AddressKey = std::pair<DomainId, IpAddr>;
+  void note(const api::Endpoint& endpoint, bool there);
+
   std::map<VtepId, api::Vtep> vteps_;
   std::map<RouteId, api::Route> routes_;
   std::map<DomainId, std::set<VtepId>> flood_;
   std::set<IpPrefix> plain_;  // of routes_ in the underlay
+  std::map<EndpointId, api::Endpoint> endpoints_;
+  std::map<VtepId, std::set<EndpointId>> behind_;
+  std::map<MacKey, EndpointId> macs_;
+  std::map<AddressKey, EndpointId> addresses_;
 };
 
 }  // namespace podwire::control

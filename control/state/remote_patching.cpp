@@ -28,7 +28,7 @@ Result<void> EngineReconciler::change_remote(RemoteChange change) {
 
 RemoteObjects EngineReconciler::remote() const {
   const std::lock_guard lock(mutex_);
-  return remote_;
+  return remote_.without_endpoints();
 }
 
 // Half of it in force would be neither the old nor the new cluster, so a refused change is taken back whole.
@@ -39,12 +39,16 @@ Result<void> EngineReconciler::patch_remote(EngineSession& session, const Remote
   std::size_t floods = 0, reordered = 0;
   put.vteps = change.vteps;
   put.routes = change.routes;
+  put.endpoints = change.endpoints;
   remove.vteps.assign(change.gone_vteps.begin(), change.gone_vteps.end());
   remove.routes.assign(change.gone_routes.begin(), change.gone_routes.end());
   {
     const std::lock_guard lock(mutex_);
     undo = remote_.apply(change);
     reordered = reorder_mirrored(change, undo, put, remove);
+    for (const auto& endpoint : undo.endpoints) {
+      if (!remote_.endpoints().contains(endpoint.id)) remove.endpoints.push_back(endpoint.id);
+    }
     std::set<DomainId> flooding;
     for (const auto& [domain, vtep] : change.flooded) flooding.insert(domain);
     for (const auto& [domain, vtep] : change.unflooded) flooding.insert(domain);
@@ -55,8 +59,10 @@ Result<void> EngineReconciler::patch_remote(EngineSession& session, const Remote
       floods += put.domains.back().flood.size();
     }
   }
+  if (put.empty() && remove.endpoints.empty() && remove.vteps.empty() && remove.routes.empty()) return {};
   // Larger ones go as a full replace, which is sent in pieces and applied as a difference.
-  const bool fits = change.size() + reordered <= kPatchObjects && floods <= kPatchFloods;
+  const bool fits =
+      change.size() + reordered + remove.endpoints.size() <= kPatchObjects && floods <= kPatchFloods;
   const auto send = [&]() -> Result<void> {
     if (!fits) return program(session);
     PODWIRE_TRY(const auto generation, session.patch(put, remove, {}));

@@ -17,10 +17,10 @@ using std::chrono_literals::operator""s;
 using HttpReply = ScriptedHttp::Reply;
 using HttpRequest = ScriptedHttp::Request;
 
-EtcdOptions options_for(const std::vector<std::string>& urls) {
+EtcdOptions options_for(const std::vector<std::string>& urls, std::chrono::milliseconds answer = 500ms) {
   EtcdOptions options;
   for (const auto& url : urls) options.endpoints.push_back(*parse_endpoint(url));
-  options.timeouts = {500ms, 500ms};
+  options.timeouts = {500ms, answer};
   return options;
 }
 
@@ -57,6 +57,20 @@ TEST(EtcdClient, ListsInPagesOfOneRevision) {
   ASSERT_TRUE(all) << all.error().message;
   EXPECT_EQ(all->revision, 7);
   EXPECT_EQ(all->items, (std::vector<EtcdItem>{{"/p/a", "1", 3}, {"/p/b", "2", 4}, {"/p/c", "3", 5}}));
+}
+
+TEST(EtcdClient, AsksForSmallerPagesWhereValuesAreLarge) {
+  ScriptedHttp server([](const HttpRequest& request) {
+    const auto body = Json::parse(request.body);
+    if (body["limit"] > 200) return json_reply(std::string((64u << 20) + 1, ' '));
+    const auto from = *from_base64(body["key"].get<std::string>());
+    return from == "/p/" ? json_reply(range_reply({item_json("/p/a", "1", 3)}, true))
+                         : json_reply(range_reply({item_json("/p/b", "2", 4)}));
+  });
+  EtcdClient client(options_for({server.url()}, 10s));
+  const auto all = client.list("/p/");
+  ASSERT_TRUE(all) << all.error().message;
+  EXPECT_EQ(all->items, (std::vector<EtcdItem>{{"/p/a", "1", 3}, {"/p/b", "2", 4}}));
 }
 
 struct Fault {
@@ -254,6 +268,11 @@ TEST(EtcdClient, CommitsOnConditions) {
                 {"target":"MOD","result":"EQUAL","key":"Yg==","mod_revision":"5"}],
     "success": [{"request_put":{"key":"YQ==","value":"MQ==","lease":"99"}},
                 {"request_delete_range":{"key":"Yw=="}}]})"));
+  EtcdTransaction many;
+  many.erased_below.push_back("d/");
+  ASSERT_TRUE(client.commit(many));
+  EXPECT_EQ(Json::parse(sent)["success"],
+            Json::parse(R"([{"request_delete_range":{"key":"ZC8=","range_end":"ZDA="}}])"));
   done = false;
   committed = client.commit(transaction);
   ASSERT_TRUE(committed);

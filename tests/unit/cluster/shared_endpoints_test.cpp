@@ -1,0 +1,354 @@
+// Endpoints that nodes tell each other of: what this node tells, what it takes of the others, and what it
+// does not.
+#include "control/cluster/own_endpoints.hpp"
+#include "control/cluster/remote_endpoints.hpp"
+#include "tests/unit/cluster/fake_shared_store.hpp"
+#include "tests/unit/control/reconciler_fixture.hpp"
+
+namespace podwire::control {
+namespace {
+
+TEST(EndpointRecord, ComesBackAsItWas) {
+  const EndpointRecord pod{
+      "lan", *parse_mac("0a:58:0a:f5:00:02"), {*parse_ip("10.245.0.2"), *parse_ip("fd00::2")}, "shop", "web"};
+  EXPECT_EQ(*parse_endpoint_record(to_value(pod)), pod);
+  const EndpointRecord nameless{"lan", *parse_mac("0a:58:0a:f5:00:02"), {}, "", ""};
+  EXPECT_EQ(*parse_endpoint_record(to_value(nameless)), nameless);
+}
+
+TEST(EndpointRecord, MalformedOnesAreRefused) {
+  const auto whole =
+      to_value({"lan", *parse_mac("0a:58:0a:f5:00:02"), {*parse_ip("10.245.0.2")}, "shop", "web"});
+  for (std::size_t length = 0; length < whole.size(); ++length)
+    EXPECT_FALSE(parse_endpoint_record(whole.substr(0, length))) << length;
+  for (const char* const text :
+       {"[]", "{}", R"({"domain":"lan","mac":"01:00:5e:00:00:01","addresses":[]})",
+        R"({"domain":"lan","mac":"00:00:00:00:00:00","addresses":[]})",
+        R"({"domain":"lan","mac":"02:00:00:00:00:01","addresses":["224.0.0.1"]})",
+        R"({"domain":"lan","mac":"02:00:00:00:00:01","addresses":["10.0.0.1","10.0.0.1"]})",
+        R"({"domain":"lan","mac":"02:00:00:00:00:01","addresses":["0.0.0.0"]})",
+        R"({"domain":"lan","mac":"02:00:00:00:00:01","addresses":"10.0.0.1"})",
+        R"({"domain":"lan","mac":"02:00:00:00:00:01","addresses":[],"pod":"web"})"})
+    EXPECT_FALSE(parse_endpoint_record(text)) << text;
+  EXPECT_FALSE(parse_endpoint_record(whole + std::string(10000, ' ')));
+}
+
+TEST(EndpointPlace, HasOneSpelling) {
+  EXPECT_EQ(parse_endpoint_place("b/7"), (EndpointPlace{"b", 7}));
+  for (const char* const text :
+       {"", "b", "b/", "/7", "b/0", "b/07", "b/-1", "b/65536", "b/7/8", "b/x", "b \n/7"})
+    EXPECT_FALSE(parse_endpoint_place(text)) << text;
+}
+
+class SharedEndpointsTest : public ReconcilerFixture {
+ protected:
+  SharedEndpointsTest() {
+    DomainConfig domain;
+    domain.name = "default";
+    domain.vni = Vni(1);
+    domain.prefixes = {*parse_prefix("10.244.0.0/24")};
+    domain.gateways = {*parse_ip("10.244.0.1")};
+    DomainConfig lan = domain;
+    lan.name = "lan";
+    lan.mode = api::DomainMode::kL2;
+    lan.prefixes = {*parse_prefix("10.245.0.0/24")};
+    lan.gateways = {*parse_ip("10.245.0.254")};
+    lan.ranges = {{*parse_ip("10.245.0.0"), *parse_ip("10.245.0.15")}};
+    config_.node = "a";
+    config_.domains = {domain, lan};
+    configured_ = config_;
+    configured_.domains[0].prefixes = {*parse_prefix("10.244.0.0/16")};
+    store_ = std::move(*Store::open(directory_.path() + "/state"));
+    NodeUnderlay underlay;
+    underlay.addresses = {*parse_prefix("192.168.100.1/24")};
+    store_->set_domains(domain_pools(config_, underlay));
+  }
+  void SetUp() override {
+    engine_.start();
+    restart();
+    others_->change({true, {node("b", 2, "10.245.0.16/28"), node("c", 3, "10.245.0.32/28")}, {}});
+    ASSERT_TRUE(cluster_.list());
+  }
+  void TearDown() override {
+    endpoints_.reset();
+    others_.reset();
+    ReconcilerFixture::TearDown();
+  }
+  void restart() {
+    endpoints_.reset();
+    others_.reset();
+    reconciler_.reset();
+    reconciler_ = std::make_unique<EngineReconciler>(EngineReconciler::Options{socket_, 1, {}, {}, {}},
+                                                     std::vector<Attachment>());
+    others_ = std::make_unique<RemoteNodes>(config_, configured_, *store_, *reconciler_);
+    endpoints_ = std::make_unique<RemoteEndpoints>(config_, *store_, cluster_, *reconciler_,
+                                                   [this](const PodPlaces& changed) {
+                                                     for (const auto& [pod, addresses] : changed) {
+                                                       if (addresses.empty())
+                                                         pods_.erase(pod.second);
+                                                       else
+                                                         pods_[pod.second] = to_string(addresses.front());
+                                                     }
+                                                   });
+    others_->tell([this](const auto& nodes) { endpoints_->nodes_changed(nodes); });
+    auto objects = one_domain(false);
+    objects.addresses = {*parse_ip("192.168.100.1")};
+    api::Domain lan = objects.objects.domains[0];
+    lan.id = objects.domains["lan"] = DomainId(3);
+    lan.name = "lan";
+    lan.vni = Vni(2);
+    lan.mode = api::DomainMode::kL2;
+    objects.objects.domains.push_back(lan);
+    ASSERT_TRUE(endpoints_->load(objects));
+    ASSERT_TRUE(others_->load(objects));
+    reconciler_->set_node(objects, {});
+    ASSERT_TRUE(reconciler_->wait_programmed(std::chrono::milliseconds(5000)));
+  }
+
+  static ClusterNode node(const std::string& name, int number, const std::string& lan) {
+    ClusterNode out;
+    out.name = name;
+    out.record = {{*parse_ip("192.168.100." + std::to_string(number))}, 4789, kGatewayMac};
+    out.prefixes["default"] = {*parse_prefix("10.244." + std::to_string(number) + ".0/24")};
+    out.prefixes["lan"] = {*parse_prefix(lan)};
+    return out;
+  }
+  static std::string record(const std::string& mac, const std::string& address, const std::string& pod = "",
+                            const std::string& domain = "lan") {
+    return to_value({domain, *parse_mac(mac), {*parse_ip(address)}, pod.empty() ? "" : "shop", pod});
+  }
+  void come(const std::string& place, const std::string& value) {
+    cluster_.put(kEndpointSection + place, value);
+    cluster_.tell();
+  }
+  void go(const std::string& place) {
+    cluster_.erase(kEndpointSection + place);
+    cluster_.tell();
+  }
+  // "MAC address at NODE", of the engine.
+  std::set<std::string> known() const {
+    std::map<VtepId, std::string> names;
+    for (const auto& vtep : engine_.rest().vteps) names[vtep.id] = vtep.name;
+    std::set<std::string> out;
+    for (const auto& [id, endpoint] : engine_.endpoint_objects())
+      out.insert(to_string(endpoint.mac) + " " + to_string(endpoint.addresses.front()) + " at " +
+                 names[endpoint.vtep]);
+    return out;
+  }
+  std::string problems() const {
+    std::string all;
+    for (const auto& text : endpoints_->problems()) all += text + "\n";
+    return all;
+  }
+
+  using Texts = std::set<std::string>;
+  Config config_, configured_;
+  FakeSharedStore cluster_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<RemoteNodes> others_;
+  std::unique_ptr<RemoteEndpoints> endpoints_;
+  std::map<std::string, std::string> pods_;  // the first address, by name
+};
+
+TEST_F(SharedEndpointsTest, OfL2DomainsAreTheEngines) {
+  const int patches = engine_.patches;
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.17", "web"));
+  EXPECT_EQ(engine_.patches, patches + 1);
+  come("c/1", record("02:00:00:00:00:21", "10.245.0.33"));
+  come("b/2", record("02:00:00:00:00:12", "10.244.2.2", "db", "default"));
+  EXPECT_EQ(engine_.patches, patches + 2) << "l3 domains have routes for that";
+  EXPECT_EQ(known(), (Texts{"02:00:00:00:00:11 10.245.0.17 at b", "02:00:00:00:00:21 10.245.0.33 at c"}));
+  EXPECT_EQ(pods_, (std::map<std::string, std::string>{{"web", "10.245.0.17"}, {"db", "10.244.2.2"}}));
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.18", "web"));
+  go("c/1");
+  go("b/2");
+  EXPECT_EQ(known(), Texts{"02:00:00:00:00:11 10.245.0.18 at b"});
+  EXPECT_EQ(pods_, (std::map<std::string, std::string>{{"web", "10.245.0.18"}}));
+  EXPECT_TRUE(differences().empty());
+  EXPECT_EQ(problems(), "");
+}
+
+TEST_F(SharedEndpointsTest, GoWithTheirNodeAndComeWithIt) {
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.17", "web"));
+  come("d/1", record("02:00:00:00:00:41", "10.245.0.49"));
+  EXPECT_EQ(known(), Texts{"02:00:00:00:00:11 10.245.0.17 at b"});
+  others_->change({false, {node("d", 4, "10.245.0.48/28")}, {"b"}});
+  EXPECT_EQ(known(), Texts{"02:00:00:00:00:41 10.245.0.49 at d"});
+  EXPECT_TRUE(pods_.empty());
+  others_->change({false, {node("b", 5, "10.245.0.16/28")}, {}});
+  EXPECT_EQ(known(), (Texts{"02:00:00:00:00:11 10.245.0.17 at b", "02:00:00:00:00:41 10.245.0.49 at d"}));
+  EXPECT_TRUE(differences().empty());
+}
+
+TEST_F(SharedEndpointsTest, WhatWouldTakeTrafficAwayIsLeftOut) {
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.17"));
+  endpoints_->local_changed({{"lan", *parse_mac("02:00:00:00:00:01"), {*parse_ip("10.245.0.18")}, "", ""}});
+  const auto before = known();
+  const struct {
+    std::string value;
+    const char* says;
+  } cases[] = {
+      {record("02:00:00:00:00:99", "10.245.0.33"), "is outside of what node \"b\" has of domain \"lan\""},
+      {record("02:00:00:00:00:99", "10.245.0.2"), "is outside"},
+      {record("02:00:00:00:00:99", "10.244.3.2", "db", "default"), "is outside"},
+      {record("02:00:00:00:00:99", "10.9.9.9", "db", "no-such"), "is outside"},
+      {record("02:00:00:00:00:11", "10.245.0.19"), "02:00:00:00:00:11, which another endpoint"},
+      {record("02:00:00:00:00:99", "10.245.0.17"), "10.245.0.17, which another endpoint"},
+      {record("02:00:00:00:00:01", "10.245.0.19"), "02:00:00:00:00:01, which another endpoint"},
+      {record("02:00:00:00:00:99", "10.245.0.18"), "10.245.0.18, which another endpoint"},
+      {R"({"domain":"lan","mac":"01:00:5e:00:00:01","addresses":[]})", "is none of an interface"},
+      {"{{{", "its value"},
+  };
+  for (const auto& fault : cases) {
+    come("b/9", fault.value);
+    EXPECT_NE(problems().find(fault.says), std::string::npos) << fault.value << ": " << problems();
+    EXPECT_NE(problems().find("/podwire/endpoints/b/9"), std::string::npos);
+    EXPECT_EQ(known(), before) << fault.value;
+    EXPECT_TRUE(pods_.empty());
+    go("b/9");
+    EXPECT_EQ(problems(), "");
+  }
+}
+
+TEST_F(SharedEndpointsTest, WhoWaitsForAMacHasItWhenItIsFree) {
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.17"));
+  come("c/1", record("02:00:00:00:00:11", "10.245.0.33"));
+  EXPECT_EQ(known(), Texts{"02:00:00:00:00:11 10.245.0.17 at b"});
+  go("b/1");
+  EXPECT_EQ(known(), Texts{"02:00:00:00:00:11 10.245.0.33 at c"});
+  EXPECT_EQ(problems(), "");
+  // One that moves to this node is this node's at once.
+  endpoints_->local_changed({{"lan", *parse_mac("02:00:00:00:00:11"), {*parse_ip("10.245.0.2")}, "", ""}});
+  EXPECT_TRUE(known().empty());
+  endpoints_->local_changed({});
+  EXPECT_EQ(known(), Texts{"02:00:00:00:00:11 10.245.0.33 at c"});
+}
+
+TEST_F(SharedEndpointsTest, APodOfThisNodeDisplacesWhatOthersSay) {
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.17"));
+  auto own = attachment(5);
+  own.domain = "lan";
+  own.mac = *parse_mac("02:00:00:00:00:11");
+  ASSERT_TRUE(reconciler_->attach(own, make_queues()));
+  ASSERT_EQ(engine_.endpoint_objects().size(), 1u);
+  EXPECT_TRUE(engine_.endpoint_objects().begin()->second.port);
+  EXPECT_TRUE(differences().empty());
+}
+
+TEST_F(SharedEndpointsTest, EventsThatComeTwiceOrLateChangeNothing) {
+  cluster_.put("endpoints/b/1", record("02:00:00:00:00:11", "10.245.0.17"));
+  const auto first = cluster_.pending;
+  cluster_.tell();
+  const int patches = engine_.patches;
+  cluster_.tell(first);
+  EXPECT_EQ(engine_.patches, patches);
+  go("b/1");
+  cluster_.tell(first);
+  EXPECT_TRUE(known().empty());
+}
+
+TEST_F(SharedEndpointsTest, AListingRemovesWhatWentMeanwhile) {
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.17"));
+  come("b/2", record("02:00:00:00:00:12", "10.245.0.18"));
+  cluster_.erase("endpoints/b/1");
+  const int patches = engine_.patches;
+  ASSERT_TRUE(cluster_.list());
+  EXPECT_EQ(known(), Texts{"02:00:00:00:00:12 10.245.0.18 at b"});
+  EXPECT_EQ(engine_.patches, patches + 1);
+}
+
+TEST_F(SharedEndpointsTest, TheLastStateOutlivesARestart) {
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.17", "web"));
+  come("b/2", record("02:00:00:00:00:12", "10.245.0.18"));
+  go("b/2");
+  const auto before = engine_.endpoint_objects();
+  pods_.clear();
+  restart();
+  EXPECT_EQ(engine_.endpoint_objects(), before);
+  EXPECT_EQ(pods_.at("web"), "10.245.0.17");
+}
+
+TEST_F(SharedEndpointsTest, AFullReplaceHasThem) {
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.17"));
+  const auto before = known();
+  ASSERT_TRUE(reconciler_->reconcile());
+  EXPECT_EQ(known(), before);
+  engine_.stop();
+  come("b/2", record("02:00:00:00:00:12", "10.245.0.18"));
+  engine_.start();
+  ASSERT_TRUE(reconciler_->wait_programmed(std::chrono::seconds(30)));
+  EXPECT_EQ(known().size(), 2u);
+}
+
+class OwnEndpointsTest : public SharedEndpointsTest {
+ protected:
+  void SetUp() override {}
+  void TearDown() override { own_.reset(); }
+  void begin() {
+    own_ = std::make_unique<OwnEndpoints>(config_, *store_, cluster_, OwnEndpoints::Local(),
+                                          std::chrono::milliseconds(20));
+    ASSERT_TRUE(cluster_.list());
+  }
+  void add(const std::string& container, const std::string& domain) {
+    AttachmentRequest request;
+    request.key = {"net", container, "eth0"};
+    request.domain = domain;
+    request.pod_namespace = "shop";
+    request.pod_name = container;
+    const auto attachment = store_->begin_add(request);
+    ASSERT_TRUE(attachment) << attachment.error().message;
+    ASSERT_TRUE(store_->mark_ready(request.key));
+  }
+  // Until the store has just these pods; it is this object's thread that writes.
+  void expect_stored(const std::set<std::string>& pods) {
+    std::set<std::string> found;
+    for (int i = 0; i < 3000; ++i) {
+      found.clear();
+      {
+        const std::lock_guard lock(cluster_.mutex);
+        for (const auto& [key, item] : cluster_.items) {
+          if (key.starts_with("/podwire/endpoints/a/"))
+            found.insert(parse_endpoint_record(item.value)->pod_name);
+        }
+      }
+      if (found == pods) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(found, pods);
+  }
+  std::unique_ptr<OwnEndpoints> own_;
+};
+
+TEST_F(OwnEndpointsTest, AreToldAsTheyComeAndGo) {
+  add("web", "lan");
+  begin();
+  expect_stored({"web"});
+  add("db", "default");
+  own_->wake();
+  expect_stored({"db", "web"});
+  ASSERT_TRUE(store_->begin_delete({"net", "web", "eth0"}));
+  ASSERT_TRUE(store_->finish_delete({"net", "web", "eth0"}));
+  own_->wake();
+  expect_stored({"db"});
+}
+
+TEST_F(OwnEndpointsTest, WhatTheStoreDidNotTakeIsToldLater) {
+  cluster_.put("endpoints/a/77", to_value({"lan", *parse_mac("02:00:00:00:00:77"), {}, "shop", "stale"}));
+  begin();
+  expect_stored({});
+  {
+    const std::lock_guard lock(cluster_.mutex);
+    cluster_.down = true;
+  }
+  add("web", "lan");
+  own_->wake();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  {
+    const std::lock_guard lock(cluster_.mutex);
+    cluster_.down = false;
+  }
+  expect_stored({"web"});
+}
+
+}  // namespace
+}  // namespace podwire::control
