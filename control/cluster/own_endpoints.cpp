@@ -63,7 +63,7 @@ Result<std::map<std::string, std::string>> OwnEndpoints::wanted() const {
   std::map<std::string, std::string> out;
   std::vector<EndpointRecord> all;
   for (const auto& a : attachments) {
-    const auto* domain = config_.find_domain(a.domain);
+    const auto domain = config_.find_domain(a.domain);
     if (a.state != AttachmentState::kReady || domain == nullptr) continue;
     const auto add = [&](EndpointId id, const MacAddr& mac, const std::vector<IpPrefix>& addresses) {
       EndpointRecord record{a.domain, mac, {}, a.pod_name.empty() ? "" : a.pod_namespace, a.pod_name};

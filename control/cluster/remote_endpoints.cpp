@@ -109,7 +109,7 @@ std::string RemoteEndpoints::fault_of(const EndpointPlace& place, const Node& no
 // As this node's engine has it; none: that need not know it.
 std::optional<api::Endpoint> RemoteEndpoints::object_of(const EndpointPlace& place, const Node& node,
                                                         const EndpointRecord& record) const {
-  const auto* const domain = config_.find_domain(record.domain);
+  const auto domain = config_.find_domain(record.domain);
   const auto id = domains_.find(record.domain);
   if (domain == nullptr || domain->mode != api::DomainMode::kL2 || id == domains_.end()) return std::nullopt;
   const auto vtep = node.vtep->value();
