@@ -8,6 +8,11 @@
 #include "control/doctor/targets.hpp"
 
 namespace podwire::control {
+namespace {
+
+constexpr Thoroughness kOwnCheck{.rounds = 3, .sizes = true};
+
+}  // namespace
 
 void Doctor::start() {
   thread_ = std::thread([this] { loop(); });
@@ -36,7 +41,7 @@ std::vector<ExaminedPeer> Doctor::peers() const {
   return find_peers(reconciler_.node(), reconciler_.remote());
 }
 
-// Only whether they answer: cheap, and a lost probe says nothing.
+// Cheap: five probes a path where all is well.
 void Doctor::check() {
   if (!reconciler_.state().connected) return;
   auto all = peers();
@@ -45,7 +50,7 @@ void Doctor::check() {
   for (std::size_t i = 0; i < std::min(all.size(), kChecked); ++i)
     some.push_back(std::move(all[(next_checked_ + i) % all.size()]));
   next_checked_ = (next_checked_ + some.size()) % all.size();
-  const auto done = look_at(std::move(some), {.rounds = 3, .sizes = false});
+  const auto done = look_at(std::move(some), kOwnCheck);
   if (!done) spdlog::debug("the check of the peers was given up: {}", done.error().message);
 }
 
@@ -61,8 +66,9 @@ Result<std::vector<Doctor::Diagnosed>> Doctor::look_at(std::vector<ExaminedPeer>
   std::vector<Diagnosed> diagnosed;
   for (auto& peer : peers) {
     auto findings = diagnose(peer, here);
-    // With three probes one that is lost is no news.
-    if (!how.sizes) std::erase_if(findings, [](const Finding& finding) { return finding.fault == "loss"; });
+    // Of so few probes one that is lost is no news.
+    if (how.rounds == kOwnCheck.rounds)
+      std::erase_if(findings, [](const Finding& finding) { return finding.fault == "loss"; });
     diagnosed.push_back({std::move(peer), std::move(findings)});
   }
   const std::lock_guard lock(mutex_);

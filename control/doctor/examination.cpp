@@ -276,6 +276,7 @@ class Examiner {
       for (auto* path : paths) judge_first(*path, probes, searches, too_long);
       paths = std::move(too_long);
     }
+    const auto searched = searches;
     while (!searches.empty()) {
       std::vector<Probe> probes;
       for (const auto& search : searches) add_sizes(*search.path, sizes_between(search), probes);
@@ -286,6 +287,17 @@ class Examiner {
         search.path->largest = static_cast<std::uint16_t>(search.low);
         return true;
       });
+    }
+    return look_again(searched);
+  }
+
+  // Both copies of the first size may have been lost by chance.
+  Result<void> look_again(const std::vector<Search>& searched) {
+    std::vector<Probe> probes;
+    for (const auto& search : searched) add_sizes(*search.path, {search.high}, probes);
+    PODWIRE_CHECK(send_and_settle(probes));
+    for (const auto& probe : probes) {
+      if (probe.state == "answered") probe.path->largest = probe.bytes;
     }
     return {};
   }

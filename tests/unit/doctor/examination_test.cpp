@@ -12,8 +12,9 @@ namespace {
 struct FakeProbes {
   std::string gateway = "10.244.2.1";
   unsigned passes = 65535, limit = 65535;
-  unsigned lose_first = 0;               // of those that would pass
-  std::map<std::uint32_t, bool> sent{};  // id, and whether it is answered
+  unsigned lose_first = 0;                      // of those that would pass
+  unsigned lose_of_size = 0, lost_of_size = 0;  // the first two of this size
+  std::map<std::uint32_t, bool> sent{};         // id, and whether it is answered
   std::size_t largest_call = 0;
 
   Result<Json> operator()(const std::string& verb, const Json& params) {
@@ -39,6 +40,10 @@ struct FakeProbes {
       bool answered = probe.at("to") == gateway && bytes <= passes;
       if (answered && lose_first > 0) {
         --lose_first;
+        answered = false;
+      }
+      if (answered && bytes == lose_of_size && lost_of_size < 2) {
+        ++lost_of_size;
         answered = false;
       }
       const auto id = static_cast<std::uint32_t>(sent.size() + 1);
@@ -110,6 +115,11 @@ TEST(Examination, FindsTheLargestSizeThatPasses) {
     EXPECT_EQ(examined(engine).largest, passes);
     EXPECT_LE(engine.largest_call, 256u);
   }
+}
+
+TEST(Examination, IsNotMisledByOneLoss) {
+  FakeProbes engine{.lose_of_size = 1450};
+  EXPECT_EQ(examined(engine).largest, 1450);
 }
 
 TEST(Examination, KnowsTheUplinksLimit) {
