@@ -128,10 +128,13 @@ def start_up(node, options):
 
 def split(node):
     """What podwired says of its last listing."""
-    lines = node.daemon.log.read_text().splitlines()
-    said = [line.split(" other nodes: ")[1] for line in lines if " other nodes: " in line]
-    shared = [line.split("what nodes share is ")[1] for line in lines if "what nodes share is " in line]
-    return f"{said[-1]}, what nodes share {shared[-1] if shared else 'not yet'}" if said else "nothing was listed yet"
+    nodes, shared = " other nodes: ", "what nodes share is "
+
+    def said():
+        return [line for line in node.daemon.log.read_text().splitlines() if nodes in line or shared in line]
+    wait_for(lambda: any(nodes in line for line in said()) and shared in said()[-1], 60, "the end of the listing")
+    last = next(line for line in reversed(said()) if nodes in line)
+    return f"{last.split(nodes)[1]}, what nodes share {said()[-1].split(shared)[1]}"
 
 
 def changes(etcd, options, stop, done):
