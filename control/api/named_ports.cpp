@@ -8,6 +8,7 @@
 
 #include "control/api/texts.hpp"
 #include "control/cni/pod_socket.hpp"
+#include "control/policy/labels.hpp"
 #include "control/state/desired.hpp"
 
 namespace podwire::control {

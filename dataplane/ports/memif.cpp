@@ -9,6 +9,8 @@
 #include <atomic>
 #include <bit>
 
+#include "dataplane/packet/plain_mbufs.hpp"
+#include "dataplane/ports/buffer_budget.hpp"
 #include "dataplane/ports/memif_bursts.hpp"
 #include "dataplane/ports/memif_control.hpp"
 #include "dataplane/ports/peer_signal.hpp"
@@ -21,6 +23,9 @@ using memif::Control;
 using memif::Link;
 using memif::RingFault;
 using memif::Role;
+
+constexpr std::uint32_t kPlainBytes = 2048;  // of a frame in an mbuf of the packet pool
+constexpr unsigned kMostJumbos = 32;         // that one poll takes
 
 class MemifPort final : public Port {
  public:
@@ -46,7 +51,7 @@ class MemifPort final : public Port {
   struct alignas(64) ReceiveState {
     UniqueFd
         epoll;  // of the peer's signal, edge triggered: that a peer fills or blocks its eventfd is no matter
-    Counter packets, bytes, oversized, without_buffers;
+    Counter packets, bytes, oversized, without_buffers, held;
   };
   struct alignas(64) SendState {  // one a worker
     Counter packets, bytes, refused;
@@ -60,6 +65,7 @@ class MemifPort final : public Port {
   // The queue's ring, or null; a worker may use it until its burst is over.
   memif::IncomingQueue* incoming(std::uint16_t queue, Link*& link) const noexcept;
   void check(Link& link, RingFault fault) noexcept;
+  memif::ReceiveLimits limits() const noexcept;
   Json describe_link() const;
 
   const Pools pools_;
@@ -196,6 +202,12 @@ inline void MemifPort::check(Link& link, RingFault fault) noexcept {
   [[maybe_unused]] const auto written = ::write(attention_.get(), &one, sizeof one);
 }
 
+// Only frames that are longer than an mbuf of the packet pool take jumbo ones.
+inline memif::ReceiveLimits MemifPort::limits() const noexcept {
+  if (max_bytes_ <= kPlainBytes) return {max_bytes_, 0};
+  return {max_bytes_, poll_share(pools_.jumbo, workers_, 1, kMostJumbos)};
+}
+
 std::uint16_t MemifPort::rx_burst(std::uint16_t queue, std::span<rte_mbuf*> out) noexcept {
   Link* link;
   auto* in = incoming(queue, link);
@@ -209,12 +221,13 @@ std::uint16_t MemifPort::rx_burst(std::uint16_t queue, std::span<rte_mbuf*> out)
     check(*link, RingFault::kNone);
     return 0;
   }
-  const auto got = memif::receive(in->ring, pools_, max_bytes_, out);
+  const auto got = memif::receive(in->ring, pools_, limits(), out);
   ReceiveState& state = received_[queue];
   state.packets.add(got.packets);
   state.bytes.add(got.bytes);
   if (got.oversized != 0) state.oversized.add(got.oversized);
   if (got.no_buffers) state.without_buffers.add(1);
+  if (got.held) state.held.add(1);
   check(*link, got.fault);
   return got.packets;
 }
@@ -239,7 +252,7 @@ std::uint16_t MemifPort::tx_burst(std::uint16_t queue, std::span<rte_mbuf*> in) 
   if (out.ring.wants_signal()) signals_->signal(queue, out.signal.get());
   if (sent.buffer_bytes != link->buffer_bytes.load(std::memory_order_relaxed))
     link->buffer_bytes.store(sent.buffer_bytes, std::memory_order_relaxed);
-  rte_pktmbuf_free_bulk(in.data(), sent.packets);
+  free_packets(in.first(sent.packets));
   state.packets.add(sent.packets);
   state.bytes.add(sent.bytes);
   return sent.packets;
@@ -286,10 +299,11 @@ QueueCounters MemifPort::queue_counters(std::uint16_t queue) const {
 }
 
 Json MemifPort::describe() const {
-  std::uint64_t oversized = 0, without_buffers = 0;
+  std::uint64_t oversized = 0, without_buffers = 0, held = 0;
   for (const auto& state : received_) {
     oversized += state.oversized.get();
     without_buffers += state.without_buffers.get();
+    held += state.held.get();
   }
   Json j{{"role", role_ == Role::kServer ? "server" : "client"},
          {"id", id_},
@@ -299,7 +313,8 @@ Json MemifPort::describe() const {
          {"violations", control_->violations()},
          {"last_disconnect", control_->last_disconnect()},
          {"oversized", oversized},
-         {"receive_without_buffers", without_buffers}};
+         {"receive_without_buffers", without_buffers},
+         {"receive_held", held}};
   if (owned_) j.update(describe_link());
   return j;
 }

@@ -5,14 +5,15 @@
 
 #include <algorithm>
 
+#include "dataplane/packet/plain_mbufs.hpp"
 #include "dataplane/ports/refused_frame.hpp"
 
 namespace podwire::engine::memif {
 namespace {
 
-// As many as can be had, up to `wanted`.
+// Raw mbufs: as many as can be had, up to `wanted`.
 unsigned allocate(rte_mempool* pool, rte_mbuf** out, unsigned wanted) noexcept {
-  while (wanted != 0 && rte_pktmbuf_alloc_bulk(pool, out, wanted) != 0) wanted /= 2;
+  while (wanted != 0 && rte_mempool_get_bulk(pool, reinterpret_cast<void**>(out), wanted) != 0) wanted /= 2;
   return wanted;
 }
 
@@ -20,10 +21,16 @@ unsigned allocate(rte_mempool* pool, rte_mbuf** out, unsigned wanted) noexcept {
 // cache of 4 KiB a way: more of them at a time would push each other out.
 constexpr unsigned kPrefetched = 8;
 
+// The jumbo mbufs that a burst may take, one a frame.
+struct Jumbos {
+  rte_mempool* pool;
+  unsigned left;
+};
+
 // Bytes appended to a packet, in its first mbuf and then in one of the jumbo pool.
 class Filler {
  public:
-  Filler(rte_mbuf* packet, rte_mempool* jumbo) : packet_(packet), at_(packet), jumbo_(jumbo) {}
+  Filler(rte_mbuf* packet, Jumbos& jumbos) : packet_(packet), at_(packet), jumbos_(jumbos) {}
   bool append(const std::byte* data, std::uint32_t bytes) noexcept {
     while (bytes != 0) {
       const std::uint32_t room = rte_pktmbuf_tailroom(at_);
@@ -43,8 +50,9 @@ class Filler {
 
  private:
   bool extend() noexcept {
-    rte_mbuf* more = rte_pktmbuf_alloc(jumbo_);
+    rte_mbuf* more = jumbos_.left == 0 ? nullptr : rte_pktmbuf_alloc(jumbos_.pool);
     if (more == nullptr) return false;
+    --jumbos_.left;
     more->data_off = 0;
     packet_->next = more;
     packet_->nb_segs = 2;
@@ -52,11 +60,12 @@ class Filler {
     return true;
   }
   rte_mbuf *packet_, *at_;
-  rte_mempool* jumbo_;
+  Jumbos& jumbos_;
 };
 
-bool copy_chain(const Batch& batch, const Frame& frame, rte_mbuf* packet, rte_mempool* jumbo) noexcept {
-  Filler filler(packet, jumbo);
+// False when there is no mbuf for what does not fit the first.
+bool copy_chain(const Batch& batch, const Frame& frame, rte_mbuf* packet, Jumbos& jumbos) noexcept {
+  Filler filler(packet, jumbos);
   for (unsigned i = 0; i < frame.pieces; ++i) {
     const Piece& piece = batch.pieces[frame.first_piece + i];
     if (!filler.append(piece.data, piece.bytes)) return false;
@@ -137,14 +146,17 @@ Placed place(Rooms& rooms, const rte_mbuf* packet) noexcept {
 
 }  // namespace
 
-Received receive(IncomingRing& ring, const Pools& pools, std::uint32_t max_bytes,
+Received receive(IncomingRing& ring, const Pools& pools, const ReceiveLimits& limits,
                  std::span<rte_mbuf*> out) noexcept {
   Received result;
+  Jumbos jumbos{pools.jumbo, limits.jumbos};
   Batch batch;
   result.fault = ring.collect(static_cast<unsigned>(std::min<std::size_t>(out.size(), kBatch)), batch);
   std::array<rte_mbuf*, kBatch> fresh;
   const unsigned available = allocate(pools.packets, fresh.data(), batch.count);
   result.no_buffers = available < batch.count;
+  const std::uint32_t plain_bytes = std::min<std::uint32_t>(
+      limits.frame_bytes, rte_pktmbuf_data_room_size(pools.packets) - std::uint32_t{RTE_PKTMBUF_HEADROOM});
   unsigned done = 0;
   std::uint16_t slots = 0;
   for (unsigned i = 0; i < std::min(available, kPrefetched); ++i)
@@ -154,27 +166,25 @@ Received receive(IncomingRing& ring, const Pools& pools, std::uint32_t max_bytes
     if (done + kPrefetched < available)
       rte_prefetch0(batch.pieces[batch.frames[done + kPrefetched].first_piece].data);
     rte_mbuf* packet = fresh[done];
-    if (frame.bytes > max_bytes) [[unlikely]] {
+    if (frame.pieces == 1 && frame.bytes <= plain_bytes) [[likely]] {
+      begin_plain(packet, static_cast<std::uint16_t>(frame.bytes));
+      rte_memcpy(rte_pktmbuf_mtod(packet, std::byte*), batch.pieces[frame.first_piece].data, frame.bytes);
+    } else if (begin_plain(packet, 0); frame.bytes > limits.frame_bytes) {
       refuse_too_big(packet, frame.bytes);
       ++result.oversized;
-      result.bytes += frame.bytes;
-      out[result.packets++] = packet;
-    } else if (frame.pieces == 1 && frame.bytes <= rte_pktmbuf_tailroom(packet)) [[likely]] {
-      rte_memcpy(rte_pktmbuf_mtod(packet, std::byte*), batch.pieces[frame.first_piece].data, frame.bytes);
-      packet->data_len = static_cast<std::uint16_t>(frame.bytes);
-      packet->pkt_len = frame.bytes;
-      result.bytes += frame.bytes;
-      out[result.packets++] = packet;
-    } else if (copy_chain(batch, frame, packet, pools.jumbo)) {
-      result.bytes += frame.bytes;
-      out[result.packets++] = packet;
-    } else {
-      result.no_buffers = true;
+    } else if (!copy_chain(batch, frame, packet, jumbos)) {
+      (jumbos.left == 0 ? result.held : result.no_buffers) = true;
       break;
     }
+    result.bytes += frame.bytes;
+    out[result.packets++] = packet;
     slots = static_cast<std::uint16_t>(slots + frame.slots);
   }
-  if (done < available) rte_pktmbuf_free_bulk(fresh.data() + done, available - done);
+  if (done < available) {
+    rte_pktmbuf_free(fresh[done]);  // may have been begun with; those behind it are as they came
+    rte_mempool_put_bulk(pools.packets, reinterpret_cast<void**>(fresh.data() + done + 1),
+                         available - done - 1);
+  }
   ring.consume(slots);
   ring.give_back(false);
   return result;

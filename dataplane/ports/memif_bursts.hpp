@@ -12,15 +12,22 @@
 
 namespace podwire::engine::memif {
 
+struct ReceiveLimits {
+  std::uint32_t frame_bytes = 0;  // longer frames are refused
+  unsigned jumbos = 0;            // mbufs of the jumbo pool that a burst may take, one a frame that needs it
+};
+
 struct Received {
   std::uint16_t packets = 0;
-  std::uint16_t oversized = 0;  // of these: longer than `max_bytes`, so refused (ports/refused_frame.hpp)
-  bool no_buffers = false;      // the rest waits in the ring
+  std::uint16_t oversized = 0;  // of these: refused for their length (ports/refused_frame.hpp)
+  // The rest waits in the ring:
+  bool no_buffers = false;  // there were none left
+  bool held = false;        // the burst had its share
   std::uint64_t bytes = 0;
   RingFault fault = RingFault::kNone;
 };
 // Up to out.size() frames out of the ring.
-Received receive(IncomingRing& ring, const Pools& pools, std::uint32_t max_bytes,
+Received receive(IncomingRing& ring, const Pools& pools, const ReceiveLimits& limits,
                  std::span<rte_mbuf*> out) noexcept;
 
 struct Sent {

@@ -1,5 +1,6 @@
 #include "dataplane/ports/vhost.hpp"
 
+#include <rte_cycles.h>
 #include <rte_vhost.h>
 
 #include <algorithm>
@@ -9,6 +10,9 @@
 #include "dataplane/packet/checksum.hpp"
 #include "dataplane/packet/linearize.hpp"
 #include "dataplane/packet/offload.hpp"
+#include "dataplane/packet/plain_mbufs.hpp"
+#include "dataplane/ports/buffer_budget.hpp"
+#include "dataplane/ports/refused_frame.hpp"
 #include "dataplane/ports/vhost_driver.hpp"
 #include "dataplane/ports/vhost_relay.hpp"
 #include "dataplane/ports/vnet_header.hpp"
@@ -21,6 +25,9 @@ constexpr std::uint16_t kLibraryBurst = 32;  // what librte_vhost takes and give
 constexpr std::uint64_t kChecksum = feature_bits(VirtioFeature::kGuestChecksum);
 constexpr std::uint64_t kSegmentation =
     kChecksum | feature_bits(VirtioFeature::kGuestTso4, VirtioFeature::kGuestTso6);
+constexpr std::uint64_t kTranslated = feature_bits(VirtioFeature::kAccessPlatform);
+constexpr std::size_t kMostWaiting = 64;   // packets for a guest behind an IOMMU, of one worker
+constexpr std::uint64_t kPatienceMs = 50;  // that they wait for addresses
 constexpr std::uint64_t kMergeable = feature_bits(VirtioFeature::kMergeableBuffers);
 
 // virtio 1.1 section 5.1.2: receiveq1, transmitq1, receiveq2, ..., as the guest sees them.
@@ -33,6 +40,7 @@ constexpr std::uint16_t ring_from_guest(unsigned queue) {
 
 // The number of the `index`-th set bit, counted round.
 unsigned pick_bit(std::uint32_t mask, unsigned index) noexcept {
+  if (std::has_single_bit(mask)) return static_cast<unsigned>(std::countr_zero(mask));
   for (index %= static_cast<unsigned>(std::popcount(mask)); index != 0; --index) mask &= mask - 1;
   return static_cast<unsigned>(std::countr_zero(mask));
 }
@@ -49,12 +57,21 @@ void take_offloads(rte_mbuf* packet) noexcept {
   if (partial && !apply_own_offload(segment_bytes, packet)) packet->ol_flags |= kBadOffloadFlag;
 }
 
+// Keeps of a frame that is longer than any may be, checksums and segments to come included, its length only.
+[[gnu::cold, gnu::noinline]] void refuse_frame(rte_mbuf* packet) noexcept {
+  const std::uint32_t bytes = packet->pkt_len;
+  truncate(packet, 0);
+  packet->ol_flags = 0;
+  refuse_too_big(packet, bytes);
+}
+
 class VhostPort final : public Port {
  public:
-  VhostPort(const api::Port& config, const PortEnvironment& environment, std::unique_ptr<VhostDriver> driver,
-            std::unique_ptr<VhostRelay> relay)
+  VhostPort(const api::Port& config, const PortEnvironment& environment, std::shared_ptr<BufferBudget> budget,
+            std::unique_ptr<VhostDriver> driver, std::unique_ptr<VhostRelay> relay)
       : id_(config.id),
         pool_(environment.pools.packets),
+        budget_(std::move(budget)),
         driver_(std::move(driver)),
         relay_(std::move(relay)),
         receive_(config.queues),
@@ -67,6 +84,12 @@ class VhostPort final : public Port {
     segmentation_.segmentation = true;
     mac_ = config.mac;
     mtu_ = config.mtu;
+    for (unsigned queue = 0; config.iommu && queue < config.queues; ++queue)
+      send_[receiver(static_cast<std::uint16_t>(queue))].waiting.reserve(kMostWaiting);
+  }
+  ~VhostPort() override {
+    for (auto& state : send_)
+      rte_pktmbuf_free_bulk(state.waiting.data(), static_cast<unsigned>(state.waiting.size()));
   }
 
   std::uint16_t rx_burst(std::uint16_t queue, std::span<rte_mbuf*> out) noexcept override;
@@ -86,22 +109,33 @@ class VhostPort final : public Port {
 
  private:
   struct alignas(64) ReceiveState {
-    Counter packets, bytes;
+    Counter packets, bytes, oversized, without_buffers, held;
     bool armed = false;
   };
   struct alignas(64) SendState {
-    Counter packets, bytes;
+    Counter packets, bytes, untranslated;
     TxStop stop = TxStop::kFull;
+    // Packets whose buffers' addresses have been asked for: they were taken and are counted as sent. Only
+    // workers that come back here by themselves, to receive, have room in it.
+    std::vector<rte_mbuf*> waiting;
+    std::uint64_t waiting_since_tsc = 0;
   };
   // The worker that receives from `queue` (worker/poll_list.hpp).
   std::uint16_t receiver(std::uint16_t queue) const noexcept {
     return static_cast<std::uint16_t>((id_.value() + queue) % send_.size());
   }
-  std::uint16_t count_sendable(std::span<rte_mbuf*> in, std::uint64_t features) const noexcept;
+  std::uint16_t take_frames(int vid, std::uint16_t queue, std::span<rte_mbuf*> out) noexcept;
+  std::uint16_t count_sendable(std::span<rte_mbuf*> in, std::uint64_t features,
+                               std::uint64_t& bytes) const noexcept;
+  std::uint16_t enqueue(int vid, std::uint16_t worker, std::span<rte_mbuf*> in) noexcept;
+  bool send_waiting(int vid, std::uint16_t worker) noexcept;
+  static std::uint16_t let_wait(SendState& state, std::span<rte_mbuf*> packets) noexcept;
+  TxStop stop_for(int vid, std::uint16_t worker, std::uint64_t features) const noexcept;
   bool make_sendable(rte_mbuf*& packet, std::uint64_t features) const noexcept;
 
   const PortId id_;
   rte_mempool* const pool_;
+  const std::shared_ptr<BufferBudget> budget_;
   const std::unique_ptr<VhostDriver> driver_;
   const std::unique_ptr<VhostRelay> relay_;   // ends before the driver does
   PortCapabilities checksum_, segmentation_;  // beside capabilities_, which is a guest's without offloads
@@ -117,21 +151,52 @@ const PortCapabilities& VhostPort::capabilities() const noexcept {
   return (features & kChecksum) != 0 ? checksum_ : capabilities_;
 }
 
+// The library takes frames out of the ring for as long as there are buffers, and loses the one for which
+// there are no more. So it is asked for as many as the poll's share suffices for, however long they are; what
+// it loses then is a frame that breaks all bounds.
+std::uint16_t VhostPort::take_frames(int vid, std::uint16_t queue, std::span<rte_mbuf*> out) noexcept {
+  const std::uint16_t ring = ring_from_guest(queue);
+  std::uint16_t count = 0, asked, got;
+  BufferBudget::allow(budget_->share(send_.size()));
+  do {
+    const auto room = std::min<std::size_t>(out.size() - count, kLibraryBurst);
+    const std::size_t affordable = BufferBudget::left() / kFrameBuffers;
+    asked = static_cast<std::uint16_t>(std::min(room, affordable));
+    got = asked == 0 ? std::uint16_t{0}
+                     : rte_vhost_dequeue_burst(vid, ring, budget_->pool(), out.data() + count, asked);
+    count = static_cast<std::uint16_t>(count + got);
+    if (affordable < room && got == asked) receive_[queue].held.add(1);
+  } while (got == kLibraryBurst && count < out.size());
+  if (BufferBudget::found_none()) [[unlikely]]
+    receive_[queue].without_buffers.add(1);
+  if (BufferBudget::exceeded()) [[unlikely]] {
+    receive_[queue].oversized.add(1);
+    if (rte_mbuf* lost = rte_pktmbuf_alloc(pool_); lost != nullptr) {
+      refuse_too_big(lost, kLongestFrameBytes + 1);  // at least
+      out[count++] = lost;
+    }
+  }
+  return count;
+}
+
 std::uint16_t VhostPort::rx_burst(std::uint16_t queue, std::span<rte_mbuf*> out) noexcept {
   const int vid = driver_->vid();
+  if (!send_[receiver(queue)].waiting.empty()) [[unlikely]]
+    send_waiting(vid, receiver(queue));
   if (vid < 0 || (driver_->receiving() >> queue & 1) == 0) return 0;
-  std::uint16_t count = 0, got;
-  do {
-    const auto room = static_cast<std::uint16_t>(std::min<std::size_t>(out.size() - count, kLibraryBurst));
-    got = rte_vhost_dequeue_burst(vid, ring_from_guest(queue), pool_, out.data() + count, room);
-    count = static_cast<std::uint16_t>(count + got);
-  } while (got == kLibraryBurst && count < out.size());
+  const std::uint16_t count = take_frames(vid, queue, out);
   if (count == 0) return 0;
   driver_->interrupt(ring_from_guest(queue), receiver(queue));
   std::uint64_t bytes = 0;
   for (rte_mbuf* packet : out.first(count)) {
     bytes += packet->pkt_len;
-    if (packet->ol_flags != 0) take_offloads(packet);
+    if (packet->pkt_len > kLongestFrameBytes) [[unlikely]] {
+      if ((packet->ol_flags & kBadOffloadFlag) != 0) continue;
+      receive_[queue].oversized.add(1);
+      refuse_frame(packet);
+    } else if (packet->ol_flags != 0) {
+      take_offloads(packet);
+    }
   }
   receive_[queue].packets.add(count);
   receive_[queue].bytes.add(bytes);
@@ -155,47 +220,100 @@ bool VhostPort::make_sendable(rte_mbuf*& packet, std::uint64_t features) const n
   return complete_l4(packet);
 }
 
-std::uint16_t VhostPort::count_sendable(std::span<rte_mbuf*> in, std::uint64_t features) const noexcept {
+// How many of the first packets may be sent; `bytes`: of all, if all may. One pass where there is nothing to
+// do.
+std::uint16_t VhostPort::count_sendable(std::span<rte_mbuf*> in, std::uint64_t features,
+                                        std::uint64_t& bytes) const noexcept {
+  std::uint64_t flags = 0;
+  bytes = 0;
+  for (const rte_mbuf* packet : in) {
+    flags |= packet->ol_flags;
+    bytes += packet->pkt_len;
+  }
+  if ((flags & RTE_MBUF_F_TX_L4_MASK) == 0) [[likely]]
+    return static_cast<std::uint16_t>(in.size());
   std::uint16_t count = 0;
   while (count < in.size() && (!needs_l4_checksum(in[count]) || make_sendable(in[count], features))) ++count;
   return count;
 }
 
-std::uint16_t VhostPort::tx_burst(std::uint16_t queue, std::span<rte_mbuf*> in) noexcept {
-  SendState& state = send_[queue];
-  const int vid = driver_->vid();
+// How many the guest's ring took; they are the caller's to free.
+std::uint16_t VhostPort::enqueue(int vid, std::uint16_t worker, std::span<rte_mbuf*> in) noexcept {
   const std::uint32_t rings = driver_->sending();
-  if (vid < 0 || rings == 0) {
-    state.stop = TxStop::kDown;
-    return 0;
-  }
-  const auto features = driver_->features();
-  const std::uint16_t ring = ring_to_guest(pick_bit(rings, queue));
-  const std::uint16_t sendable = count_sendable(in, features);
+  if (rings == 0) return 0;
+  const std::uint16_t ring = ring_to_guest(pick_bit(rings, worker));
   std::uint16_t count = 0, asked = 0, took = 0;
-  while (count < sendable && took == asked) {
-    asked = static_cast<std::uint16_t>(std::min<int>(sendable - count, kLibraryBurst));
+  while (count < in.size() && took == asked) {
+    asked = static_cast<std::uint16_t>(std::min<std::size_t>(in.size() - count, kLibraryBurst));
     took = rte_vhost_enqueue_burst(vid, ring, in.data() + count, asked);
     count = static_cast<std::uint16_t>(count + took);
   }
-  driver_->interrupt(ring, queue);
-  if (count < sendable) {
-    // With buffers left, a guest that does not merge them has none that the packet fits.
-    const bool too_long = (features & kMergeable) == 0 && rte_vhost_avail_entries(vid, ring) != 0;
-    state.stop = too_long ? TxStop::kRejected : TxStop::kFull;
-  } else {
-    state.stop = TxStop::kRejected;
+  driver_->interrupt(ring, worker);
+  return count;
+}
+
+// The library asks for the address of a buffer when it needs it, and knows it a moment later. Whether none
+// waits any more.
+bool VhostPort::send_waiting(int vid, std::uint16_t worker) noexcept {
+  SendState& state = send_[worker];
+  auto& waiting = state.waiting;
+  auto count = vid < 0 ? std::uint16_t{0} : enqueue(vid, worker, waiting);
+  const auto now = rte_rdtsc();
+  if (count != 0) state.waiting_since_tsc = now;
+  if (vid < 0 || now - state.waiting_since_tsc > kPatienceMs * rte_get_tsc_hz() / 1000) {
+    state.untranslated.add(waiting.size() - count);
+    count = static_cast<std::uint16_t>(waiting.size());
   }
+  if (count == 0) return false;
+  free_packets(std::span(waiting).first(count));
+  waiting.erase(waiting.begin(), waiting.begin() + count);
+  return waiting.empty();
+}
+
+std::uint16_t VhostPort::let_wait(SendState& state, std::span<rte_mbuf*> packets) noexcept {
+  auto& waiting = state.waiting;
+  const auto count = std::min(waiting.capacity() - waiting.size(), packets.size());
+  if (waiting.empty()) state.waiting_since_tsc = rte_rdtsc();
+  waiting.insert(waiting.end(), packets.begin(), packets.begin() + static_cast<std::ptrdiff_t>(count));
+  return static_cast<std::uint16_t>(count);
+}
+
+// Why a packet that may be sent was not. With buffers left, a guest that does not merge them has none that it
+// fits.
+TxStop VhostPort::stop_for(int vid, std::uint16_t worker, std::uint64_t features) const noexcept {
+  const std::uint32_t rings = driver_->sending();
+  if (rings == 0) return TxStop::kDown;
+  const bool left = (features & kMergeable) == 0 &&
+                    rte_vhost_avail_entries(vid, ring_to_guest(pick_bit(rings, worker))) != 0;
+  return left ? TxStop::kRejected : TxStop::kFull;
+}
+
+std::uint16_t VhostPort::tx_burst(std::uint16_t queue, std::span<rte_mbuf*> in) noexcept {
+  SendState& state = send_[queue];
+  const int vid = driver_->vid();
+  const auto features = driver_->features();
+  const bool translated = (features & kTranslated) != 0;
+  if (vid < 0 || (driver_->sending() == 0 && !translated)) {
+    state.stop = TxStop::kDown;
+    return 0;
+  }
+  std::uint64_t bytes;
+  const std::uint16_t sendable = count_sendable(in, features, bytes);
+  std::uint16_t count = 0;
+  if (state.waiting.empty() || send_waiting(vid, queue)) count = enqueue(vid, queue, in.first(sendable));
+  if (count != 0) free_packets(in.first(count));
+  if (count < sendable && translated) [[unlikely]]
+    count = static_cast<std::uint16_t>(count + let_wait(state, in.subspan(count, sendable - count)));
+  state.stop = count < sendable ? stop_for(vid, queue, features) : TxStop::kRejected;
   if (count == 0) return 0;
-  std::uint64_t bytes = 0;
-  for (const rte_mbuf* packet : in.first(count)) bytes += packet->pkt_len;
-  rte_pktmbuf_free_bulk(in.data(), count);
+  for (const rte_mbuf* packet : in.subspan(count)) bytes -= packet->pkt_len;
   state.packets.add(count);
   state.bytes.add(bytes);
   return count;
 }
 
 bool VhostPort::arm(std::uint16_t queue) noexcept {
+  if (!send_[receiver(queue)].waiting.empty()) return false;
   const int vid = driver_->vid();
   if (vid < 0 || (driver_->receiving() >> queue & 1) == 0) return true;
   receive_[queue].armed = true;
@@ -225,8 +343,20 @@ QueueCounters VhostPort::queue_counters(std::uint16_t queue) const {
 }
 
 Json VhostPort::describe() const {
+  std::uint64_t oversized = 0, without_buffers = 0, held = 0;
+  for (const auto& state : receive_) {
+    oversized += state.oversized.get();
+    without_buffers += state.without_buffers.get();
+    held += state.held.get();
+  }
+  std::uint64_t untranslated = 0;
+  for (const auto& state : send_) untranslated += state.untranslated.get();
   Json facts = relay_->describe();
   facts.update(driver_->describe());
+  facts.update({{"oversized", oversized},
+                {"receive_without_buffers", without_buffers},
+                {"receive_held", held},
+                {"sent_untranslated", untranslated}});
   return facts;
 }
 
@@ -241,10 +371,11 @@ Result<std::unique_ptr<Port>> open_vhost_port(const api::Port& config, std::vect
   if (environment.reactor == nullptr)
     return Error{ErrorCode::kInternal,
                  "port " + config.name + ": a vhost port needs the main thread's reactor"};
+  PODWIRE_TRY(auto budget, BufferBudget::shared(environment.pools.packets));
   PODWIRE_TRY(auto driver, VhostDriver::create(config, environment.workers, environment.wait_quiescent));
   PODWIRE_TRY(auto relay, VhostRelay::open(config, *environment.reactor, *driver));
-  return std::unique_ptr<Port>(
-      std::make_unique<VhostPort>(config, environment, std::move(driver), std::move(relay)));
+  return std::unique_ptr<Port>(std::make_unique<VhostPort>(config, environment, std::move(budget),
+                                                           std::move(driver), std::move(relay)));
 }
 
 }  // namespace podwire::engine

@@ -25,6 +25,10 @@ constexpr std::uint64_t kWithheld =
     feature_bits(VirtioFeature::kLogAll, VirtioFeature::kHostUfo, VirtioFeature::kGuestUfo,
                  VirtioFeature::kGuestEcn, VirtioFeature::kRingPacked);
 
+// With an IOMMU: all buffers that a frame takes have to be known at once, and are asked for one after the
+// other.
+constexpr std::uint64_t kWithheldOfIommu = feature_bits(VirtioFeature::kGuestTso4, VirtioFeature::kGuestTso6);
+
 struct FeatureName {
   VirtioFeature feature;
   const char* name;
@@ -173,7 +177,8 @@ Result<void> VhostDriver::register_socket() {
     registry().by_path[path_] = this;
   }
   const auto protocol = kVhostProtocolFeatures | (iommu_ ? kVhostIommuProtocolFeatures : 0);
-  if (rte_vhost_driver_disable_features(path_.c_str(), kWithheld) != 0 ||
+  const auto withheld = kWithheld | (iommu_ ? kWithheldOfIommu : 0);
+  if (rte_vhost_driver_disable_features(path_.c_str(), withheld) != 0 ||
       rte_vhost_driver_set_protocol_features(path_.c_str(), protocol) != 0 ||
       rte_vhost_driver_callback_register(path_.c_str(), &VhostCallbacks::kOperations) != 0) {
     return failed("features");

@@ -126,6 +126,8 @@ std::string VhostMessageCheck::check(const VhostMessage& message) {
     case VhostRequest::kSetFeatures:
     case VhostRequest::kSetProtocolFeatures:
       return check_features(message);
+    case VhostRequest::kIotlb:
+      return check_translation(message);
     default:
       return {};
   }
@@ -169,6 +171,8 @@ std::string VhostMessageCheck::check_ring(const VhostMessage& message, VhostRequ
       if (number != 0) return name + ": logging is not offered";
       if (ring.size == 0) return name + ": its size is not known yet";
       ring.placed = true;
+      for (std::size_t i = 0; i < ring.places.size(); ++i)
+        ring.places[i] = message.at<std::uint64_t>(8 + 8 * i);
       return {};
     case VhostRequest::kSetVringBase:
       return number > 0xffff ? name + ": " + std::to_string(number) + " is no index" : std::string();
@@ -212,6 +216,38 @@ std::string VhostMessageCheck::check_features(const VhostMessage& message) {
   if (any && wanted != features_) return "SET_FEATURES: rings are in use";
   features_ = wanted;
   return {};
+}
+
+// The library finds out itself whether the peer's address lies in its memory. A range may end where the
+// addresses do.
+std::string VhostMessageCheck::check_translation(const VhostMessage& message) const {
+  const auto address = message.at<std::uint64_t>(0), bytes = message.at<std::uint64_t>(8);
+  const auto type = message.translation();
+  if (type != VhostTranslation::kUpdate && type != VhostTranslation::kInvalidate)
+    return "IOTLB_MSG is of type " + std::to_string(static_cast<unsigned>(type));
+  const bool update = type == VhostTranslation::kUpdate;
+  if (bytes == 0 || wraps(address, bytes - 1) || (update && wraps(message.at<std::uint64_t>(16), bytes - 1)))
+    return "IOTLB_MSG has " + std::to_string(bytes) + " bytes at " + std::to_string(address);
+  const auto permissions = message.at<std::uint8_t>(24);
+  if (update && (permissions == 0 || permissions > 3))
+    return "IOTLB_MSG has permissions " + std::to_string(permissions);
+  return {};
+}
+
+// Virtio 1.1 section 2.6: bytes of the three parts of a ring, with the event index.
+std::vector<std::uint64_t> VhostMessageCheck::rings_taken_back(const VhostMessage& message) const {
+  std::vector<std::uint64_t> found;
+  if (message.translation() != VhostTranslation::kInvalidate) return found;
+  const auto first = message.at<std::uint64_t>(0), last = first + (message.at<std::uint64_t>(8) - 1);
+  for (const Ring& ring : rings_) {
+    if (!ring.placed) continue;
+    const std::uint64_t n = ring.size, bytes[] = {16 * n, 6 + 8 * n, 6 + 2 * n};
+    for (std::size_t i = 0; i < ring.places.size(); ++i) {
+      const auto place = ring.places[i];
+      if (place <= last && !wraps(place, bytes[i]) && place + bytes[i] > first) found.push_back(place);
+    }
+  }
+  return found;
 }
 
 void VhostMessageCheck::adapt_reply(VhostMessage& reply) const {

@@ -41,6 +41,11 @@ enum class VhostRequest : std::uint32_t {
   kGetStatus = 40,
 };
 
+// What IOTLB_MSG is about: kMiss goes to the peer, on the channel for our requests (where its number is 1),
+// kUpdate and kInvalidate come from it.
+enum class VhostTranslation : std::uint8_t { kMiss = 1, kUpdate = 2, kInvalidate = 3 };
+inline constexpr std::uint32_t kVhostBackendIotlb = 1;
+
 // Feature bits of virtio 1.1 sections 5.1.3 and 6 (the kernel's header is none of C++'s).
 enum class VirtioFeature : unsigned {
   kChecksum = 0,  // the guest leaves checksums to us
@@ -105,6 +110,8 @@ struct VhostMessage {
   void set(std::size_t offset, T value) {
     std::memcpy(payload.data() + offset, &value, sizeof value);
   }
+  // Of an IOTLB_MSG: address that the device uses, bytes, address in the peer, permissions, and this.
+  VhostTranslation translation() const { return static_cast<VhostTranslation>(at<std::uint8_t>(25)); }
 };
 
 // "SET_MEM_TABLE"; "request 77" for an unknown one.
@@ -121,6 +128,8 @@ class VhostMessageCheck {
   std::string check_header(const VhostHeader& header) const;
   // A complete message of the peer. Descriptors that are signalled are made non-blocking.
   std::string check(const VhostMessage& message);
+  // After check: where rings lie that an IOTLB_MSG takes back.
+  std::vector<std::uint64_t> rings_taken_back(const VhostMessage& message) const;
   // Adapts a reply of the library before the peer gets it: it is told how many queues there are.
   void adapt_reply(VhostMessage& reply) const;
 
@@ -128,11 +137,13 @@ class VhostMessageCheck {
   struct Ring {
     bool placed = false;  // its addresses are known to the library, which does not look at its size again
     std::uint32_t size = 0;
+    std::array<std::uint64_t, 3> places{};  // of descriptors, used and available ring
   };
   std::string check_memory(const VhostMessage& message) const;
   std::string check_ring(const VhostMessage& message, VhostRequest request);
   std::string check_ring_file(const VhostMessage& message, VhostRequest request) const;
   std::string check_features(const VhostMessage& message);
+  std::string check_translation(const VhostMessage& message) const;
 
   const std::uint16_t queues_;
   const bool iommu_;

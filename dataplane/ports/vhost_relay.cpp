@@ -169,9 +169,36 @@ void VhostRelay::peer_readable() {
       return end("protocol violation: " + bad);
     }
     last_request_ = vhost_request_name(from_peer_.message().header.request);
-    if (!pass_to_library(from_peer_.take())) return;
+    const auto lost = follow_translation(from_peer_.message());
+    if (!pass_to_library(from_peer_.take()) || !ask_for(lost)) return;
   }
   watch_peer();
+}
+
+// The addresses that have to be asked for once the library has the message: it asks for a ring's when the
+// ring begins, and when it sends or receives, but tells us to do neither while they are taken back.
+std::vector<std::uint64_t> VhostRelay::follow_translation(const VhostMessage& message) {
+  if (message.header.request != static_cast<std::uint32_t>(VhostRequest::kIotlb)) return {};
+  ++(message.translation() == VhostTranslation::kUpdate ? translations_.updates
+                                                        : translations_.invalidations);
+  return connection_check_->rings_taken_back(message);
+}
+
+bool VhostRelay::ask_for(const std::vector<std::uint64_t>& addresses) {
+  constexpr std::uint8_t kReadAndWrite = 3;
+  for (const auto address : addresses) {
+    VhostMessage miss;
+    miss.header = {kVhostBackendIotlb, VhostHeader::kVersion, 32};
+    miss.set(0, address);
+    miss.set(24, kReadAndWrite);
+    miss.set(25, VhostTranslation::kMiss);
+    ++translations_.misses;
+    if (!backend_peer_ || send_vhost_message(backend_peer_.get(), miss) != VhostSent::kAll) {
+      end("the peer does not take requests for translations");
+      return false;
+    }
+  }
+  return true;
 }
 
 bool VhostRelay::pass_to_library(VhostMessage message) {
@@ -218,7 +245,7 @@ void VhostRelay::library_readable() {
   }
 }
 
-// Workers write into what the peer sends with these messages, so they get descriptors of ours that never make
+// Workers write into what the peer sends with some messages, so they get descriptors of ours that never make
 // them wait.
 Result<void> VhostRelay::interpose(VhostMessage& message) {
   switch (static_cast<VhostRequest>(message.header.request)) {
@@ -233,6 +260,12 @@ Result<void> VhostRelay::interpose(VhostMessage& message) {
     }
     case VhostRequest::kSetBackendRequestFd:
       return interpose_backend_requests(message);
+    case VhostRequest::kIotlb:
+      // The library takes the sum of both for the end: for QEMU's "all from here on" that would be zero, and
+      // nothing be taken back.
+      if (const auto bytes = message.at<std::uint64_t>(8); message.at<std::uint64_t>(0) + bytes == 0)
+        message.set<std::uint64_t>(8, bytes - 1);
+      return {};
     default:
       return {};
   }
@@ -244,6 +277,7 @@ Result<void> VhostRelay::interpose_backend_requests(VhostMessage& message) {
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
     return errno_error("socketpair");
   backend_watch_ = {};
+  from_backend_ = {};
   backend_requests_.reset(ends[0]);
   backend_peer_ = std::exchange(message.fds.front(), UniqueFd(ends[1]));
   PODWIRE_TRY(backend_watch_, reactor_.watch(backend_requests_.get(), EPOLLIN,
@@ -252,16 +286,22 @@ Result<void> VhostRelay::interpose_backend_requests(VhostMessage& message) {
 }
 
 void VhostRelay::backend_request_readable() {
-  std::array<char, 4096> bytes;
-  const auto got = ::recv(backend_requests_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (got <= 0) {
-    backend_watch_ = {};
-    return;
+  for (int i = 0; i < kMessagesAtOnce; ++i) {
+    const auto state = from_backend_.read(backend_requests_.get());
+    if (state == VhostMessageReader::State::kPartial) return;
+    if (state == VhostMessageReader::State::kClosed) {
+      backend_watch_ = {};
+      return;
+    }
+    if (state == VhostMessageReader::State::kHeader) {
+      if (from_backend_.message().header.size <= VhostMessage::kMaxPayload) continue;
+      return end("librte_vhost's request is too long");
+    }
+    const VhostMessage request = from_backend_.take();
+    translations_.misses += request.header.request == kVhostBackendIotlb;
+    if (send_vhost_message(backend_peer_.get(), request) != VhostSent::kAll)
+      return end("the peer does not take requests for translations");
   }
-  const auto size = static_cast<std::size_t>(got);
-  if (::send(backend_peer_.get(), bytes.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL) != got)
-    end("the peer does not take requests for translations");
 }
 
 // Closing our side makes the library end the device: it waits until no worker uses it.
@@ -312,14 +352,20 @@ Json VhostRelay::describe() const {
   if (state_ == State::kConnected) peer = {{"name", facts_.name}, {"pid", facts_.pid}, {"uid", facts_.uid}};
   const char* const waiting = config_.listens() ? "listening" : "connecting";
   const char* const states[] = {waiting, "connected", "disconnecting"};
-  return {{"socket", config_.socket},
-          {"socket_mode", api::kSocketModeNames[static_cast<std::size_t>(config_.socket_mode)]},
-          {"state", states[static_cast<std::size_t>(state_)]},
-          {"peer", std::move(peer)},
-          {"connects", connects_},
-          {"protocol_violations", violations_},
-          {"memory_faults", memory_faults_},
-          {"last_disconnect", last_disconnect_}};
+  Json facts{{"socket", config_.socket},
+             {"socket_mode", api::kSocketModeNames[static_cast<std::size_t>(config_.socket_mode)]},
+             {"state", states[static_cast<std::size_t>(state_)]},
+             {"peer", std::move(peer)},
+             {"connects", connects_},
+             {"protocol_violations", violations_},
+             {"memory_faults", memory_faults_},
+             {"last_disconnect", last_disconnect_}};
+  if (config_.iommu) {
+    facts["translations"] = {{"misses", translations_.misses},
+                             {"updates", translations_.updates},
+                             {"invalidations", translations_.invalidations}};
+  }
+  return facts;
 }
 
 std::string VhostRelay::last_error() const {

@@ -58,6 +58,8 @@ class VhostRelay {
   void watch_peer();
   void peer_readable();
   void library_readable();
+  std::vector<std::uint64_t> follow_translation(const VhostMessage& message);
+  bool ask_for(const std::vector<std::uint64_t>& addresses);
   bool pass_to_library(VhostMessage message);
   void flush_to_library();
   Result<void> interpose(VhostMessage& message);
@@ -86,6 +88,10 @@ class VhostRelay {
   // The IOMMU's requests from the library to the peer: what the library writes into, and the peer's end.
   UniqueFd backend_requests_, backend_peer_;
   Reactor::Watch backend_watch_;
+  VhostMessageReader from_backend_;
+  struct {
+    std::uint64_t misses = 0, updates = 0, invalidations = 0;
+  } translations_;  // with an IOMMU: asked of the peer, and what it has told, since the port was opened
 
   Peer facts_;
   std::uint64_t connects_ = 0, violations_ = 0, memory_faults_ = 0;

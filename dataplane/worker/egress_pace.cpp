@@ -7,6 +7,17 @@
 #include "dataplane/worker/egress.hpp"
 
 namespace podwire::engine {
+namespace {
+
+// What a packet that waits keeps from the others, in mbufs of the packet pool: one with few large buffers
+// counts as if it had many small ones, of which there are as many bytes.
+std::size_t buffers_of(const rte_mbuf* mbuf) noexcept {
+  constexpr std::uint32_t kBufferBytes = 2048;
+  return std::max<std::size_t>(mbuf->nb_segs, mbuf->pkt_len / kBufferBytes);
+}
+
+}  // namespace
+
 // A pacer for every port with a limit, whether this worker will be the one that keeps its pace or not.
 void EgressQueues::follow_limits(const Snapshot& tables) {
   for (auto at = paced_ports_.begin(); at != paced_ports_.end();) {
@@ -44,7 +55,7 @@ void EgressQueues::park(EgressQueue& queue, std::uint64_t now) noexcept {
     // Whoever keeps to its limit needs a few places, however many the others have taken.
     const bool room = paced_ < max_paced_ || pacer.size() < kAlways;
     if (room && pacer.push(queue.mbufs[i], queue.accounts[i])) {
-      ++paced_;
+      paced_ += buffers_of(queue.mbufs[i]);
       book(counters_, meta_of(queue.accounts[i]), &LedgerCounters::parked_in);
     } else {
       drop(queue, i, 1, DropReason::rate_limited);
@@ -63,7 +74,7 @@ unsigned EgressQueues::send_paced(Pacer& pacer, PortId port, std::uint64_t now) 
   while (turn_.count < kTurn) {
     rte_mbuf* mbuf = pacer.pop(now, account);
     if (mbuf == nullptr) break;
-    --paced_;
+    paced_ -= buffers_of(mbuf);
     book(counters_, meta_of(account), &LedgerCounters::parked_out);
     turn_.append(mbuf, mbuf->pkt_len, account);
   }
@@ -99,7 +110,7 @@ std::uint64_t EgressQueues::next_pace() const noexcept {
 void EgressQueues::drop_paced(Pacer& pacer, DropReason reason) noexcept {
   Account account;
   while (rte_mbuf* mbuf = pacer.take(0, account)) {
-    --paced_;
+    paced_ -= buffers_of(mbuf);
     const auto meta = meta_of(account);
     book(counters_, meta, &LedgerCounters::parked_out);
     book_drop(counters_, meta, reason);

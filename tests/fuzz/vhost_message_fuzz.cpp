@@ -81,7 +81,11 @@ class Library {
         break;
     }
     require(message.fds.empty());
-    if (request == VhostRequest::kIotlb) require(iommu_);
+    if (request == VhostRequest::kIotlb) {
+      const auto address = message.at<std::uint64_t>(0), bytes = message.at<std::uint64_t>(8);
+      const auto type = message.at<std::uint8_t>(25);
+      require(iommu_ && (type == 2 || type == 3) && bytes != 0 && address + (bytes - 1) >= address);
+    }
     if (request == VhostRequest::kSetFeatures) {
       const auto features = message.at<std::uint64_t>(0);
       require(std::ranges::none_of(rings_, &Ring::placed) || features == features_);

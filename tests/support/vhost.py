@@ -78,7 +78,7 @@ class VhostStation:
     device and eth0 of the pod's namespace, whose far side is what tests hold."""
 
     def __init__(self, switch, name, number, domain, directory, queues=1, server=True, mtu=None, peer=True,
-                 testpmd=(), **port_options):
+                 testpmd=(), dhcp=False, **port_options):
         self.switch, self.name, self.domain, self.queues, self.server = switch, name, domain, queues, server
         self.directory = directory
         self.mac = f"02:00:00:00:00:{number:02x}"
@@ -88,6 +88,7 @@ class VhostStation:
         self.endpoint = next(switch.endpoint_ids)
         self.socket = f"{directory}/{name}.sock"
         self.port_options = port_options
+        self.dhcp = {"dhcp": True, "hostname": name} if dhcp else {}
         self.testpmd_arguments = testpmd
         self.ns = Netns(name, ipv6=False)
         self.fds = []
@@ -106,7 +107,7 @@ class VhostStation:
 
     def endpoint_object(self):
         return {"id": self.endpoint, "name": self.name, "domain": self.domain, "port": self.port, "mac": self.mac,
-                "addresses": [self.ip4, self.ip6]}
+                "addresses": [self.ip4, self.ip6], **self.dhcp}
 
     def virtio_user(self, extra=""):
         return f"net_virtio_user0,mac={self.mac},path={self.socket},queues={self.queues}," \

@@ -86,24 +86,32 @@ def boot_files(directory):
 
 
 class Vm:
-    """One machine; run() is its shell on the serial console. `socket_server`: QEMU listens and the engine connects."""
+    """One machine; run() is its shell on the serial console. `socket_server`: QEMU listens and the engine connects.
+    `iommu`: the machine has one, behind which the card is."""
 
     working = None  # the accelerator that booted in this session
 
-    def __init__(self, directory, name, socket, mac, socket_server=False, memory_mib=256):
+    def __init__(self, directory, name, socket, mac, socket_server=False, memory_mib=256, iommu=False):
         self.directory, self.name = pathlib.Path(directory), name
         self.log = self.directory / f"{name}.console"
+        # Strict: what is unmapped is taken back by itself, and not now and then everything with it.
+        kernel_options = " intel_iommu=on iommu.strict=1 loglevel=0" if iommu else ""
+        # Only a card behind a port has address translation services: by these it hears of what is taken back. Without
+        # KVM nobody asks where interrupts are delivered from; with it, remapping needs them outside of the kernel.
+        machine, bus, options = ("q35,kernel-irqchip=split", ",bus=port0", ",iommu_platform=on,ats=on,disable-legacy=on") \
+            if iommu else ("q35", "", "")
+        units = ["-device", "intel-iommu,intremap=on,device-iotlb=on", "-device", "pcie-root-port,id=port0"] if iommu else []
         role = "server=on,wait=off" if socket_server else "reconnect=1"
         kernel, initramfs = boot_files(self.directory)
         self.argv = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", memory_mib,
-                     "-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check",
+                     "-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check" + kernel_options,
                      "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
                      "-object", f"memory-backend-memfd,id=memory,size={memory_mib}M,share=on",
-                     "-machine", "q35,memory-backend=memory",
+                     "-machine", f"{machine},memory-backend=memory", *units,
                      "-chardev", f"socket,id=port,path={socket},{role}",
                      "-netdev", "vhost-user,id=net,chardev=port",
                      # QEMU 7.2 without KVM crashes when it polls a vhost device's MSI-X vector of configuration changes.
-                     "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0,rx_queue_size=1024"]
+                     "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0,rx_queue_size=1024{bus}{options}"]
         self.process = None
         self.seen = ""
 

@@ -147,6 +147,27 @@ TEST_F(MemifServerTest, WithoutBuffersFramesWait) {
   EXPECT_GT(facts()["receive_without_buffers"], 0);
 }
 
+// Of the jumbo buffers that are free, one poll takes a quarter at most; the frames wait, none is lost.
+TEST_F(MemifServerTest, LongFramesOfOnePollTakeAShareOfTheJumboBuffers) {
+  config_.mtu = 9000;
+  open();
+  const auto peer = connected({1, 1, 7, 4096});
+  for (unsigned i = 0; i < 100; ++i) ASSERT_TRUE(peer->put(frame(3000, static_cast<unsigned char>(i))));
+  std::array<rte_mbuf*, 64> out;
+  unsigned received = 0;
+  for (unsigned poll = 0; poll < 20 && received < 100; ++poll) {
+    const auto got = port_->rx_burst(0, out);
+    EXPECT_GT(got, 0);
+    EXPECT_LE(pools_.occupancy().jumbo_in_use, pools_.occupancy().jumbo_size / 4);
+    for (rte_mbuf* packet : std::span(out).first(got))
+      EXPECT_EQ(test::TestPools::bytes(packet), frame(3000, static_cast<unsigned char>(received++)));
+    rte_pktmbuf_free_bulk(out.data(), got);
+  }
+  EXPECT_EQ(received, 100u);
+  EXPECT_GT(facts()["receive_held"], 0);
+  EXPECT_EQ(facts()["receive_without_buffers"], 0);
+}
+
 TEST_F(MemifServerTest, OversizedFramesAreRefusedAndCounted) {
   open();
   const auto peer = connected();

@@ -30,6 +30,7 @@ class VhostPeer {
  public:
   static constexpr std::uint16_t kRing = 256;
   static constexpr std::size_t kMemory = 4 << 20, kRoom = 2048;
+  static constexpr std::uint64_t kDeviceBase = 1ull << 32;  // of the memory behind an IOMMU
 
   explicit VhostPeer(Reactor& reactor) : reactor_(reactor) {
     memory_fd_.reset(::memfd_create("guest", MFD_ALLOW_SEALING));
@@ -123,7 +124,8 @@ class VhostPeer {
     send(static_cast<std::uint32_t>(VhostRequest::kSetMemTable), table, sizeof table, {memory_fd_.get()});
   }
   void place_ring(std::uint32_t ring) {
-    const auto base = reinterpret_cast<std::uintptr_t>(memory_) + ring * 65536;
+    const auto base =
+        (channel_ ? kDeviceBase : reinterpret_cast<std::uintptr_t>(memory_)) + std::uint64_t{ring} * 65536;
     const std::uint64_t addresses[] = {ring, base, base + 4096, base + 8192, 0};
     send(static_cast<std::uint32_t>(VhostRequest::kSetVringAddr), addresses, sizeof addresses);
   }
@@ -141,6 +143,52 @@ class VhostPeer {
       send(VhostRequest::kSetVringKick, ring, {rings_[ring].kick.get()});
     }
     for (std::uint16_t i = 0; i < kRing; ++i) offer(0, i, i, kRoom, 2 /* VRING_DESC_F_WRITE */);
+  }
+
+  // From now on the device reaches the memory through an IOMMU; before start.
+  void use_iommu() {
+    int ends[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    channel_.reset(ends[0]);
+    const UniqueFd theirs(ends[1]);
+    send(VhostRequest::kSetProtocolFeatures, engine::kVhostIommuProtocolFeatures);
+    send(static_cast<std::uint32_t>(VhostRequest::kSetBackendRequestFd), nullptr, 0, {theirs.get()});
+  }
+  // An IOTLB_MSG.
+  void translate(engine::VhostTranslation type, std::uint64_t address, std::uint64_t bytes,
+                 std::uint64_t user = 0, unsigned char permissions = 3) {
+    unsigned char payload[32] = {};
+    const std::uint64_t words[] = {address, bytes, user};
+    std::memcpy(payload, words, sizeof words);
+    payload[24] = permissions;
+    payload[25] = static_cast<unsigned char>(type);
+    send(static_cast<std::uint32_t>(VhostRequest::kIotlb), payload, sizeof payload);
+  }
+  // Answers what the device has asked for, a page each; how many questions there were.
+  unsigned answer_misses() {
+    unsigned answered = 0;
+    struct {
+      VhostHeader header;
+      unsigned char payload[32];
+    } request;
+    while (::recv(channel_.get(), &request, sizeof request, MSG_DONTWAIT) == ssize_t{sizeof request}) {
+      std::uint64_t address;
+      std::memcpy(&address, request.payload, sizeof address);
+      EXPECT_EQ(request.payload[25], static_cast<unsigned char>(engine::VhostTranslation::kMiss));
+      const std::uint64_t page = address & ~std::uint64_t{4095};
+      EXPECT_GE(page, kDeviceBase);
+      translate(engine::VhostTranslation::kUpdate, page, 4096,
+                reinterpret_cast<std::uintptr_t>(memory_) + (page - kDeviceBase));
+      ++answered;
+    }
+    return answered;
+  }
+  // run_until for a guest behind an IOMMU.
+  bool serve_until(const std::function<bool()>& done) {
+    return run_until([&] {
+      answer_misses();
+      return done();
+    });
   }
 
   // The guest sends: header and frame in one buffer.
@@ -180,8 +228,7 @@ class VhostPeer {
       std::uint64_t address;
       std::uint32_t bytes;
       std::uint16_t flags, next;
-    } descriptor{address != 0 ? address : static_cast<std::uint64_t>(buffer(ring, slot) - memory_), bytes,
-                 flags, 0};
+    } descriptor{address != 0 ? address : device_address(buffer(ring, slot)), bytes, flags, 0};
     std::memcpy(memory_ + ring * 65536 + 16 * index, &descriptor, sizeof descriptor);
     char* available = memory_ + ring * 65536 + 8192;
     std::memcpy(available + 4 + 2 * (rings_[ring].offered % kRing), &index, sizeof index);
@@ -198,6 +245,9 @@ class VhostPeer {
     // Those that the guest sends may be longer: there are fewer of them at a time.
     return ring == 0 ? memory_ + (1 << 20) + slot * kRoom : memory_ + (2 << 20) + (slot % 16) * 65536;
   }
+  std::uint64_t device_address(const char* place) const {
+    return (channel_ ? kDeviceBase : 0) + static_cast<std::uint64_t>(place - memory_);
+  }
   volatile std::uint16_t* used_flags(unsigned ring) {
     return reinterpret_cast<volatile std::uint16_t*>(memory_ + ring * 65536 + 4096);
   }
@@ -205,6 +255,7 @@ class VhostPeer {
 
   Reactor& reactor_;
   UniqueFd socket_, memory_fd_;
+  UniqueFd channel_;  // with an IOMMU: where the device asks for translations
   char* memory_ = nullptr;
   Ring rings_[2];
   std::uint16_t taken_ = 0;

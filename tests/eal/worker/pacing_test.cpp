@@ -107,6 +107,22 @@ TEST_F(PacingTest, AHeldPodDoesNotHoldUpAnother) {
   EXPECT_GT(held.waiting(), 0u);
 }
 
+// What waits may keep an eighth of the pool, in buffers: a packet of many counts as that many.
+TEST_F(PacingTest, PacketsOfManyBuffersDoNotKeepThePool) {
+  constexpr std::uint64_t kBuffers = 20;
+  auto& from = add_memory();
+  auto& to = add_memory();
+  entries_[1]->to_pod = limiter(1);
+  publish();
+  std::vector<rte_mbuf*> chains;
+  for (unsigned i = 0; i < 100; ++i) chains.push_back(pools_.packet(udp_frame(1800), 1842 / kBuffers + 1));
+  ASSERT_EQ(chains.front()->nb_segs, kBuffers);
+  from.put(chains);
+  ASSERT_TRUE(wait_until([&] { return parked() + to.sent() + drops(DropReason::rate_limited) == 100; }));
+  EXPECT_GT(parked(), 8u);
+  EXPECT_LT(parked() * kBuffers, 4096u / 8 + kBuffers);
+}
+
 class PacingOfTwoTest : public PacingTest {
  protected:
   PacingOfTwoTest() : PacingTest(2) {}
