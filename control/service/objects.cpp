@@ -23,8 +23,10 @@ const std::vector<std::string> kPolicies{"Cluster", "Local"};
 Json without_nulls(const Json& value) {
   if (value.is_object()) {
     Json out = Json::object();
+    // Members keep their order, so to look for each among those before it would be quadratic.
+    auto& members = out.get_ref<Json::object_t&>();
     for (const auto& [key, member] : value.items()) {
-      if (!member.is_null()) out[key] = without_nulls(member);
+      if (!member.is_null()) members.emplace_back(key, without_nulls(member));
     }
     return out;
   }

@@ -94,8 +94,8 @@ Json flow_key_json(const FlowKey& key) {
 
 Json flow_json(std::uint32_t id, PortId owner, const FlowView& original, const FlowView& reply,
                std::uint32_t now_s) {
-  Json flow = flow_key_json(original.key);
-  flow["id"] = id;
+  Json flow{{"id", id}};
+  flow.update(flow_key_json(original.key));
   if (!is_blank_key(reply.key) && !(reply.key == original.key.reversed())) {
     flow["reply"] = Json::object();
     put_tuple(reply.key, flow["reply"]);

@@ -40,9 +40,9 @@ TEST(Flows, OptionsBecomeTheDaemonsFilters) {
 
 TEST(Flows, TheBusiestMayBeAskedForWithAndWithoutANumber) {
   EXPECT_EQ(question({"flows", "--top"}), Json::parse(R"({"top": 10})"));
-  EXPECT_EQ(question({"flows", "--top", "3", "--seconds", "5"}), Json::parse(R"({"top": 3, "seconds": 5})"));
-  EXPECT_EQ(question({"flows", "list", "--top=4", "--port", "80"}), Json::parse(R"({"top": 4, "port": 80})"));
-  EXPECT_EQ(question({"flows", "--top", "--port", "80"}), Json::parse(R"({"top": 10, "port": 80})"));
+  EXPECT_EQ(question({"flows", "--top", "3", "--seconds", "5"}), Json::parse(R"({"seconds": 5, "top": 3})"));
+  EXPECT_EQ(question({"flows", "list", "--top=4", "--port", "80"}), Json::parse(R"({"port": 80, "top": 4})"));
+  EXPECT_EQ(question({"flows", "--top", "--port", "80"}), Json::parse(R"({"port": 80, "top": 10})"));
   EXPECT_TRUE(contains(flows_refused({"flows", "--top", "0"}), "from 1 to 1000"));
   EXPECT_TRUE(contains(flows_refused({"flows", "--top", "--seconds", "31"}), "from 1 to 30"));
   EXPECT_TRUE(contains(flows_refused({"flows", "--seconds", "3"}), "goes with --top"));
@@ -159,7 +159,7 @@ TEST(Flows, TheBusiestAreMeasuredFirst) {
   const auto outcome = typed({"flows", "--top", "3", "--seconds", "1", "--port", "80"}, daemon);
   EXPECT_EQ(outcome.status, kExitDone) << outcome.err;
   EXPECT_TRUE(contains(outcome.out, "There was no such traffic")) << outcome.out;
-  const std::string question = R"(flows_top {"limit":3,"port":80,"sample":4})";
+  const std::string question = R"(flows_top {"port":80,"limit":3,"sample":4})";
   EXPECT_EQ(asked, (std::vector<std::string>{R"(flows_sample {"seconds":1})", question, question}));
 }
 

@@ -150,7 +150,9 @@ TEST_F(ServicesTest, WhatTheEngineDidNotTakeForANewNodeItGetsWithTheNextChange) 
   node.addresses = {*parse_ip("192.168.100.9")};
   reconciler->set_node(std::move(node), {});
   engine.refused_service = "default/np:80";
-  refused(named("a"), "service default/np:80 is refused");
+  const auto applied = call("service_apply", {{"manifests", named("a")}, {"what", "a.yaml"}});
+  ASSERT_FALSE(applied);
+  EXPECT_NE(applied.error().message.find("service default/np:80 is refused"), std::string::npos);
   EXPECT_EQ(listed().size(), 1u);
   engine.refused_service.clear();
   apply(named("b", "10.96.0.21"));
