@@ -65,6 +65,10 @@ Result<Json> explain(Daemon& daemon, const Json& params);
 // {pod, domain, address, protocol, port, state}, of which flows_flush needs one at least, or {all: true}.
 Result<Json> flows_view(Daemon& daemon, const Json& params);
 Result<Json> flows_flush(Daemon& daemon, const Json& params);
+// {seconds}: the engine measures connections for so long and replies {sample} at once. Then flows_top with
+// {sample, limit} and the filters of flows tells those with the most traffic.
+Result<Json> flows_sample(Daemon& daemon, const Json& params);
+Result<Json> flows_top(Daemon& daemon, const Json& params);
 Result<Json> leave(Daemon& daemon);
 
 // "namespace/name", or empty when the runtime gave no pod.

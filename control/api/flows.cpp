@@ -1,4 +1,4 @@
-// `flows` and `flows_flush`: the engine's connection table with names in place of ids.
+// `flows`, `flows_flush` and `flows_top`: the engine's connections with names in place of ids.
 #include <algorithm>
 #include <map>
 
@@ -66,13 +66,15 @@ Result<void> put_pod(Daemon& daemon, const NodeObjects& node, const std::string&
   return {};
 }
 
+enum class FlowVerb { kList, kFlush, kTop };
+
 struct Wanted {
   Json question = Json::object();  // of the engine
   bool all = false;
   Page page;
 };
 
-Result<Wanted> read_wanted(Daemon& daemon, const NodeObjects& node, const Json& params, bool flush) {
+Result<Wanted> read_wanted(Daemon& daemon, const NodeObjects& node, const Json& params, FlowVerb verb) {
   Wanted wanted;
   std::optional<std::string> pod, domain, address, protocol, state;
   std::optional<std::uint16_t> port;
@@ -83,13 +85,17 @@ Result<Wanted> read_wanted(Daemon& daemon, const NodeObjects& node, const Json& 
   r.optional("protocol", protocol);
   r.optional("port", port);
   r.optional("state", state);
-  if (flush) {
+  auto& question = wanted.question;
+  if (verb == FlowVerb::kFlush) {
     r.optional("all", wanted.all);
-  } else {
+  } else if (verb == FlowVerb::kList) {
     read_page(r, wanted.page);
+  } else {
+    for (const auto* key : {"sample", "limit"}) {
+      if (const auto* value = r.find(key)) question[key] = *value;  // the engine says what is wrong with it
+    }
   }
   PODWIRE_CHECK(r.finish());
-  auto& question = wanted.question;
   if (domain) {
     PODWIRE_TRY(const auto id, domain_named(node, *domain));
     question["domain"] = id.value();
@@ -122,6 +128,13 @@ class Names {
     }
   }
 
+  // In a connection, and in its reply where that has other ends.
+  void put_both(Json& flow) const {
+    put(flow);
+    if (const auto reply = flow.find("reply"); reply != flow.end() && reply->is_object()) put(*reply);
+  }
+
+ private:
   // Of the engine's {domain, source, destination}: the domain by name, and whose addresses they are.
   void put(Json& tuple) const {
     const auto domain = tuple.find("domain");
@@ -135,7 +148,6 @@ class Names {
     }
   }
 
- private:
   void put_pod(Json& tuple, const char* address, const char* pod, DomainId domain) const {
     const auto at = tuple.find(address);
     if (at == tuple.end() || !at->is_string()) return;
@@ -162,7 +174,7 @@ Result<Json> next_page(Daemon& daemon, const char* verb, const Json& question, s
 
 Result<Json> flows_view(Daemon& daemon, const Json& params) {
   const auto node = daemon.reconciler.node();
-  PODWIRE_TRY(auto wanted, read_wanted(daemon, node, params, false));
+  PODWIRE_TRY(auto wanted, read_wanted(daemon, node, params, FlowVerb::kList));
   PODWIRE_TRY(const auto attachments, daemon.store.list());
   const Names names(node, attachments);
   Json flows = Json::array();
@@ -175,8 +187,7 @@ Result<Json> flows_view(Daemon& daemon, const Json& params) {
     PODWIRE_TRY(Json reply, next_page(daemon, "flows", wanted.question, next));
     for (auto& flow : reply["flows"]) {
       if (!flow.is_object()) continue;
-      names.put(flow);
-      if (flow.contains("reply") && flow["reply"].is_object()) names.put(flow["reply"]);
+      names.put_both(flow);
       bytes += flow.dump(-1, ' ', false, Json::error_handler_t::replace).size() + 1;
       flows.push_back(std::move(flow));
     }
@@ -188,8 +199,26 @@ Result<Json> flows_view(Daemon& daemon, const Json& params) {
   }
 }
 
+Result<Json> flows_sample(Daemon& daemon, const Json& params) {
+  return daemon.reconciler.query("flows_sample", params);
+}
+
+Result<Json> flows_top(Daemon& daemon, const Json& params) {
+  const auto node = daemon.reconciler.node();
+  PODWIRE_TRY(const auto wanted, read_wanted(daemon, node, params, FlowVerb::kTop));
+  PODWIRE_TRY(const auto attachments, daemon.store.list());
+  PODWIRE_TRY(Json reply, daemon.reconciler.query("flows_top", wanted.question));
+  const Names names(node, attachments);
+  if (const auto flows = reply.find("flows"); flows != reply.end() && flows->is_array()) {
+    for (auto& flow : *flows) {
+      if (flow.is_object()) names.put_both(flow);
+    }
+  }
+  return reply;
+}
+
 Result<Json> flows_flush(Daemon& daemon, const Json& params) {
-  PODWIRE_TRY(auto wanted, read_wanted(daemon, daemon.reconciler.node(), params, true));
+  PODWIRE_TRY(auto wanted, read_wanted(daemon, daemon.reconciler.node(), params, FlowVerb::kFlush));
   if (wanted.all) wanted.question["all"] = true;
   std::uint64_t flushed = 0;
   std::uint32_t next = 0;

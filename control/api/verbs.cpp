@@ -80,6 +80,8 @@ constexpr std::array kVerbs{
     Verb{"explain", with_params<explain>},
     Verb{"flows", with_params<flows_view>},
     Verb{"flows_flush", with_params<flows_flush>},
+    Verb{"flows_sample", with_params<flows_sample>},
+    Verb{"flows_top", with_params<flows_top>},
     Verb{"port_add", change<&NamedPorts::add_port>},
     Verb{"port_del", change<&NamedPorts::delete_port>},
     Verb{"endpoint_add", change<&NamedPorts::add_endpoint>},

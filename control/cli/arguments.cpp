@@ -280,12 +280,27 @@ po::options_description describe(const Verb& verb) {
       if (option.letter != 0) name += std::string(",") + option.letter;
       if (option.value.empty()) {
         description.add_options()(name.c_str(), "");
+      } else if (!option.implied.empty()) {
+        description.add_options()(name.c_str(), po::value<std::string>()->implicit_value(option.implied), "");
       } else {
         description.add_options()(name.c_str(), po::value<std::string>(), "");
       }
     }
   }
   return description;
+}
+
+// The parser gives an option that can do without a value the one after = only; a number that follows as a
+// word of its own is meant for it too.
+void join_numbers(const Verb& verb, std::vector<std::string>& args) {
+  for (std::size_t i = 0; i + 1 < args.size(); ++i) {
+    const auto& next = args[i + 1];
+    const bool is_number = !next.empty() && next.find_first_not_of("0123456789") == next.npos;
+    const auto* option = args[i].starts_with("--") ? find_option(verb.options, args[i].substr(2)) : nullptr;
+    if (option == nullptr || option->implied.empty() || !is_number) continue;
+    args[i] += "=" + next;
+    args.erase(args.begin() + static_cast<std::ptrdiff_t>(i) + 1);
+  }
 }
 
 Error explain_failure(const po::error& error, const Verb& verb) {
@@ -337,6 +352,7 @@ Result<Command> parse_arguments(const std::vector<std::string>& args, const std:
   } else {
     PODWIRE_TRY(command.verb, verb_named(args[at]));
   }
+  join_numbers(*command.verb, rest);
   po::variables_map given;
   std::vector<std::string> words;
   try {

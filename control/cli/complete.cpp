@@ -48,7 +48,7 @@ Typed read_words(const std::vector<std::string>& words, const std::string& socke
     } else if (word.starts_with("-")) {
       const auto* option = option_in(global_options(), word);
       if (!option && typed.verb) option = option_in(typed.verb->options, word);
-      if (option && !option->value.empty()) typed.awaiting = option;
+      if (option && !option->value.empty() && option->implied.empty()) typed.awaiting = option;
     } else if (!typed.verb) {
       typed.verb = find_verb(word);
       if (!typed.verb) typed.words.push_back(word);

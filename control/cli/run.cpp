@@ -36,6 +36,7 @@ class Runner {
     const auto& verb = command_.verb->name;
     if (verb == "version") return version();
     if (verb == "leave") return leave();
+    if (verb == "flows" && command_.question.contains("top")) return top_flows();
     if (verb == "flows") return command_.sub->name == "flush" ? flush() : flows();
     if (verb == "stats" && command_.watch_s > 0) return watch();
     if (command_.sub != nullptr && !command_.sub->method.empty()) return change();
@@ -199,6 +200,30 @@ class Runner {
       return kExitDone;
     }
     return show(flows_view(reply, more, style_));
+  }
+
+  // The waiting is done here: it keeps nobody else from podwired.
+  int top_flows() {
+    Json params = command_.question;
+    const int seconds = params.value("seconds", kDefaultTopSeconds);
+    params["limit"] = params["top"];
+    for (const auto* ours : {"top", "seconds"}) params.erase(ours);
+    const auto sample = daemon_.call("flows_sample", {{"seconds", seconds}});
+    if (!sample) return refuse(sample.error());
+    if (!sample->is_object() || !sample->contains("sample"))
+      return not_understood(invalid("sample is missing"));
+    params["sample"] = (*sample)["sample"];
+    std::this_thread::sleep_for(std::chrono::seconds(seconds));
+    auto reply = daemon_.call("flows_top", params);
+    // The engine may begin a moment after we were told that it has.
+    const auto patience = Clock::now() + std::chrono::seconds(2);
+    while (!reply && reply.error().code == ErrorCode::kUnavailable && !daemon_.unreachable() &&
+           Clock::now() < patience) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      reply = daemon_.call("flows_top", params);
+    }
+    if (!reply) return refuse(reply.error());
+    return show(command_.json ? json_text(*reply, 2) : top_flows_view(*reply, style_));
   }
 
   int flush() {

@@ -14,8 +14,9 @@ struct OptionSpec {
   std::string help;
   // The sub-verbs that it is for; none: all of them.
   std::vector<std::string> subs{};
-  bool repeats = false;  // may be given several times
-  char letter = 0;       // its short form; 0: none
+  bool repeats = false;   // may be given several times
+  char letter = 0;        // its short form; 0: none
+  std::string implied{};  // its value where no number follows it; empty: it needs one
 
   bool fits(const std::string& sub) const;
 };

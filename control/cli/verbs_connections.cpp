@@ -1,5 +1,7 @@
 #include "control/cli/verbs_connections.hpp"
 
+#include "control/cli/flows.hpp"
+
 namespace podwire::control::cli {
 
 OptionSpec names_option() {
@@ -89,7 +91,7 @@ Verb flows_verb() {
   const std::vector<std::string> list{"list"}, flush{"flush"};
   return {
       .name = "flows",
-      .summary = "tracked connections of stateful domains, and forgetting them",
+      .summary = "tracked connections of stateful domains, which of them are busiest, and forgetting them",
       .about =
           "Lists the connections that the engine tracks, or forgets them (flush). A forgotten connection is "
           "a "
@@ -104,15 +106,23 @@ Verb flows_verb() {
                   {"protocol", "PROTOCOL", "icmp, icmp6, tcp, udp, sctp or a number"},
                   {"domain", "NAME", "of this domain"},
                   {"state", "STATE", "in this state, such as established or syn_sent"},
+                  {"top", "[N]", "list: the N with the most traffic now, 1 to 1000 (default 10)", list, false,
+                   0, std::to_string(kDefaultTopFlows)},
+                  {"seconds", "S", "list: with --top, how long to measure, 1 to 30 (default 2)", list},
                   {"limit", "N", "list: this many at most, 1 to 1000000 (default 1000)", list},
                   {"all", "", "flush: every connection", flush}},
       .columns = {{"SOURCE, DESTINATION",
                    "of the connection's first packet; with its ports, or the identifier of an echo"},
                   {"REPLY", "from where and to where the answers go, when addresses or ports are translated"},
                   {"STATE", "of TCP as it passes by; others: new until somebody answered, then replied"},
+                  {"PACKETS/S, MBIT/S",
+                   "with --top: both directions, as received; a large segmented packet counts once"},
+                  {"untracked",
+                   "with --top: of a stateless domain, the node's own, or over when the page was made"},
                   {"IDLE, LEFT", "seconds since the last packet, and until it is forgotten without another"},
                   {"PODS", "whose the two addresses are, of pods on this node"}},
       .examples = {{"podwirectl flows --pod shop/web-0 --state established", "who talks with a pod"},
+                   {"podwirectl flows --top 5 --pod shop/web-0", "its five busiest connections"},
                    {"podwirectl flows flush --address 10.244.1.10 --port 53", "forget some"}},
   };
 }

@@ -37,6 +37,8 @@ class Backend {
   virtual Result<Json> explain(const Json& params) = 0;
   virtual Result<Json> flows(const Json& params) = 0;
   virtual Result<Json> flows_flush(const Json& params) = 0;
+  virtual Result<Json> flows_sample(const Json& params) = 0;
+  virtual Result<Json> flows_top(const Json& params) = 0;
 };
 
 }  // namespace podwire::engine

@@ -112,6 +112,7 @@ Result<void> Engine::listen() {
     if (::read(timer_.get(), &ticks, sizeof ticks) <= 0) return;
     programmer_->tick(now_ms());
     age_flows();
+    flow_top_.tick(*workers_, Clock::now());
   }));
   return watch(start_.signal_fd, [this] {
     if (!leaving_) spdlog::info("leaving on a signal");
@@ -216,6 +217,15 @@ Result<Json> Engine::flows_flush(const Json& params) {
   PODWIRE_TRY(Json reply, flush_flows(flows_, params));
   counters_.main().flows.removed.add(reply.at("flushed").get<std::uint64_t>());
   return reply;
+}
+
+Result<Json> Engine::flows_sample(const Json& params) {
+  return flow_top_.start(*workers_, params, Clock::now());
+}
+
+Result<Json> Engine::flows_top(const Json& params) {
+  flow_top_.tick(*workers_, Clock::now());
+  return flow_top_.top(params, worker_seconds());
 }
 
 Result<Json> Engine::explain(const Json& params) {

@@ -14,6 +14,7 @@
 #include "dataplane/server/verb_server.hpp"
 #include "dataplane/tables/flow_table.hpp"
 #include "dataplane/tables/programmer.hpp"
+#include "dataplane/telemetry/flow_top.hpp"
 #include "dataplane/telemetry/ledger.hpp"
 #include "dataplane/worker/pools.hpp"
 #include "dataplane/worker/worker_set.hpp"
@@ -55,6 +56,8 @@ class Engine final : public Backend {
   Result<Json> explain(const Json& params) override;
   Result<Json> flows(const Json& params) override;
   Result<Json> flows_flush(const Json& params) override;
+  Result<Json> flows_sample(const Json& params) override;
+  Result<Json> flows_top(const Json& params) override;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -77,6 +80,7 @@ class Engine final : public Backend {
   LedgerBook ledgers_{counters_};
   Publisher publisher_;
   FlowTable flows_;
+  FlowTop flow_top_{flows_};
   std::unique_ptr<WorkerSet> workers_;
   std::unique_ptr<Programmer> programmer_;
   VerbServer verbs_{*this};

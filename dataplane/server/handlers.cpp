@@ -157,6 +157,12 @@ Result<Json> VerbServer::flows(Call& call) {
 Result<Json> VerbServer::flows_flush(Call& call) {
   return backend_.flows_flush(call.params);
 }
+Result<Json> VerbServer::flows_sample(Call& call) {
+  return backend_.flows_sample(call.params);
+}
+Result<Json> VerbServer::flows_top(Call& call) {
+  return backend_.flows_top(call.params);
+}
 
 Result<Json> VerbServer::drop_reasons(Call& call) {
   PODWIRE_CHECK(expect_none(call.params));

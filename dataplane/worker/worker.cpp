@@ -164,6 +164,8 @@ unsigned Worker::receive(PolledQueue& queue) noexcept {
   burst_.count = count;
   if (queue.limiter != nullptr) charge(queue, begin);
   book_received(queue, count, bytes);
+  if (auto* sampler = sampler_.load(std::memory_order_acquire); sampler != nullptr) [[unlikely]]
+    sampler->see(*ctx_.tables, std::span(burst_.mbufs).first(count), queue.meta, begin);
   counters_.stages[0].cycles.add(rte_rdtsc() - begin);
   shared_.pipeline.receive(ctx_, burst_, queue.meta);
   return count;

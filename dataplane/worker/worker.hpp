@@ -11,6 +11,7 @@
 #include "dataplane/pipeline/express.hpp"
 #include "dataplane/tables/publisher.hpp"
 #include "dataplane/worker/egress.hpp"
+#include "dataplane/worker/flow_sampler.hpp"
 #include "dataplane/worker/poll_list.hpp"
 #include "dataplane/worker/spin_governor.hpp"
 #include "dataplane/worker/spsc_ring.hpp"
@@ -74,6 +75,9 @@ class Worker final : public EventSink {
   // Main thread: the worker's rings from and to it.
   SpscRing<InjectedPacket>& inject_ring() noexcept { return inject_; }
   SpscRing<Event>& event_ring() noexcept { return events_; }
+  // Main thread. From now on the worker shows `sampler` what it receives; null: nobody any more, and the
+  // former one is the main thread's again once the worker has been quiescent.
+  void sample(FlowSampler* sampler) noexcept { sampler_.store(sampler, std::memory_order_seq_cst); }
   // Main thread, after run has returned: frees and books what is left in the rings towards this worker.
   void drop_leftovers() noexcept;
 
@@ -115,6 +119,7 @@ class Worker final : public EventSink {
   const std::uint64_t ask_cycles_;
   std::uint64_t last_ask_tsc_ = 0;
   bool polled_found_packets_ = false;  // the last loop, in queues that are always polled
+  std::atomic<FlowSampler*> sampler_{nullptr};
   Context ctx_;
   Burst burst_;
 };

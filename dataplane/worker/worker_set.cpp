@@ -94,6 +94,12 @@ bool WorkerSet::inject(rte_mbuf* mbuf, const PacketMeta& meta) {
   return true;
 }
 
+void WorkerSet::sample(std::span<FlowSampler* const> samplers) {
+  for (std::size_t index = 0; index < workers_.size(); ++index)
+    workers_[index]->sample(index < samplers.size() ? samplers[index] : nullptr);
+  publisher_.wait_quiescent();
+}
+
 void WorkerSet::wake_all() noexcept {
   for (auto& worker : workers_) worker->waker().wake();
 }

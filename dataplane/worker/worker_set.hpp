@@ -43,6 +43,10 @@ class WorkerSet final : public Injector {
   template <class Visit>
   std::size_t drain_events(Visit visit, std::size_t limit = 8192);
 
+  // Shows what each worker receives to the sampler of its index; none at all: to nobody. When it returns, no
+  // worker has one of the former samplers any more.
+  void sample(std::span<FlowSampler* const> samplers);
+
   // Any thread.
   void wake_all() noexcept;
   unsigned count() const { return static_cast<unsigned>(workers_.size()); }

@@ -38,6 +38,18 @@ TEST(Flows, OptionsBecomeTheDaemonsFilters) {
   EXPECT_EQ(question({"flows", "flush", "--all"}), Json::parse(R"({"all": true})"));
 }
 
+TEST(Flows, TheBusiestMayBeAskedForWithAndWithoutANumber) {
+  EXPECT_EQ(question({"flows", "--top"}), Json::parse(R"({"top": 10})"));
+  EXPECT_EQ(question({"flows", "--top", "3", "--seconds", "5"}), Json::parse(R"({"seconds": 5, "top": 3})"));
+  EXPECT_EQ(question({"flows", "list", "--top=4", "--port", "80"}), Json::parse(R"({"port": 80, "top": 4})"));
+  EXPECT_EQ(question({"flows", "--top", "--port", "80"}), Json::parse(R"({"port": 80, "top": 10})"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "--top", "0"}), "from 1 to 1000"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "--top", "--seconds", "31"}), "from 1 to 30"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "--seconds", "3"}), "goes with --top"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "--top", "--limit", "3"}), "exclude each other"));
+  EXPECT_TRUE(contains(flows_refused({"flows", "flush", "--top"}), "flows list"));
+}
+
 TEST(Flows, WhatMakesNoSenseIsRefused) {
   EXPECT_TRUE(contains(flows_refused({"flows", "flush"}), "--all for every one"));
   EXPECT_TRUE(contains(flows_refused({"flows", "flush", "--all", "--port", "80"}), "exclude each other"));
@@ -65,6 +77,27 @@ TEST(Flows, AreATable) {
   EXPECT_TRUE(contains(*text, "fd00::1 id 7")) << *text;
   EXPECT_FALSE(contains(*text, "There are more"));
   EXPECT_TRUE(contains(*flows_view(Json::parse(kReply), true, {}), "There are more"));
+}
+
+TEST(Flows, TheBusiestAreATableToo) {
+  auto reply = Json::parse(kReply);
+  reply["flows"][0]["packets_per_s"] = 1200;
+  reply["flows"][0]["bits_per_s"] = 12345678;
+  reply["flows"][1] =
+      Json::parse(R"({"protocol": "udp", "domain": "plain", "source": "10.0.0.1", "source_port": 7,
+      "destination": "10.0.0.2", "destination_port": 9, "state": "untracked", "packets_per_s": 3, "bits_per_s": 9})");
+  reply.update({{"seconds", 2.01}, {"packets_seen", 4000}, {"packets_sampled", 4000}});
+  const auto text = top_flows_view(reply, {});
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_TRUE(contains(*text, "MBIT/S")) << *text;
+  EXPECT_TRUE(contains(*text, "12.35")) << *text;
+  EXPECT_TRUE(contains(*text, "untracked")) << *text;
+  EXPECT_TRUE(contains(*text, "4,000 packets were received in 2.0 s, all of them counted")) << *text;
+  EXPECT_FALSE(contains(*text, "IDLE"));
+  reply["packets_sampled"] = 1000;
+  EXPECT_TRUE(contains(*top_flows_view(reply, {}), "25.0 % of them looked at"));
+  reply["flows"] = Json::array();
+  EXPECT_TRUE(contains(*top_flows_view(reply, {}), "There was no such traffic. 4,000 packets"));
 }
 
 TEST(Flows, WithoutTranslationThereIsNoColumnForReplies) {
@@ -113,6 +146,21 @@ TEST(Flows, APageThatLeadsNowhereIsAnError) {
   }
   FakeDaemon odd([](const RpcRequest&) -> Result<Json> { return Json{{"flows", 7}}; });
   EXPECT_EQ(typed({"flows"}, odd).status, kExitRefused);
+}
+
+TEST(Flows, TheBusiestAreMeasuredFirst) {
+  std::vector<std::string> asked;
+  FakeDaemon daemon([&](const RpcRequest& request) -> Result<Json> {
+    asked.push_back(request.method + " " + request.params.dump());
+    if (request.method == "flows_sample") return Json{{"sample", 4}, {"seconds", 1}};
+    if (asked.size() == 2) return unavailable("sample 4 is still under way");
+    return Json{{"seconds", 1.0}, {"packets_seen", 0}, {"packets_sampled", 0}, {"flows", Json::array()}};
+  });
+  const auto outcome = typed({"flows", "--top", "3", "--seconds", "1", "--port", "80"}, daemon);
+  EXPECT_EQ(outcome.status, kExitDone) << outcome.err;
+  EXPECT_TRUE(contains(outcome.out, "There was no such traffic")) << outcome.out;
+  const std::string question = R"(flows_top {"port":80,"limit":3,"sample":4})";
+  EXPECT_EQ(asked, (std::vector<std::string>{R"(flows_sample {"seconds":1})", question, question}));
 }
 
 TEST(Flows, FlushTellsHowMany) {

@@ -55,6 +55,27 @@ TEST_F(FlowsTest, NamesComeInPlaceOfIds) {
   EXPECT_FALSE(reply->contains("next_after"));
 }
 
+TEST_F(FlowsTest, TheBusiestAreAskedForByNameAndNamed) {
+  engine.flows = [this](const std::string& method, const Json& params) -> Result<Json> {
+    asked.push_back(params);
+    if (method == "flows_sample") return Json{{"sample", 7}, {"seconds", 3}};
+    auto busy = flow(1);
+    busy["packets_per_s"] = 9;
+    return Json{{"sample", 7}, {"packets_seen", 20}, {"flows", {busy}}};
+  };
+  EXPECT_EQ(done("flows_sample", {{"seconds", 3}}).at("sample"), 7);
+  EXPECT_EQ(asked.back(), (Json{{"seconds", 3}}));
+  const auto reply = done("flows_top", {{"sample", 7}, {"limit", 5}, {"pod", "vm1"}});
+  EXPECT_EQ(asked.back(), (Json{{"sample", 7},
+                                {"limit", 5},
+                                {"domain", 2},
+                                {"addresses", {"10.244.0.7/32", "fd00:10:244::7/128"}}}));
+  EXPECT_EQ(reply.at("packets_seen"), 20);
+  EXPECT_EQ(reply.at("flows")[0].at("source_pod"), "vm1");
+  EXPECT_EQ(reply.at("flows")[0].at("packets_per_s"), 9);
+  EXPECT_NE(refused("flows_top", {{"after", 3}}).find("unknown key \"after\""), std::string::npos);
+}
+
 TEST_F(FlowsTest, APodIsItsAddressesInItsDomain) {
   ASSERT_TRUE(call("flows", {{"pod", "vm1"}, {"state", "established"}, {"port", 80}, {"protocol", "tcp"}}));
   EXPECT_EQ(asked.back(), (Json{{"domain", 2},

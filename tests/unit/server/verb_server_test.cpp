@@ -52,6 +52,8 @@ class FakeBackend final : public Backend {
   Result<Json> explain(const Json& params) override { return Json{{"explain", params}}; }
   Result<Json> flows(const Json& params) override { return Json{{"flows", params}}; }
   Result<Json> flows_flush(const Json& params) override { return Json{{"flushed", params}}; }
+  Result<Json> flows_sample(const Json& params) override { return Json{{"sampled", params}}; }
+  Result<Json> flows_top(const Json& params) override { return Json{{"top", params}}; }
 
   std::vector<std::string> did;
   Json ports;  // of status; null: left out
