@@ -194,8 +194,10 @@ Result<Json> Policies::remove(const Json& params) {
   return Json{{"deleted", std::move(deleted)}};
 }
 
-// Pods that a policy selects where nothing tracks connections.
+// Pods that a policy selects where nothing tracks connections; the first of them, as a reply is one line.
 Result<Json> Policies::not_enforced() {
+  constexpr std::size_t kMostNamed = 200;  // of some 700 bytes each
+  std::size_t unnamed = 0;
   Json out = Json::array();
   std::set<std::string> stateless;
   for (const auto& domain : config_.domains) {
@@ -207,10 +209,15 @@ Result<Json> Policies::not_enforced() {
     if (a.state != AttachmentState::kReady || !stateless.contains(a.domain)) continue;
     const auto marks = snapshot_->marks_of({a.pod_namespace, a.pod_name}, a.pod_uid);
     if (!marks.policy) continue;
+    if (out.size() == kMostNamed) {
+      ++unnamed;
+      continue;
+    }
     out.push_back("pod " + a.pod_namespace + "/" + a.pod_name + " (" +
                   snapshot_->policies.at(marks.policy)->name + "): its domain \"" + a.domain +
                   "\" is stateless; set \"stateful\": true for it in podwired.json and restart podwired");
   }
+  if (unnamed != 0) out.push_back("and " + std::to_string(unnamed) + " other pods");
   return out;
 }
 

@@ -132,16 +132,37 @@ Result<ServiceChange> Services::with_ids(ServiceOutcome outcome) {
   return change;
 }
 
-// What the node's new addresses and domains make of the services.
+// Between what is planned and what the engine should have by now.
+Result<ServiceChange> Services::whole_difference() {
+  ServiceOutcome all;
+  all.put = model_.planned_services();
+  PODWIRE_TRY(auto change, with_ids(std::move(all)));
+  auto before = reconciler_.services();
+  std::erase_if(change.put, [&](const api::Service& service) {
+    const auto old = before.find(service.id);
+    if (old == before.end()) return false;
+    const bool same = old->second == service;
+    before.erase(old);
+    return same;
+  });
+  for (const auto& [id, service] : before) change.removed.push_back(id);
+  return change;
+}
+
+// What the node's new addresses and domains make of the services. What the engine does not get now is told
+// to it with the next change.
 Result<void> Services::follow_node() {
   const auto version = reconciler_.node_version();
-  if (version == node_version_) return {};
-  model_.set_node(reconciler_.node());
-  auto outcome = model_.change({});
-  tell(outcome);
-  PODWIRE_TRY(auto change, with_ids(std::move(outcome)));
+  if (version != node_version_) {
+    model_.set_node(reconciler_.node());
+    tell(model_.change({}));
+    node_version_ = version;
+    adrift_ = true;
+  }
+  if (!adrift_) return {};
+  PODWIRE_TRY(auto change, whole_difference());
   PODWIRE_CHECK(program(std::move(change)));
-  node_version_ = version;
+  adrift_ = false;
   return {};
 }
 
@@ -175,17 +196,21 @@ Result<void> Services::commit(Change change) {
   return {};
 }
 
-Result<void> Services::take_back(ServiceEdit undo, bool from_engine) {
-  auto outcome = model_.change(std::move(undo));
-  if (!from_engine) {
-    if (host_ports_ == nullptr) return {};
+// A port of the node that another program has taken meanwhile keeps nothing else from being as it was.
+Result<void> Services::take_back(ServiceUndo undo, bool from_engine) {
+  auto outcome = model_.undo(std::move(undo));
+  if (host_ports_ != nullptr) {
     if (auto held = host_ports_->hold(model_.planned_services()); !held)
       spdlog::warn("{}", held.error().message);
-    host_ports_->lead();
-    return {};
   }
-  PODWIRE_TRY(auto change, with_ids(std::move(outcome)));
-  return program(std::move(change));
+  Result<void> done;
+  if (from_engine) {
+    auto change = with_ids(std::move(outcome));
+    done = change ? reconciler_.change_services(std::move(*change)) : Result<void>(change.error());
+    adrift_ = !done;
+  }
+  if (host_ports_ != nullptr) host_ports_->lead();
+  return done;
 }
 
 Result<Json> Services::apply(const Json& params) {
@@ -277,6 +302,7 @@ Result<Json> Services::list(const Json& params) {
                         {"external_traffic", service.external_local ? "Local" : "Cluster"},
                         {"internal_traffic", service.internal_local ? "Local" : "Cluster"},
                         {"endpoints", std::move(endpoints)}});
+    if (!service.source_ranges.empty()) services.back()["source_ranges"] = texts(service.source_ranges);
     if (auto problem = model_.problem_of(key); !problem.empty())
       services.back()["problem"] = std::move(problem);
   }

@@ -46,7 +46,8 @@ class Services {
   Result<void> program(ServiceChange change);
   Result<void> commit(Change change);
   Result<void> follow_node();
-  Result<void> take_back(ServiceEdit undo, bool from_engine);
+  Result<void> take_back(ServiceUndo undo, bool from_engine);
+  Result<ServiceChange> whole_difference();
   Result<Change> read_removal(const Json& params) const;
   void erase(const ManifestKey& key, Change& change) const;
 
@@ -57,6 +58,7 @@ class Services {
   std::mutex mutex_;
   ServiceModel model_;
   std::uint64_t node_version_ = 0;        // of the node that the model plans for
+  bool adrift_ = false;                   // the engine may have something else than what is planned
   std::map<ManifestKey, Json> bodies_;    // of what is applied
   std::map<std::string, ServiceId> ids_;  // of the engine's services, by name; also of some that are gone
 };

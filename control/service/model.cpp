@@ -1,6 +1,7 @@
 #include "control/service/model.hpp"
 
 #include <algorithm>
+#include <cassert>
 
 namespace podwire::control {
 namespace {
@@ -126,7 +127,7 @@ void ServiceModel::release(const std::vector<api::Service>& services) {
   }
 }
 
-ServiceModel::Plan ServiceModel::planned(const ClusterService& service) {
+PlannedService ServiceModel::planned(const ClusterService& service) {
   auto services = plan_service(service, slices_of(service.key), config_, node_);
   if (!services) return {{}, services.error().message};
   if (auto claimed = claim(*services); !claimed) return {{}, claimed.error().message};
@@ -141,8 +142,8 @@ ServiceOutcome ServiceModel::change(ServiceEdit edit) {
   for (const auto& [key, service] : edit.services) {
     if (service) wanted.insert(key);
   }
-  take_in(std::move(edit), out.undo);
-  std::map<ObjectKey, Plan> before;
+  take_in(std::move(edit), out.undo.edit);
+  std::map<ObjectKey, PlannedService> before;
   for (const auto& key : touched) {
     auto plan = plans_.extract(key);
     if (plan.empty()) continue;
@@ -169,6 +170,31 @@ ServiceOutcome ServiceModel::change(ServiceEdit edit) {
     if (plan.problem.empty()) continue;
     problems_.insert(key);
     if (sound_before || wanted.contains(key)) out.spoilt.emplace_back(key, plan.problem);
+  }
+  note_differences(std::move(was), std::move(is), out);
+  out.undo.touched = touched;
+  out.undo.plans = std::move(before);
+  return out;
+}
+
+ServiceOutcome ServiceModel::undo(ServiceUndo undo) {
+  ServiceOutcome out;
+  take_in(std::move(undo.edit), out.undo.edit);
+  std::vector<api::Service> was, is;
+  for (const auto& key : undo.touched) {
+    problems_.erase(key);
+    const auto plan = plans_.extract(key);
+    if (plan.empty()) continue;
+    release(plan.mapped().services);
+    was.insert(was.end(), plan.mapped().services.begin(), plan.mapped().services.end());
+  }
+  for (auto& [key, plan] : undo.plans) {
+    // They had their frontends beside all that the change did not touch.
+    [[maybe_unused]] const auto claimed = claim(plan.services);
+    assert(claimed);
+    if (!plan.problem.empty()) problems_.insert(key);
+    is.insert(is.end(), plan.services.begin(), plan.services.end());
+    plans_[key] = std::move(plan);
   }
   note_differences(std::move(was), std::move(is), out);
   return out;

@@ -21,8 +21,21 @@ struct ServiceEdit {
   std::map<ObjectKey, std::optional<ClusterSlice>> slices;
 };
 
+// What a service is to the engine.
+struct PlannedService {
+  std::vector<api::Service> services;  // without ids
+  std::string problem;                 // why it cannot be; empty: it can
+};
+
+// What was before a change, of all that it touched.
+struct ServiceUndo {
+  ServiceEdit edit;
+  std::set<ObjectKey> touched;
+  std::map<ObjectKey, PlannedService> plans;
+};
+
 struct ServiceOutcome {
-  ServiceEdit undo;
+  ServiceUndo undo;
   std::vector<api::Service> put;  // new ones and changed ones of the engine's, without ids
   std::vector<std::string> gone;  // names of those that are no more
   // Services that cannot be, and why: of those in the edit, and of those that could be before it.
@@ -37,6 +50,8 @@ class ServiceModel {
   // What is planned for, but for its `objects`. The next change plans all anew.
   void set_node(NodeObjects node);
   ServiceOutcome change(ServiceEdit edit);
+  // Takes the last change back, exactly: who has a frontend is not decided anew. `spoilt` stays empty.
+  ServiceOutcome undo(ServiceUndo undo);
 
   const std::map<ObjectKey, ClusterService>& services() const { return services_; }
   // All of the engine's, without ids.
@@ -48,16 +63,11 @@ class ServiceModel {
  private:
   // A frontend without what does not make it another.
   using Claim = std::tuple<DomainId, std::optional<IpAddr>, api::ServiceProtocol, std::uint16_t, bool>;
-  struct Plan {
-    std::vector<api::Service> services;
-    std::string problem;
-  };
-
   static Claim claim_of(const api::ServiceFrontend& frontend);
   std::set<ObjectKey> touched_by(const ServiceEdit& edit) const;
   void take_in(ServiceEdit edit, ServiceEdit& undo);
   void file(const ClusterSlice& slice, bool in);
-  Plan planned(const ClusterService& service);
+  PlannedService planned(const ClusterService& service);
   Result<void> claim(const std::vector<api::Service>& services);
   void release(const std::vector<api::Service>& services);
 
@@ -65,7 +75,7 @@ class ServiceModel {
   std::map<ObjectKey, ClusterService> services_;
   std::map<ObjectKey, ClusterSlice> slices_;
   std::map<ObjectKey, std::set<ObjectKey>> slices_by_service_;
-  std::map<ObjectKey, Plan> plans_;
+  std::map<ObjectKey, PlannedService> plans_;
   std::set<ObjectKey> problems_;         // whose plan has one
   std::map<Claim, std::string> owners_;  // names of the engine's services
   NodeObjects node_;

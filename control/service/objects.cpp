@@ -23,8 +23,10 @@ const std::vector<std::string> kPolicies{"Cluster", "Local"};
 Json without_nulls(const Json& value) {
   if (value.is_object()) {
     Json out = Json::object();
+    // Members keep their order, so to look for each among those before it would be quadratic.
+    auto& members = out.get_ref<Json::object_t&>();
     for (const auto& [key, member] : value.items()) {
-      if (!member.is_null()) out[key] = without_nulls(member);
+      if (!member.is_null()) members.emplace_back(key, without_nulls(member));
     }
     return out;
   }
@@ -114,6 +116,28 @@ Result<void> read_ingress(const ServiceManifest& manifest, std::vector<IpAddr>& 
         podwire::read_value(value, to_text(manifest) + ": status.loadBalancer.ingress.ip", address));
     if (std::find(out.begin(), out.end(), address) == out.end()) out.push_back(address);
   }
+  return {};
+}
+
+// Blank space around them and host bits are Kubernetes' habit.
+Result<void> read_source_ranges(const std::vector<std::string>& texts, const std::string& where,
+                                ClusterService& out) {
+  if (texts.empty()) return {};
+  if (out.type != "LoadBalancer")
+    return invalid(where + " goes with type LoadBalancer, this one is " + out.type + "; leave it out");
+  if (texts.size() > api::kMaxSources) {
+    return invalid(where + " has " + std::to_string(texts.size()) + " entries, at most " +
+                   std::to_string(api::kMaxSources) + " are possible");
+  }
+  for (const auto& text : texts) {
+    const auto first = text.find_first_not_of(" \t\r\n"), last = text.find_last_not_of(" \t\r\n");
+    const auto prefix = parse_prefix(first == text.npos ? text : text.substr(first, last - first + 1));
+    if (!prefix) return invalid(where + ": " + prefix.error().message);
+    out.source_ranges.push_back(prefix->network());
+  }
+  std::sort(out.source_ranges.begin(), out.source_ranges.end());
+  const auto repeated = std::unique(out.source_ranges.begin(), out.source_ranges.end());
+  out.source_ranges.erase(repeated, out.source_ranges.end());
   return {};
 }
 
@@ -237,7 +261,7 @@ Result<ClusterService> read_cluster_service(const ServiceManifest& manifest) {
   const auto spec = member(manifest.body, "spec");
   if (!spec.is_object()) return invalid(where + " is missing");
   std::size_t type = 0, affinity = 0, external = 0, internal = 0;
-  Json source_ranges;
+  std::vector<std::string> source_ranges;
   ObjectReader r(spec, where);
   r.choice("type", type, kTypes);
   auto cluster_ips = read_cluster_ips(r);
@@ -253,17 +277,19 @@ Result<ClusterService> read_cluster_service(const ServiceManifest& manifest) {
              "externalName"});
   PODWIRE_CHECK(r.finish());
   PODWIRE_TRY(out.cluster_ips, std::move(cluster_ips));
-  if (!source_ranges.empty())
-    return invalid(where +
-                   ".loadBalancerSourceRanges is not supported; leave it out and use a NetworkPolicy");
   out.type = kTypes[type];
+  PODWIRE_CHECK(read_source_ranges(source_ranges, where + ".loadBalancerSourceRanges", out));
   if (affinity == 1) {
     PODWIRE_TRY(out.affinity_s, read_affinity(config, where + ".sessionAffinityConfig"));
   }
   out.external_local = external == 1;
   out.internal_local = internal == 1;
   PODWIRE_CHECK(check_ports(out, where));
-  if (out.type == "LoadBalancer") PODWIRE_CHECK(read_ingress(manifest, out.outside_ips));
+  if (out.type == "LoadBalancer") PODWIRE_CHECK(read_ingress(manifest, out.balancer_ips));
+  for (const auto& address : out.balancer_ips) {
+    if (std::find(out.outside_ips.begin(), out.outside_ips.end(), address) == out.outside_ips.end())
+      out.outside_ips.push_back(address);
+  }
   if (out.type != "NodePort" && out.type != "LoadBalancer") {
     for (auto& port : out.ports) port.node_port = 0;
   }

@@ -25,10 +25,12 @@ struct ClusterPort {
 
 struct ClusterService {
   ObjectKey key;
-  std::string type;                 // ClusterIP, NodePort, LoadBalancer or ExternalName
-  std::string domain;               // empty: the node's default
-  std::vector<IpAddr> cluster_ips;  // none of headless ones
-  std::vector<IpAddr> outside_ips;  // externalIPs and those of the load balancer's ingress
+  std::string type;                     // ClusterIP, NodePort, LoadBalancer or ExternalName
+  std::string domain;                   // empty: the node's default
+  std::vector<IpAddr> cluster_ips;      // none of headless ones
+  std::vector<IpAddr> outside_ips;      // externalIPs and those of the load balancer's ingress
+  std::vector<IpAddr> balancer_ips;     // those of the ingress, among outside_ips
+  std::vector<IpPrefix> source_ranges;  // who may connect to balancer_ips; of a family with none: all
   std::vector<ClusterPort> ports;
   std::uint32_t affinity_s = 0;  // 0: no affinity
   // Whether only endpoints of this node are used, for what comes from outside and to the cluster's addresses.

@@ -1,6 +1,7 @@
 #include "control/service/plan.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 namespace podwire::control {
@@ -46,6 +47,7 @@ class Planner {
   std::vector<api::ServiceBackend> backends(const ClusterPort& port, const Frontends& frontends,
                                             bool local_only) const;
   Part frontends(const ClusterPort& port) const;
+  std::vector<IpPrefix> sources_for(const IpAddr& address) const;
   Result<void> add(const ClusterPort& port, Frontends frontends, bool local_only,
                    std::vector<api::Service>& out) const;
 
@@ -103,6 +105,16 @@ std::vector<api::ServiceBackend> Planner::backends(const ClusterPort& port, cons
   return out;
 }
 
+// As kube-proxy has it: of all addresses the load balancer's only, whoever asks, and a family for itself.
+std::vector<IpPrefix> Planner::sources_for(const IpAddr& address) const {
+  std::vector<IpPrefix> out;
+  const auto& balancer = service_.balancer_ips;
+  if (std::find(balancer.begin(), balancer.end(), address) == balancer.end()) return out;
+  std::copy_if(service_.source_ranges.begin(), service_.source_ranges.end(), std::back_inserter(out),
+               [&](const IpPrefix& range) { return range.address.is_v4() == address.is_v4(); });
+  return out;
+}
+
 // Connections of pods and of the node's own programs to addresses that are meant for the outside are the
 // cluster's own, and may go anywhere.
 Planner::Part Planner::frontends(const ClusterPort& port) const {
@@ -115,8 +127,9 @@ Planner::Part Planner::frontends(const ClusterPort& port) const {
       inside.push_back({kUnderlayDomain, address, port.protocol, port.port, true});
   }
   for (const auto& address : service_.outside_ips) {
-    outside.push_back({kUnderlayDomain, address, port.protocol, port.port});
-    part.everywhere.push_back({domain_id_, address, port.protocol, port.port});
+    const auto sources = sources_for(address);
+    outside.push_back({kUnderlayDomain, address, port.protocol, port.port, false, sources});
+    part.everywhere.push_back({domain_id_, address, port.protocol, port.port, false, sources});
   }
   if (port.node_port == 0) return part;
   outside.push_back({kUnderlayDomain, std::nullopt, port.protocol, port.node_port});

@@ -55,6 +55,7 @@ class EngineReconciler final : public Reconciler {
   // Of the cluster's services. Returns once every worker of the engine has seen it. Refused by the engine,
   // all stays as it was. Without an engine it is kept for the next full replace.
   Result<void> change_services(ServiceChange change);
+  std::map<ServiceId, api::Service> services() const;  // those of the cluster that the engine should have
 
   // What other nodes have, changed. Returns once every worker of the engine has seen it; refused by the
   // engine, all stays as it was. Without an engine it is kept for the next full replace.

@@ -15,7 +15,9 @@ FrontendPlace place_of(const api::ServiceFrontend& frontend) {
 }
 
 std::size_t size_of(const api::Service& service) {
-  return 1 + service.frontends.size() + service.backends.size();
+  std::size_t size = 1 + service.frontends.size() + service.backends.size();
+  for (const auto& frontend : service.frontends) size += frontend.sources.size();
+  return size;
 }
 
 // Which service each place goes to.
@@ -97,6 +99,11 @@ std::vector<ServiceChange> pieces_of(const std::map<ServiceId, api::Service>& be
 void EngineReconciler::take_services(ServiceChange change) {
   for (const auto id : change.removed) services_.erase(id);
   for (auto& service : change.put) services_[service.id] = std::move(service);
+}
+
+std::map<ServiceId, api::Service> EngineReconciler::services() const {
+  const std::lock_guard lock(mutex_);
+  return services_;
 }
 
 // In patches that each fit a message; what an engine refuses half-way it has to give up as a whole.

@@ -13,7 +13,8 @@ struct ServiceChange {
   std::vector<ServiceId> removed;
 };
 
-// `change` in pieces to be patched one after another, of at most `limit` frontends and backends each unless a
+// `change` in pieces to be patched one after another, of at most `limit` frontends (with their sources) and
+// backends each unless a
 // service alone has more. Each can be applied to what those before it leave: with more than one piece, what
 // is removed or goes from one service to another is given up before anybody gets it. `before`: what the
 // engine has.

@@ -226,6 +226,27 @@ TEST_F(ClusterServiceTest, AffinityWeightsAndOutsideAddresses) {
   EXPECT_EQ(made.services[0].backends[0].weight, 7);
 }
 
+// As kube-proxy has it.
+TEST_F(ClusterServiceTest, SourceRangesAreForTheBalancersAddressesOnly) {
+  auto balanced =
+      service({{"type", "LoadBalancer"},
+               {"externalIPs", {"192.168.100.50"}},
+               {"loadBalancerSourceRanges", {" 198.51.100.7/24 ", "203.0.113.0/24", "203.0.113.0/24"}}});
+  balanced["spec"]["ports"][0]["nodePort"] = 30080;
+  balanced["status"] = {
+      {"loadBalancer", {{"ingress", {{{"ip", "192.168.100.51"}}, {{"ip", "fd00:100::51"}}}}}}};
+  const auto made = plan({balanced, slice({endpoint("10.244.1.10")})});
+  ASSERT_EQ(made.services.size(), 1u);
+  const std::vector<IpPrefix> ranges{*parse_prefix("198.51.100.0/24"), *parse_prefix("203.0.113.0/24")};
+  std::size_t guarded = 0;
+  for (const auto& frontend : made.services[0].frontends) {
+    const bool balancers = frontend.address == *parse_ip("192.168.100.51");
+    EXPECT_EQ(frontend.sources, balancers ? ranges : std::vector<IpPrefix>());
+    guarded += balancers ? 1 : 0;
+  }
+  EXPECT_EQ(guarded, 2u) << "for pods and for the world";
+}
+
 TEST_F(ClusterServiceTest, FamiliesAndSlicesComeTogether) {
   const auto made =
       plan({service({{"clusterIPs", {"10.96.0.10", "fd00:96::10"}}}), slice({endpoint("10.244.1.10")}),
@@ -276,7 +297,13 @@ TEST(ClusterServiceManifest, RefusesWhatItDoesNotKnow) {
   expect_refused(service({{"ports", {{{"port", 80}}, {{"port", 81}}}}}),
                  "port 80 has no name; with several ports each must have one");
   expect_refused(service({{"ports", {{{"port", 80}, {"protocol", "ICMP"}}}}}), "protocol");
-  expect_refused(service({{"loadBalancerSourceRanges", {"10.0.0.0/8"}}}), "is not supported");
+  expect_refused(service({{"loadBalancerSourceRanges", {"10.0.0.0/8"}}}),
+                 "loadBalancerSourceRanges goes with type LoadBalancer, this one is ClusterIP");
+  expect_refused(service({{"type", "LoadBalancer"}, {"loadBalancerSourceRanges", {"10.0.0.0"}}}),
+                 "Service shop/web: spec.loadBalancerSourceRanges: ");
+  expect_refused(service({{"type", "LoadBalancer"},
+                          {"loadBalancerSourceRanges", std::vector<std::string>(257, "10.0.0.0/8")}}),
+                 "has 257 entries, at most 256");
   expect_refused(service({{"externalTrafficPolicy", "Near"}}), "externalTrafficPolicy");
   expect_refused(slice({endpoint("fd00::1")}), "fd00::1 is not of the addressType");
   expect_refused(slice({}, "web-1", "FQDN"), "addressType");

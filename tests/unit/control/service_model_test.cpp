@@ -55,6 +55,14 @@ class ServiceModelTest : public ::testing::Test {
     for (const auto& one : outcome.put) engine[one.name] = one;
     return outcome;
   }
+  void take_back(ServiceOutcome outcome) {
+    const auto undone = model.undo(std::move(outcome.undo));
+    for (const auto& name : undone.gone) EXPECT_EQ(engine.erase(name), 1u) << name;
+    for (const auto& one : undone.put) engine[one.name] = one;
+    std::map<std::string, api::Service> planned;
+    for (const auto& one : model.planned_services()) planned[one.name] = one;
+    EXPECT_EQ(planned, engine);
+  }
   static Names names(const ServiceOutcome& outcome) {
     Names out;
     for (const auto& one : outcome.put) out.push_back(one.name);
@@ -136,6 +144,19 @@ TEST_F(ServiceModelTest, AnotherNodeIsPlannedForAnew) {
   EXPECT_EQ(engine, planned_afresh());
 }
 
+TEST_F(ServiceModelTest, UndoingGivesAFrontendBackToWhoHadIt) {
+  apply(with(service("m", 1)));
+  apply(with(service("a", 1)));  // waits for it
+  const auto before = engine;
+  auto outcome = apply(with(service("m", 2)));
+  EXPECT_EQ(model.problem_of({"shop", "a"}), "");
+  take_back(std::move(outcome));
+  EXPECT_EQ(engine, before);
+  EXPECT_EQ(model.problem_of({"shop", "m"}), "");
+  EXPECT_NE(model.problem_of({"shop", "a"}), "");
+  EXPECT_EQ(names(apply(with(slice("m-1", "m", 10)))), Names{"shop/m:80"});
+}
+
 TEST_F(ServiceModelTest, ManyChangesAndTheirUndoing) {
   std::mt19937 random(4711);
   for (int round = 0; round < 1000; ++round) {
@@ -164,7 +185,7 @@ TEST_F(ServiceModelTest, ManyChangesAndTheirUndoing) {
       ASSERT_EQ(engine, planned_afresh()) << "round " << round;
       continue;
     }
-    apply(std::move(outcome.undo));
+    take_back(std::move(outcome));
     ASSERT_EQ(engine, before) << "round " << round;
   }
   EXPECT_GT(engine.size(), 5u);

@@ -142,6 +142,29 @@ TEST_F(ServicesTest, WhatIsRefusedChangesNothing) {
   EXPECT_EQ(listed().size(), 1u);
 }
 
+TEST_F(ServicesTest, WhatTheEngineDidNotTakeForANewNodeItGetsWithTheNextChange) {
+  apply(
+      "{apiVersion: v1, kind: Service, metadata: {name: np}, spec: {type: NodePort, clusterIP: 10.96.0.5, "
+      "ports: [{port: 80, nodePort: 30080}]}}");
+  auto node = reconciler->node();
+  node.addresses = {*parse_ip("192.168.100.9")};
+  reconciler->set_node(std::move(node), {});
+  engine.refused_service = "default/np:80";
+  const auto applied = call("service_apply", {{"manifests", named("a")}, {"what", "a.yaml"}});
+  ASSERT_FALSE(applied);
+  EXPECT_NE(applied.error().message.find("service default/np:80 is refused"), std::string::npos);
+  EXPECT_EQ(listed().size(), 1u);
+  engine.refused_service.clear();
+  apply(named("b", "10.96.0.21"));
+  bool has_address = false;
+  for (const auto& [id, service] : reconciler->services()) {
+    for (const auto& frontend : service.frontends)
+      has_address = has_address || frontend.address == *parse_ip("192.168.100.9");
+  }
+  EXPECT_TRUE(has_address);
+  expect_agreement();
+}
+
 TEST_F(ServicesTest, ADomainThatIsStatefulNoMoreLeavesThemOut) {
   apply(kWeb);
   config.domains[0].stateful = false;
