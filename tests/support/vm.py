@@ -95,7 +95,7 @@ class Vm:
         self.directory, self.name = pathlib.Path(directory), name
         self.log = self.directory / f"{name}.console"
         # Strict: what is unmapped is taken back by itself, and not now and then everything with it.
-        kernel_options = " intel_iommu=on iommu.strict=1 loglevel=0" if iommu else ""
+        kernel_options = " intel_iommu=on iommu.strict=1" if iommu else ""
         # Only a card behind a port has address translation services: by these it hears of what is taken back. Without
         # KVM nobody asks where interrupts are delivered from; with it, remapping needs them outside of the kernel.
         machine, bus, options = ("q35,kernel-irqchip=split", ",bus=port0", ",iommu_platform=on,ats=on,disable-legacy=on") \

@@ -104,9 +104,8 @@ class SharedEndpointsTest : public ReconcilerFixture {
     configured_ = config_;
     configured_.domains[0].prefixes = {*parse_prefix("10.244.0.0/16")};
     store_ = std::move(*Store::open(directory_.path() + "/state"));
-    NodeUnderlay underlay;
-    underlay.addresses = {*parse_prefix("192.168.100.1/24")};
-    store_->set_domains(domain_pools(config_, underlay));
+    underlay_.addresses = {*parse_prefix("192.168.100.1/24")};
+    store_->set_domains(domain_pools(config_, underlay_));
   }
   void SetUp() override {
     engine_.start();
@@ -145,7 +144,7 @@ class SharedEndpointsTest : public ReconcilerFixture {
     lan.mode = api::DomainMode::kL2;
     objects.objects.domains.push_back(lan);
     ASSERT_TRUE(endpoints_->load(objects));
-    ASSERT_TRUE(others_->load(objects));
+    ASSERT_TRUE(others_->load(objects, underlay_));
     reconciler_->set_node(objects, {});
     ASSERT_TRUE(reconciler_->wait_programmed(std::chrono::milliseconds(5000)));
   }
@@ -187,6 +186,7 @@ class SharedEndpointsTest : public ReconcilerFixture {
   }
 
   using Texts = std::set<std::string>;
+  NodeUnderlay underlay_;
   Config config_, configured_;
   FakeSharedStore cluster_;
   std::unique_ptr<Store> store_;
