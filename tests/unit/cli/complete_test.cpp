@@ -16,7 +16,7 @@ Words completed(const Words& words, const std::string& socket = "/nonexistent/co
 
 TEST(Complete, VerbsByPrefix) {
   EXPECT_EQ(completed({"por"}), Words{"port"});
-  EXPECT_EQ(completed({""}).size(), 16u);
+  EXPECT_EQ(completed({""}).size(), 17u);
   EXPECT_EQ(completed({"help", "st"}), (Words{"status", "stats"}));
   EXPECT_EQ(completed({"--json", "dom"}), Words{"domain"});
   EXPECT_EQ(completed({"nonsense", ""}), Words{});

@@ -339,7 +339,12 @@ TEST_F(VerbServerTest, ExplainsEveryDropReason) {
 
 TEST(VerbHelp, HasALineForEveryVerb) {
   const auto help = VerbServer::help();
-  EXPECT_EQ(std::count(help.begin(), help.end(), '\n'), 16);
+  constexpr int kVerbs = 0
+#define X(name, who, text) +1
+#include "dataplane/api/verbs.def"
+#undef X
+      ;
+  EXPECT_EQ(std::count(help.begin(), help.end(), '\n'), kVerbs);
   EXPECT_NE(help.find("patch"), std::string::npos);
   EXPECT_NE(help.find("[writer only]"), std::string::npos);
 }
