@@ -198,8 +198,8 @@ Result<void> run_node(Config& config, const Config& configured, Store& store, Cl
   PODWIRE_CHECK(announce(config, underlay));
 
   Doctor doctor(reconciler);
-  CniService cni({config, store, reconciler, &host_services, &namespaces,
-                  [&doctor] { return doctor.isolated(); }});
+  CniService cni(
+      {config, store, reconciler, &host_services, &namespaces, [&doctor] { return doctor.isolated(); }});
   for (const auto& problem : cni.recover()) spdlog::warn("{}", problem);
   Daemon daemon{config,
                 store,

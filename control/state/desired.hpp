@@ -1,7 +1,7 @@
 // What the engine should hold: configuration, node facts and attachments as api objects with their persistent
 // ids. Functions only; the reconciler keeps what they return. Remote endpoints are not among it: an l3 domain
-// reaches them by prefix routes, an l2 domain by what other nodes tell (remote_objects.hpp) or by flooding and
-// learning.
+// reaches them by prefix routes, an l2 domain by what other nodes tell (remote_objects.hpp) or by flooding
+// and learning.
 #pragma once
 
 #include <map>

@@ -29,8 +29,9 @@ std::vector<IpAddr> NodeUnderlay::own_addresses() const {
 
 const api::Domain* NodeObjects::find_domain(DomainId id) const {
   const auto& all = objects.domains;
-  const auto at = std::lower_bound(all.begin(), all.end(), id,
-                                   [](const api::Domain& domain, DomainId wanted) { return domain.id < wanted; });
+  const auto at =
+      std::lower_bound(all.begin(), all.end(), id,
+                       [](const api::Domain& domain, DomainId wanted) { return domain.id < wanted; });
   return at != all.end() && at->id == id ? &*at : nullptr;
 }
 
