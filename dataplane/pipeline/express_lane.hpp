@@ -165,7 +165,7 @@ class ExpressLane : public ExpressFilter<kTunnel> {
   // connection that is translated. Whether it is known already where it goes.
   [[gnu::noinline]] bool recognise_arrival(const rte_mbuf* mbuf, Plan& plan) const noexcept {
     const auto* frame = frame_of(mbuf);
-    if (may_be_martian(tables_, frame)) [[unlikely]]
+    if (is_martian(tables_, frame)) [[unlikely]]
       return false;
     const auto* domain = plain_entry(tables_, frame, tables_.port(ingress_)->mac);
     plan.entered = plan.routed = domain != nullptr;

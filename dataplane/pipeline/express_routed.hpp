@@ -17,11 +17,14 @@ inline Ipv4 plain_destination(const std::uint8_t* frame) noexcept {
   return address;
 }
 
-// Whether the stages have to look if a frame from the uplink claims to be the node's.
-inline bool may_be_martian(const Snapshot& tables, const std::uint8_t* frame) noexcept {
+// Whether a frame from the uplink claims to be the node's; the stages drop it.
+inline bool is_martian(const Snapshot& tables, const std::uint8_t* frame) noexcept {
   std::uint32_t source;
   std::memcpy(&source, frame + plain::kSource, sizeof source);
-  return tables.own != nullptr && tables.own->may_contain4(source);
+  if (tables.own == nullptr || !tables.own->may_contain4(source)) return false;
+  Ipv4 address;
+  std::memcpy(address.bytes.data(), &source, sizeof source);
+  return tables.own->contains(IpAddr(address));
 }
 
 // The domain of the pod that a frame from the uplink is for; null: no such pod's, or not for us to route, or
@@ -47,15 +50,17 @@ inline std::uint32_t plain_entry_slot(const Snapshot& tables, const DomainEntry&
   return find_route(tables, domain, address);
 }
 
-// The longest length of `domain` did not match. `key` has the address as far as that length goes.
+// The length of `key`, a fib4_key() of `domain`, did not match, nor does any longer one. It has the address
+// as far as that length goes.
 [[gnu::noinline]] inline std::uint32_t shorter_match(const Snapshot& tables, const DomainEntry& domain,
                                                      std::uint64_t key) noexcept {
+  const auto length = key >> 40 & 0xff;
   const std::uint32_t word = __builtin_bswap32(static_cast<std::uint32_t>(key));
   Ipv4 address;
   std::memcpy(address.bytes.data(), &word, sizeof word);
-  const auto slot = find_route(tables, domain, address);
-  const bool whole = (key >> 40 & 0xff) == 32;
-  if (slot != 0 || !domain.routed || !whole) return slot;
+  const auto shorter = domain.fib4_lengths & ((std::uint64_t{1} << length) - 1);
+  const auto slot = find_route(tables, domain, address, shorter);
+  if (slot != 0 || !domain.routed || length != 32) return slot;
   return find_route(tables, *tables.domain(kUnderlayDomain), address);
 }
 

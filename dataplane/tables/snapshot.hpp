@@ -245,17 +245,22 @@ struct Snapshot {
   }
 };
 
-// Longest-prefix match in `domain`; 0 when nothing matches.
-inline std::uint32_t find_route(const Snapshot& tables, const DomainEntry& domain,
-                                const Ipv4& address) noexcept {
+// Longest-prefix match in `domain` among these lengths; 0 when nothing matches.
+inline std::uint32_t find_route(const Snapshot& tables, const DomainEntry& domain, const Ipv4& address,
+                                std::uint64_t lengths) noexcept {
   const std::uint32_t ip = address.to_u32();
-  for (std::uint64_t lengths = domain.fib4_lengths; lengths != 0;) {
+  while (lengths != 0) {
     const int length = 63 - __builtin_clzll(lengths);
     lengths &= ~(std::uint64_t{1} << length);
     const std::uint32_t mask = length == 0 ? 0 : ~std::uint32_t{0} << (32 - length);
     if (const auto slot = tables.fib4->find(fib4_key(domain.id, ip & mask, length))) return slot;
   }
   return 0;
+}
+
+inline std::uint32_t find_route(const Snapshot& tables, const DomainEntry& domain,
+                                const Ipv4& address) noexcept {
+  return find_route(tables, domain, address, domain.fib4_lengths);
 }
 
 inline Ipv6 mask_address(const Ipv6& address, int length) noexcept {

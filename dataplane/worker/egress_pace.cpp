@@ -52,8 +52,10 @@ void EgressQueues::park(EgressQueue& queue, std::uint64_t now) noexcept {
   constexpr std::size_t kAlways = 8;
   auto& pacer = *pacers_[queue.port.value()];
   for (std::uint16_t i = 0; i < queue.count; ++i) {
-    // Whoever keeps to its limit needs a few places, however many the others have taken.
-    const bool room = paced_ < max_paced_ || pacer.size() < kAlways;
+    // Whoever keeps to its limit needs a few places, however many the others have taken; for one large
+    // packet, or some of a buffer each.
+    const bool small = pacer.size() < kAlways && buffers_of(queue.mbufs[i]) == 1;
+    const bool room = paced_ < max_paced_ || small || pacer.size() == 0;
     if (room && pacer.push(queue.mbufs[i], queue.accounts[i])) {
       paced_ += buffers_of(queue.mbufs[i]);
       book(counters_, meta_of(queue.accounts[i]), &LedgerCounters::parked_in);

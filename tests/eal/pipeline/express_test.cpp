@@ -64,6 +64,18 @@ TEST_F(ExpressTest, KeepsTheOrderOfABurst) {
   EXPECT_LT(taken(), 40u);
 }
 
+// What is looked up next has the address as far as the last length went: a longer prefix may begin there.
+TEST_F(ExpressTest, AShorterMatchIsShorter) {
+  program(R"({"routes": [{"id": 6, "domain": 2, "prefix": "10.80.0.0/12", "next_hops": [{"vtep": 2}]},
+                         {"id": 7, "domain": 2, "prefix": "10.80.0.0/30", "blackhole": true}]})");
+  const auto& domain = *ctx_.tables->domain(kRouted);
+  const auto found = shorter_match(*ctx_.tables, domain, fib4_key(kRouted, 0x0a500000, 16).word);
+  ASSERT_NE(found, 0u);
+  EXPECT_EQ(found, find_route(*ctx_.tables, domain, {{10, 80, 77, 1}}));
+  EXPECT_NE(found, find_route(*ctx_.tables, domain, {{10, 80, 0, 1}}));
+  EXPECT_EQ(shorter_match(*ctx_.tables, domain, fib4_key(kRouted, 0x0a500000, 12).word), 0u);
+}
+
 TEST_F(ExpressTest, BooksTunnelPacketsOnTheirDomain) {
   receive(kUplink, from_remote(from_peer(kRoutedVni)));
   EXPECT_EQ(taken(), 1u);
