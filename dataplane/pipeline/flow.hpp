@@ -202,7 +202,7 @@ struct FlowStage {
       ctx.flows->set_rules_generation(ref, ruling->rules_generation);
       const auto owner = ctx.flows->owner_of(ref);
       const bool allowed =
-          ruling->rules->allows(ruled_key(original, reply)) && admitted(*ctx.tables, original) &&
+          ruling->rules->allows(ruled_key(original, reply)) && admitted(*ctx.tables, original, reply) &&
           (ctx.tables->policies == nullptr ||
            ask_policies(*ctx.tables, original, reply, owner && owner == ctx.tables->host_port).allowed);
       if (allowed && ctx.flows->restore(ref)) return serve_known(ctx, burst, batch, k);
@@ -216,8 +216,8 @@ struct FlowStage {
   }
 
   // Whether the service that it asks for, if any, is for this client.
-  static bool admitted(const Snapshot& tables, const FlowKey& original) noexcept {
-    return tables.services == nullptr || tables.services->admits(original);
+  static bool admitted(const Snapshot& tables, const FlowKey& original, const FlowKey& reply) noexcept {
+    return tables.services == nullptr || tables.services->admits(original, reply);
   }
 
   // False: it is the first packet of another connection, which rules and policies allow.
@@ -232,7 +232,7 @@ struct FlowStage {
     if (!ctx.flows->read_key(ref, from, original) || !ctx.flows->read_key(ref, back, reply)) return false;
     if (reply == FlowKey{}) reply = original.reversed();
     if (original == FlowKey{}) original = reply.reversed();
-    if (!admitted(*ctx.tables, original)) {
+    if (!admitted(*ctx.tables, original, reply)) {
       burst.drop(i, DropReason::service_source_refused);
       return true;
     }

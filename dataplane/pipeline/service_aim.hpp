@@ -40,7 +40,7 @@ struct ServiceAim {
     const bool foreign = key.domain() != kUnderlayDomain && key.domain() != to->id;
     const auto seen_as = foreign ? outside_ends(tables, key).address : IpAddr();
     if (foreign && seen_as.is_zero()) return Outcome::kNone;
-    if (service != nullptr && !tables.services->admits(key)) {
+    if (service != nullptr && !tables.services->admits(key, foreign ? seen_as : key.source())) {
       burst.drop(i, DropReason::service_source_refused);
       return Outcome::kGone;
     }

@@ -47,7 +47,7 @@ bool Programmer::State::policies_allow(const FlowKey& original, const FlowKey& r
 
 bool Programmer::State::may_go_on(const FlowKey& original, const FlowKey& reply, PortId owner) const {
   const auto* services = services_.table();
-  return (services == nullptr || services->admits(original)) && rules_allow(original, reply) &&
+  return (services == nullptr || services->admits(original, reply)) && rules_allow(original, reply) &&
          policies_allow(original, reply, owner);
 }
 

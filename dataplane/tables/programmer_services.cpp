@@ -37,7 +37,7 @@ void Programmer::State::sweep_services(const Changes& changes) {
     if (leads_nowhere(original, reply)) return Judgement::kRemove;
     if (state == FlowState::kCut)
       return may_go_on(original, reply, owner) ? Judgement::kRestore : Judgement::kKeep;
-    const bool admitted = services == nullptr || services->admits(original);
+    const bool admitted = services == nullptr || services->admits(original, reply);
     return admitted ? Judgement::kKeep : Judgement::kCut;
   };
   const auto found = environment_.flows->review(1, environment_.flows->capacity(), judge);

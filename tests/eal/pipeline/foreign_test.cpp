@@ -90,6 +90,40 @@ TEST_F(Foreign, TheReceiversPolicySeesTheAddressOutsideAndNobodyKnown) {
   denied();
 }
 
+TEST_F(Foreign, TheSourceRangesOfAServiceSeeTheAddressOutside) {
+  const auto allow = [this](const std::string& prefix) {
+    program((R"({"services": [{"id": 1, "name": "web", "domain": 2, "frontends": [{"domain": 1,
+      "address": "192.168.100.1", "protocol": "udp", "port": 80, "sources": [")" +
+             prefix + R"("]}], "backends": [{"address": "10.244.1.11", "port": 8000}]}]})")
+                .c_str());
+  };
+  const auto question = [] {
+    return Packet().eth(kGatewayMac, kBridge1Mac).ipv4(kSenderIp, kNodeIp).udp(21007, 80).payload(9);
+  };
+  const auto refused = [&] {
+    const auto before = drops(DropReason::service_source_refused);
+    receive(kBridge1, question());
+    EXPECT_EQ(drops(DropReason::service_source_refused), before + 1);
+    EXPECT_TRUE(ports_out().empty());
+  };
+  const auto admitted = [&] {
+    receive(kBridge1, question());
+    EXPECT_EQ(ports_out(), std::vector<PortId>{kPod1});
+  };
+  allow("10.9.0.0/24");
+  refused();
+  allow("192.168.100.1/32");
+  admitted();
+  allow("192.168.100.0/24");
+  EXPECT_EQ(counters_.main().flows.cut.get(), 0u);
+  admitted();
+  allow("10.9.0.0/24");
+  EXPECT_EQ(counters_.main().flows.cut.get(), 1u);
+  refused();
+  allow("192.168.100.1/32");
+  admitted();
+}
+
 TEST_F(Foreign, TheSendersPolicyKnowsWhoIsBehindTheAddress) {
   set_pods(kWithPolicy, "", policy(R"("egress": {"rules": [{"identities": [10]}]})"));
   passes();
