@@ -19,6 +19,7 @@
 #include "dataplane/pipeline/node_path.hpp"
 #include "dataplane/pipeline/policy.hpp"
 #include "dataplane/pipeline/service_aim.hpp"
+#include "dataplane/tables/led.hpp"
 #include "dataplane/tables/rule_set.hpp"
 
 namespace podwire::engine {
@@ -203,6 +204,7 @@ struct FlowStage {
       const auto owner = ctx.flows->owner_of(ref);
       const bool allowed =
           ruling->rules->allows(ruled_key(original, reply)) && admitted(*ctx.tables, original, reply) &&
+          is_led_to_backend(*ctx.tables, original, reply) &&
           (ctx.tables->policies == nullptr ||
            ask_policies(*ctx.tables, original, reply, owner && owner == ctx.tables->host_port).allowed);
       if (allowed && ctx.flows->restore(ref)) return serve_known(ctx, burst, batch, k);

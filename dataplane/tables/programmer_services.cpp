@@ -1,23 +1,15 @@
 // The programmer's part in services once a change is in force: connections of clients that a service is not
-// for any more are cut, until it is again; UDP connections to backends that are none any more are forgotten,
-// so that what their clients send next begins new ones. From a fixed port a client would otherwise go on
-// talking to a pod that has been replaced. TCP's clients notice by themselves, and a connection that is being
-// wound up shall end as it began. Nothing is missed: see programmer_policies.cpp.
+// for any more are cut, until it is again, and stay so when it goes or their backend does; UDP connections to
+// backends that are none any more are forgotten, so that what their clients send next begins new ones. From a
+// fixed port a client would otherwise go on talking to a pod that has been replaced. TCP's clients notice by
+// themselves, and a connection that is being wound up shall end as it began. Nothing is missed: see
+// programmer_policies.cpp.
 #include "dataplane/headers/headers.hpp"
 #include "dataplane/tables/flow_table.hpp"
-#include "dataplane/tables/outside_table.hpp"
+#include "dataplane/tables/led.hpp"
 #include "dataplane/tables/programmer_state.hpp"
 
 namespace podwire::engine {
-
-bool is_served(const ServiceTable* services, const FlowKey& original, const FlowKey& reply) {
-  if (services == nullptr) return false;
-  for (const bool from_host : {false, true}) {
-    const auto* service = services->find_for(original, from_host);
-    if (service != nullptr && service->serves(reply.source(), reply.source_port())) return true;
-  }
-  return false;
-}
 
 void Programmer::State::sweep_services(const Changes& changes) {
   if (environment_.flows == nullptr || changes.services.empty()) return;
@@ -25,13 +17,7 @@ void Programmer::State::sweep_services(const Changes& changes) {
   const auto& tables = *environment_.publisher->current_for_main();
   using Judgement = FlowTable::Judgement;
   const auto leads_nowhere = [&](const FlowKey& original, const FlowKey& reply) {
-    if (original.protocol() != ip_proto::kUdp) return false;
-    const auto backend = reply.source();
-    if (original.destination() == backend && original.destination_port() == reply.source_port())
-      return false;  // of no service
-    const auto* inside = tables.outside != nullptr ? tables.outside->behind(original.destination()) : nullptr;
-    const bool floats = inside != nullptr && inside->domain == reply.domain() && inside->address == backend;
-    return !floats && !is_served(services, original, reply);
+    return original.protocol() == ip_proto::kUdp && !is_led_to_backend(tables, original, reply);
   };
   const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState state, PortId owner) {
     if (leads_nowhere(original, reply)) return Judgement::kRemove;

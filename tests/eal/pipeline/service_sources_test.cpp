@@ -103,6 +103,29 @@ TEST_F(ServiceSources, AChangeCutsWhoMayNotAnyMoreAndLetsThemGoOn) {
   passes(kPod2, answer(kWorldIp, kAck), kUplink);
 }
 
+TEST_F(ServiceSources, WhoWasCutDoesNotGoOnWithoutTheService) {
+  allow(R"("203.0.113.0/24")");
+  passes(kUplink, syn(kWorldIp));
+  passes(kPod2, answer(kWorldIp, kSynAck), kUplink);
+  passes(kUplink, syn(kWorldIp, kAck));
+  allow(R"("198.51.100.0/24")");
+  refused(kUplink, syn(kWorldIp, kAck));
+  const auto denied = [&] {
+    const auto before = drops(DropReason::policy_denied);
+    receive(kUplink, syn(kWorldIp, kAck));
+    EXPECT_EQ(drops(DropReason::policy_denied), before + 1);
+    EXPECT_TRUE(ports_out().empty());
+  };
+  program("{}", R"({"services": [1]})");
+  denied();
+  set_domain(R"(, "masquerade": {"addresses": ["192.168.100.1", "fd00:100::1"], "ports": [20000, 20099]},
+                  "rules": [{"action": "deny", "protocol": "sctp"}])");
+  denied();
+  allow(R"("203.0.113.0/24")");
+  passes(kUplink, syn(kWorldIp, kAck));
+  passes(kPod2, answer(kWorldIp, kAck), kUplink);
+}
+
 TEST_F(ServiceSources, WithTheServiceTheyAreGone) {
   allow(R"("198.51.100.0/24")");
   refused(kUplink, syn(kWorldIp));
