@@ -203,7 +203,7 @@ struct FlowStage {
       ctx.flows->set_rules_generation(ref, ruling->rules_generation);
       const auto owner = ctx.flows->owner_of(ref);
       const bool allowed =
-          ruling->rules->allows(ruled_key(original, reply)) && admitted(*ctx.tables, original, reply) &&
+          rules_allow(*ctx.tables, original, reply) && admitted(*ctx.tables, original, reply) &&
           is_led_to_backend(*ctx.tables, original, reply) &&
           (ctx.tables->policies == nullptr ||
            ask_policies(*ctx.tables, original, reply, owner && owner == ctx.tables->host_port).allowed);
@@ -213,6 +213,7 @@ struct FlowStage {
   }
 
   static bool rules_allow(const Snapshot& tables, const FlowKey& original, const FlowKey& reply) noexcept {
+    if (is_foreign(original, reply) && !ServiceAim::own_rules_allow(tables, original)) return false;
     const auto* ruling = nat::ruling_domain(tables, Direction::kOriginal, original, reply);
     return ruling == nullptr || !ruling->stateful || ruling->rules->allows(ruled_key(original, reply));
   }

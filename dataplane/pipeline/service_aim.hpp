@@ -88,12 +88,13 @@ struct ServiceAim {
     return true;
   }
 
- private:
+  // What the rules of its own domain say of a client as it asks.
   static bool own_rules_allow(const Snapshot& tables, const FlowKey& key) noexcept {
     const auto* own = tables.domain(key.domain());
     return own == nullptr || !own->stateful || own->rules->allows(key);
   }
 
+ private:
   // Null: it is in a domain that cannot track it.
   static const DomainEntry* home_of_backend(const Snapshot& tables, const DomainEntry& of_service,
                                             const IpAddr& backend) noexcept {

@@ -37,7 +37,8 @@ std::vector<DomainPrefix> Programmer::State::addresses_concerned(const Changes& 
 bool Programmer::State::rules_allow(const FlowKey& original, const FlowKey& reply) const {
   const auto ruling = reply.domain() == kUnderlayDomain ? original.domain() : reply.domain();
   const auto rules = rule_sets_.find(ruling);
-  return rules == rule_sets_.end() || rules->second->allows(ruled_key(original, reply));
+  return (rules == rule_sets_.end() || rules->second->allows(ruled_key(original, reply))) &&
+         senders_rules_allow(original, reply);
 }
 
 bool Programmer::State::policies_allow(const FlowKey& original, const FlowKey& reply, PortId owner) const {

@@ -79,6 +79,8 @@ class Programmer::State final : private Topology {
   using RuleSets = std::map<DomainId, std::shared_ptr<const RuleSet>>;
   Result<RuleSets> compile_rules(const Changes& changes);
   void install_rules(const Changes& changes, RuleSets fresh);
+  bool senders_rules_allow(const FlowKey& original, const FlowKey& reply) const;
+  void sweep_rules(const Changes& changes);
 
   // programmer_policies.cpp
   std::vector<DomainPrefix> addresses_concerned(const Changes& changes) const;

@@ -66,6 +66,20 @@ TEST_F(Foreign, TheRulesOfTheSendersDomainAreAskedAboutWhatItSent) {
   passes(21009);  // it knows no such address
 }
 
+TEST_F(Foreign, TheRulesOfTheSendersDomainAreAskedAgainWhenTheyChange) {
+  passes();
+  set_bridged(R"(, "rules": [{"action": "deny", "destination": "10.244.1.11/32"}])");
+  EXPECT_EQ(counters_.main().flows.cut.get(), 0u);
+  passes();
+  set_bridged(R"(, "rules": [{"action": "deny", "destination": "203.0.113.80/32"}])");
+  EXPECT_EQ(counters_.main().flows.cut.get(), 1u);
+  denied();
+  set_domain(kMasquerade + deny_source("10.9.0.0/24"));  // those of the receiver's do not know better
+  denied();
+  set_bridged("");
+  passes();
+}
+
 TEST_F(Foreign, TheRulesOfTheReceiversDomainSeeTheAddressOutside) {
   set_domain(kMasquerade + deny_source("10.9.0.0/24"));
   passes();
