@@ -19,6 +19,7 @@
 #include "dataplane/pipeline/node_path.hpp"
 #include "dataplane/pipeline/policy.hpp"
 #include "dataplane/pipeline/service_aim.hpp"
+#include "dataplane/tables/led.hpp"
 #include "dataplane/tables/rule_set.hpp"
 
 namespace podwire::engine {
@@ -202,7 +203,8 @@ struct FlowStage {
       ctx.flows->set_rules_generation(ref, ruling->rules_generation);
       const auto owner = ctx.flows->owner_of(ref);
       const bool allowed =
-          ruling->rules->allows(ruled_key(original, reply)) && admitted(*ctx.tables, original) &&
+          rules_allow(*ctx.tables, original, reply) && admitted(*ctx.tables, original, reply) &&
+          is_led_to_backend(*ctx.tables, original, reply) &&
           (ctx.tables->policies == nullptr ||
            ask_policies(*ctx.tables, original, reply, owner && owner == ctx.tables->host_port).allowed);
       if (allowed && ctx.flows->restore(ref)) return serve_known(ctx, burst, batch, k);
@@ -211,13 +213,14 @@ struct FlowStage {
   }
 
   static bool rules_allow(const Snapshot& tables, const FlowKey& original, const FlowKey& reply) noexcept {
+    if (is_foreign(original, reply) && !ServiceAim::own_rules_allow(tables, original)) return false;
     const auto* ruling = nat::ruling_domain(tables, Direction::kOriginal, original, reply);
     return ruling == nullptr || !ruling->stateful || ruling->rules->allows(ruled_key(original, reply));
   }
 
   // Whether the service that it asks for, if any, is for this client.
-  static bool admitted(const Snapshot& tables, const FlowKey& original) noexcept {
-    return tables.services == nullptr || tables.services->admits(original);
+  static bool admitted(const Snapshot& tables, const FlowKey& original, const FlowKey& reply) noexcept {
+    return tables.services == nullptr || tables.services->admits(original, reply);
   }
 
   // False: it is the first packet of another connection, which rules and policies allow.
@@ -232,7 +235,7 @@ struct FlowStage {
     if (!ctx.flows->read_key(ref, from, original) || !ctx.flows->read_key(ref, back, reply)) return false;
     if (reply == FlowKey{}) reply = original.reversed();
     if (original == FlowKey{}) original = reply.reversed();
-    if (!admitted(*ctx.tables, original)) {
+    if (!admitted(*ctx.tables, original, reply)) {
       burst.drop(i, DropReason::service_source_refused);
       return true;
     }

@@ -40,7 +40,7 @@ struct ServiceAim {
     const bool foreign = key.domain() != kUnderlayDomain && key.domain() != to->id;
     const auto seen_as = foreign ? outside_ends(tables, key).address : IpAddr();
     if (foreign && seen_as.is_zero()) return Outcome::kNone;
-    if (service != nullptr && !tables.services->admits(key)) {
+    if (service != nullptr && !tables.services->admits(key, foreign ? seen_as : key.source())) {
       burst.drop(i, DropReason::service_source_refused);
       return Outcome::kGone;
     }
@@ -88,12 +88,13 @@ struct ServiceAim {
     return true;
   }
 
- private:
+  // What the rules of its own domain say of a client as it asks.
   static bool own_rules_allow(const Snapshot& tables, const FlowKey& key) noexcept {
     const auto* own = tables.domain(key.domain());
     return own == nullptr || !own->stateful || own->rules->allows(key);
   }
 
+ private:
   // Null: it is in a domain that cannot track it.
   static const DomainEntry* home_of_backend(const Snapshot& tables, const DomainEntry& of_service,
                                             const IpAddr& backend) noexcept {

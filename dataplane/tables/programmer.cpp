@@ -131,6 +131,7 @@ void Programmer::State::commit(const Changes& changes, Devices devices, std::uin
   close_devices(2000);
   environment_.publisher->synchronize();
   sweep(changes);
+  sweep_rules(changes);
   sweep_services(changes);
   sweep_translations(changes);
   sweep_joins(changes);

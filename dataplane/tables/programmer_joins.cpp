@@ -2,8 +2,9 @@
 // domain led which is there no more are forgotten, and those that one leads now: they began without the other
 // domain's rules. On one node both directions remember their way, which nothing else would take from them.
 // The same where a route or endpoint of the domain's own comes before such a route, or does no more. What
-// their ends send next is asked about anew, and begins nothing where there is no route. Nothing is missed:
-// see programmer_policies.cpp.
+// their ends send next is asked about anew, and begins nothing where there is no route. Of clients outside,
+// who came by a service's address, the service tells which domain's routes led to the backend. Nothing is
+// missed: see programmer_policies.cpp.
 #include <algorithm>
 #include <set>
 #include <unordered_set>
@@ -80,6 +81,24 @@ bool is_at_home(const Snapshot& tables, const FlowKey& original, const FlowKey& 
   return home_of(tables, from, reply.source()) == to && home_of(tables, to, original.source()) == from;
 }
 
+// Whether the service that a connection asked for, if any, leads to the domain of the end that answers. A
+// domain's own clients have that domain in both keys where the backend is behind a tunnel, and what is
+// masqueraded answers from the underlay.
+bool is_led_there(const Snapshot& tables, const FlowKey& original, const FlowKey& reply) {
+  const auto backend = reply.source();
+  if (tables.services == nullptr || original.destination() == backend || reply.domain() == kUnderlayDomain)
+    return true;
+  bool asks = false;
+  for (const bool from_host : {false, true}) {
+    const auto* service = tables.services->find_for(original, from_host);
+    if (service == nullptr) continue;
+    if (original.domain() == service->domain && reply.domain() == service->domain) return true;
+    if (home_of(tables, service->domain, backend) == reply.domain()) return true;
+    asks = true;
+  }
+  return !asks;
+}
+
 }  // namespace
 
 void Programmer::State::sweep_joins(const Changes& changes) {
@@ -93,7 +112,7 @@ void Programmer::State::sweep_joins(const Changes& changes) {
   using Judgement = FlowTable::Judgement;
   const auto judge = [&](const FlowKey& original, const FlowKey& reply, FlowState, PortId) {
     if (parted.cover(original.domain(), original.destination()) ||
-        parted.cover(reply.domain(), reply.destination()))
+        parted.cover(reply.domain(), reply.destination()) || !is_led_there(tables, original, reply))
       return Judgement::kRemove;
     if (!own.cover(original.domain(), reply.source()) && !own.cover(reply.domain(), original.source()))
       return Judgement::kKeep;

@@ -8,6 +8,7 @@
 
 #include "dataplane/headers/headers.hpp"
 #include "dataplane/tables/flow_table.hpp"
+#include "dataplane/tables/led.hpp"
 #include "dataplane/tables/programmer_state.hpp"
 
 namespace podwire::engine {

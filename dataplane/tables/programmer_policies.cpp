@@ -7,6 +7,7 @@
 // (members change in place, one by one) was read before that report too.
 #include "dataplane/tables/address_filter.hpp"
 #include "dataplane/tables/flow_table.hpp"
+#include "dataplane/tables/led.hpp"
 #include "dataplane/tables/programmer_state.hpp"
 
 namespace podwire::engine {
@@ -36,7 +37,8 @@ std::vector<DomainPrefix> Programmer::State::addresses_concerned(const Changes& 
 bool Programmer::State::rules_allow(const FlowKey& original, const FlowKey& reply) const {
   const auto ruling = reply.domain() == kUnderlayDomain ? original.domain() : reply.domain();
   const auto rules = rule_sets_.find(ruling);
-  return rules == rule_sets_.end() || rules->second->allows(ruled_key(original, reply));
+  return (rules == rule_sets_.end() || rules->second->allows(ruled_key(original, reply))) &&
+         senders_rules_allow(original, reply);
 }
 
 bool Programmer::State::policies_allow(const FlowKey& original, const FlowKey& reply, PortId owner) const {
@@ -47,8 +49,9 @@ bool Programmer::State::policies_allow(const FlowKey& original, const FlowKey& r
 
 bool Programmer::State::may_go_on(const FlowKey& original, const FlowKey& reply, PortId owner) const {
   const auto* services = services_.table();
-  return (services == nullptr || services->admits(original)) && rules_allow(original, reply) &&
-         policies_allow(original, reply, owner);
+  return (services == nullptr || services->admits(original, reply)) &&
+         is_led_to_backend(*environment_.publisher->current_for_main(), original, reply) &&
+         rules_allow(original, reply) && policies_allow(original, reply, owner);
 }
 
 void Programmer::State::sweep(const Changes& changes) {

@@ -30,10 +30,6 @@ using Descriptors = std::map<PortId, std::vector<UniqueFd>>;
 // Duplicates of a tap's queue descriptors, in order.
 Result<std::vector<UniqueFd>> duplicate_queues(const api::Port& port, const Port& device);
 
-// programmer_services.cpp: whether a service, by whichever port the connection began, has the end that
-// answers.
-bool is_served(const ServiceTable* services, const FlowKey& original, const FlowKey& reply);
-
 class Programmer::State final : private Topology {
  public:
   State(ProgrammerEnvironment environment, std::uint64_t now_ms);
@@ -83,6 +79,8 @@ class Programmer::State final : private Topology {
   using RuleSets = std::map<DomainId, std::shared_ptr<const RuleSet>>;
   Result<RuleSets> compile_rules(const Changes& changes);
   void install_rules(const Changes& changes, RuleSets fresh);
+  bool senders_rules_allow(const FlowKey& original, const FlowKey& reply) const;
+  void sweep_rules(const Changes& changes);
 
   // programmer_policies.cpp
   std::vector<DomainPrefix> addresses_concerned(const Changes& changes) const;

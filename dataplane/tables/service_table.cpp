@@ -264,7 +264,7 @@ const ServiceEntry* ServiceTable::find(const FlowKey& key, bool from_host) const
   return value != 0 && is_node_address(destination) ? entries_[value - 1].get() : nullptr;
 }
 
-bool ServiceTable::admits(const FlowKey& key) const noexcept {
+bool ServiceTable::admits(const FlowKey& key, const IpAddr& client) const noexcept {
   if (sources_.empty()) return true;
   const auto destination = key.destination();
   const auto frontend = [&](DomainId domain) {
@@ -276,9 +276,15 @@ bool ServiceTable::admits(const FlowKey& key) const noexcept {
     asked = frontend(kUnderlayDomain);
   const auto index = restricted_.find(asked);
   if (index == 0) return true;
-  const auto client = key.source();
   return std::ranges::any_of(sources_[index - 1],
                              [&](const IpPrefix& prefix) { return prefix.contains(client); });
+}
+
+bool ServiceTable::admits(const FlowKey& original, const FlowKey& reply) const noexcept {
+  if (sources_.empty()) return true;
+  const auto* service = original.domain() != kUnderlayDomain ? find_for(original, false) : nullptr;
+  const bool foreign = service != nullptr && service->domain != original.domain();
+  return admits(original, foreign ? reply.destination() : original.source());
 }
 
 bool ServiceTable::is_for_host(const IpAddr& address) const noexcept {

@@ -128,9 +128,11 @@ class ServiceTable {
     return find(outside);
   }
 
-  // Whether the client that a connection begins with may connect to the address that it asks for. It may
-  // where nothing is said of clients, and where there is no service.
-  bool admits(const FlowKey& key) const noexcept;
+  // Whether `client`, as the service sees it, may connect to the address that a connection's first packet
+  // asks for. It may where nothing is said of clients, and where there is no service.
+  bool admits(const FlowKey& key, const IpAddr& client) const noexcept;
+  // The same of a connection that is there: to a service of another domain its client is who it appears as.
+  bool admits(const FlowKey& original, const FlowKey& reply) const noexcept;
 
   // The backend for a connection that begins with `key`, which find() led here with. Without affinity by
   // addresses, ports and protocol; with affinity by the client's address alone, and as before as long as

@@ -66,6 +66,20 @@ TEST_F(Foreign, TheRulesOfTheSendersDomainAreAskedAboutWhatItSent) {
   passes(21009);  // it knows no such address
 }
 
+TEST_F(Foreign, TheRulesOfTheSendersDomainAreAskedAgainWhenTheyChange) {
+  passes();
+  set_bridged(R"(, "rules": [{"action": "deny", "destination": "10.244.1.11/32"}])");
+  EXPECT_EQ(counters_.main().flows.cut.get(), 0u);
+  passes();
+  set_bridged(R"(, "rules": [{"action": "deny", "destination": "203.0.113.80/32"}])");
+  EXPECT_EQ(counters_.main().flows.cut.get(), 1u);
+  denied();
+  set_domain(kMasquerade + deny_source("10.9.0.0/24"));  // those of the receiver's do not know better
+  denied();
+  set_bridged("");
+  passes();
+}
+
 TEST_F(Foreign, TheRulesOfTheReceiversDomainSeeTheAddressOutside) {
   set_domain(kMasquerade + deny_source("10.9.0.0/24"));
   passes();
@@ -88,6 +102,40 @@ TEST_F(Foreign, TheReceiversPolicySeesTheAddressOutsideAndNobodyKnown) {
   set_pods("", kWithPolicy, policy(R"("ingress": {"rules": [{"identities": [30]}]})"));
   EXPECT_EQ(counters_.main().flows.cut.get(), 1u);
   denied();
+}
+
+TEST_F(Foreign, TheSourceRangesOfAServiceSeeTheAddressOutside) {
+  const auto allow = [this](const std::string& prefix) {
+    program((R"({"services": [{"id": 1, "name": "web", "domain": 2, "frontends": [{"domain": 1,
+      "address": "192.168.100.1", "protocol": "udp", "port": 80, "sources": [")" +
+             prefix + R"("]}], "backends": [{"address": "10.244.1.11", "port": 8000}]}]})")
+                .c_str());
+  };
+  const auto question = [] {
+    return Packet().eth(kGatewayMac, kBridge1Mac).ipv4(kSenderIp, kNodeIp).udp(21007, 80).payload(9);
+  };
+  const auto refused = [&] {
+    const auto before = drops(DropReason::service_source_refused);
+    receive(kBridge1, question());
+    EXPECT_EQ(drops(DropReason::service_source_refused), before + 1);
+    EXPECT_TRUE(ports_out().empty());
+  };
+  const auto admitted = [&] {
+    receive(kBridge1, question());
+    EXPECT_EQ(ports_out(), std::vector<PortId>{kPod1});
+  };
+  allow("10.9.0.0/24");
+  refused();
+  allow("192.168.100.1/32");
+  admitted();
+  allow("192.168.100.0/24");
+  EXPECT_EQ(counters_.main().flows.cut.get(), 0u);
+  admitted();
+  allow("10.9.0.0/24");
+  EXPECT_EQ(counters_.main().flows.cut.get(), 1u);
+  refused();
+  allow("192.168.100.1/32");
+  admitted();
 }
 
 TEST_F(Foreign, TheSendersPolicyKnowsWhoIsBehindTheAddress) {

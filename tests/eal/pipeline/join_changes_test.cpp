@@ -105,6 +105,33 @@ TEST_F(JoinedService, AHiddenClientIsTheGatewayOfTheBackendsDomain) {
   expect_one(kUplink, answer());
 }
 
+TEST_F(JoinedService, PartingEndsConnectionsOfClientsOutside) {
+  receive(kUplink, question());
+  expect_one(kSidePort, at_side(kOutsideIp).udp(5000, 8000).payload(9));
+  program("{}", R"({"routes": [43, 46]})");  // of the other family
+  EXPECT_EQ(counters_.main().flows.removed.get(), 0u);
+  part();
+  EXPECT_EQ(counters_.main().flows.removed.get(), 1u);
+  receive(kUplink, question());
+  for (const auto port : ports_out()) EXPECT_NE(port, kSidePort);
+  expect_no_route(kSidePort, side_to(kOutsideIp).udp(8000, 5000).payload(9));
+  join();
+  receive(kUplink, question());
+  expect_one(kSidePort, at_side(kOutsideIp).udp(5000, 8000).payload(9));
+}
+
+TEST_F(JoinedService, PartingElsewhereLeavesABackendBehindATunnel) {
+  program(R"({"services": [{"id": 1, "name": "web", "domain": 2,
+              "frontends": [{"domain": 2, "address": "10.96.0.10", "protocol": "udp", "port": 80}],
+              "backends": [{"address": "10.50.2.20", "port": 8000}]}]})");
+  receive(kPod1, pod1_to(Ipv4{{10, 96, 0, 10}}).udp(5000, 80).payload(9));
+  expect_tunnel(kSideVni);
+  program("{}", R"({"routes": [43, 46]})");
+  EXPECT_EQ(counters_.main().flows.removed.get(), 0u);
+  receive(kPod1, pod1_to(Ipv4{{10, 96, 0, 10}}).udp(5000, 80).payload(9));
+  expect_tunnel(kSideVni);
+}
+
 TEST_F(JoinedService, TheRulesOfTheBackendsDomainDecide) {
   program(
       R"({"domains": [{"id": 4, "name": "side", "vni": 300, "gateway_mac": "02:70:77:00:00:01", "mtu": 1450,

@@ -103,6 +103,42 @@ TEST_F(ServiceSources, AChangeCutsWhoMayNotAnyMoreAndLetsThemGoOn) {
   passes(kPod2, answer(kWorldIp, kAck), kUplink);
 }
 
+TEST_F(ServiceSources, RangesThatComeCutAndOtherChangesDoNot) {
+  allow("");
+  for (const auto& client : {kWorldIp, kWorld2Ip}) passes(kUplink, syn(client));
+  allow(R"("203.0.113.10/32")");
+  EXPECT_EQ(counters_.main().flows.cut.get(), 1u);
+  program(R"({"services": [{"id": 2, "name": "other", "domain": 2,
+              "frontends": [{"domain": 2, "address": "10.96.0.11", "protocol": "tcp", "port": 80}],
+              "backends": [{"address": "10.244.1.11", "port": 8000}]}]})");
+  EXPECT_EQ(counters_.main().flows.cut.get(), 1u);
+  refused(kUplink, syn(kWorldIp));
+  passes(kUplink, syn(kWorld2Ip));
+}
+
+TEST_F(ServiceSources, WhoWasCutDoesNotGoOnWithoutTheService) {
+  allow(R"("203.0.113.0/24")");
+  passes(kUplink, syn(kWorldIp));
+  passes(kPod2, answer(kWorldIp, kSynAck), kUplink);
+  passes(kUplink, syn(kWorldIp, kAck));
+  allow(R"("198.51.100.0/24")");
+  refused(kUplink, syn(kWorldIp, kAck));
+  const auto denied = [&] {
+    const auto before = drops(DropReason::policy_denied);
+    receive(kUplink, syn(kWorldIp, kAck));
+    EXPECT_EQ(drops(DropReason::policy_denied), before + 1);
+    EXPECT_TRUE(ports_out().empty());
+  };
+  program("{}", R"({"services": [1]})");
+  denied();
+  set_domain(R"(, "masquerade": {"addresses": ["192.168.100.1", "fd00:100::1"], "ports": [20000, 20099]},
+                  "rules": [{"action": "deny", "protocol": "sctp"}])");
+  denied();
+  allow(R"("203.0.113.0/24")");
+  passes(kUplink, syn(kWorldIp, kAck));
+  passes(kPod2, answer(kWorldIp, kAck), kUplink);
+}
+
 TEST_F(ServiceSources, WithTheServiceTheyAreGone) {
   allow(R"("198.51.100.0/24")");
   refused(kUplink, syn(kWorldIp));
