@@ -266,7 +266,7 @@ bool SharedManifests::has(const ManifestKey& key) const {
 
 // What differs from the store's, in as many transactions as it takes. If one fails, those before it are taken
 // back.
-Result<void> SharedManifests::write(const std::vector<StoredManifest>& objects) {
+Result<SharedManifests::Revisions> SharedManifests::write(const std::vector<StoredManifest>& objects) {
   Steps steps;
   std::map<std::string, std::string> before;  // by key; empty: it was not there
   {
@@ -275,7 +275,8 @@ Result<void> SharedManifests::write(const std::vector<StoredManifest>& objects) 
       const auto at = table_.find(key_of(object));
       const bool there = at != table_.end();
       const auto key = text_of(key_of(object));
-      if (there ? at->second.body == object.body : object.body.empty()) continue;
+      const bool sound = there && at->second.problem.empty();
+      if (there ? sound && at->second.body == object.body : object.body.empty()) continue;
       before[key] = there ? at->second.body : "";
       if (object.body.empty())
         steps.erase(key);
@@ -283,9 +284,15 @@ Result<void> SharedManifests::write(const std::vector<StoredManifest>& objects) 
         steps.put(key, object.body);
     }
   }
+  Revisions revisions;
   for (std::size_t done = 0; done < steps.all().size(); ++done) {
-    const auto written = cluster_.write(steps.all()[done]);
-    if (written) continue;
+    const auto& step = steps.all()[done];
+    const auto written = cluster_.write(step);
+    if (written) {
+      for (const auto& put : step.puts) revisions[put.key] = *written;
+      for (const auto& key : step.erased) revisions[key] = *written;
+      continue;
+    }
     const bool undone = take_back({steps.all().data(), done}, before);
     return Error{
         written.error().code,
@@ -295,7 +302,7 @@ Result<void> SharedManifests::write(const std::vector<StoredManifest>& objects) 
                       "all nodes") +
             ": try again when the store answers"};
   }
-  return {};
+  return revisions;
 }
 
 bool SharedManifests::take_back(std::span<const EtcdTransaction> steps,
@@ -316,26 +323,23 @@ bool SharedManifests::take_back(std::span<const EtcdTransaction> steps,
                      [this](const EtcdTransaction& step) { return static_cast<bool>(cluster_.write(step)); });
 }
 
+// While it was under way the store may have told of the same objects, from before this change or after it,
+// and these are in force here by now: so what is here is brought to what the store has at last, on success
+// too.
 Result<void> SharedManifests::publish(const std::vector<StoredManifest>& objects) {
-  if (auto written = write(objects); !written) {
-    Keys keys;
-    for (const auto& object : objects) keys.insert(key_of(object));
-    settle(keys);
-    return written;
-  }
-  const std::lock_guard lock(mutex_);
-  for (const auto& object : objects) {
-    const auto key = key_of(object);
-    left_out_.erase(key);
-    // Until the store tells of it, with its revision.
-    if (object.body.empty()) {
-      table_.erase(key);
-    } else {
-      auto& entry = table_[key];
-      entry.body = object.body;
-      entry.problem.clear();
+  Keys keys;
+  for (const auto& object : objects) keys.insert(key_of(object));
+  const auto written = write(objects);
+  if (written) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& object : objects) {
+      const auto at = written->find(text_of(key_of(object)));
+      if (at != written->end())
+        take(key_of(object), {at->first, object.body, at->second}, object.body.empty());
     }
   }
+  settle(keys);
+  if (!written) return written.error();
   return {};
 }
 

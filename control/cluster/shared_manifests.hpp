@@ -61,7 +61,8 @@ class SharedManifests final : public SharedSection, public ManifestSharing {
   // Under mutex_. Whether it is another object now.
   bool take(const ManifestKey& key, const EtcdItem& item, bool erased);
   Result<void> join(const std::string& origin, std::map<ManifestKey, Entry>& table);
-  Result<void> write(const std::vector<StoredManifest>& objects);
+  using Revisions = std::map<std::string, std::int64_t>;  // of what was written, by key
+  Result<Revisions> write(const std::vector<StoredManifest>& objects);
   bool take_back(std::span<const EtcdTransaction> steps, const std::map<std::string, std::string>& before);
   void settle(const Keys& keys);
   void try_again();
