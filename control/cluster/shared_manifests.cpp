@@ -107,15 +107,15 @@ std::map<ManifestKey, std::string> SharedManifests::bodies() const {
 }
 
 // What only this node has is given to a store that it meets for the first time. Nobody else's object is
-// overwritten: theirs was there first.
-Result<void> SharedManifests::join(const std::string& origin, std::map<ManifestKey, Entry>& table) {
+// overwritten: theirs was there first. Without an origin, or an empty one, nobody has shared anything yet.
+Result<void> SharedManifests::join(const EtcdItem& origin, std::map<ManifestKey, Entry>& table) {
   PODWIRE_TRY(const auto known, store_.get_fact(kOriginFact));
-  if (known && *known == origin) return {};
-  std::string now = origin;
+  std::string now = origin.value;
+  if (known && !now.empty() && *known == now) return {};
   if (now.empty()) {
     PODWIRE_TRY(now, random_id());
     const auto key = prefix_ + kOriginKey;
-    PODWIRE_TRY(const bool ours, cluster_.write({{{key, 0}}, {{key, now}}, {}}));
+    PODWIRE_TRY(const bool ours, cluster_.write({{{key, origin.mod_revision}}, {{key, now}}, {}}));
     if (!ours) return unavailable("another node began to share manifests meanwhile; reading theirs");
   }
   Steps steps;
@@ -141,10 +141,10 @@ Result<void> SharedManifests::join(const std::string& origin, std::map<ManifestK
 Result<void> SharedManifests::listed(const std::vector<EtcdItem>& items) {
   std::map<ManifestKey, Entry> table;
   std::set<std::string> strange;
-  std::string origin;
+  EtcdItem origin;
   for (const auto& item : items) {
     if (item.key == prefix_ + kOriginKey)
-      origin = item.value;
+      origin = item;
     else if (const auto key = parse(item.key))
       table[*key] = entry_of(item);
     else

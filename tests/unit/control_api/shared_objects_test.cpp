@@ -308,6 +308,15 @@ TEST_F(SharedObjectsTest, AStoreThatLostItsDataGetsThemFromTheNodes) {
   EXPECT_EQ(engine.services(), Names{"shop/web:80"});
 }
 
+TEST_F(SharedObjectsTest, AnEmptyOriginIsAsNone) {
+  apply(policy_text("p"));
+  cluster.put("manifests/origin", "");
+  ASSERT_TRUE(cluster.list());
+  EXPECT_NE(cluster.items.at("/podwire/manifests/origin").value, "");
+  EXPECT_EQ(policies_here(), Names{"shop/p"});
+  EXPECT_EQ(shared->problems(), std::vector<std::string>{});
+}
+
 TEST_F(SharedObjectsTest, WithoutAnEngineTheOthersPoliciesAreKeptForTheNext) {
   engine.stop();
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
