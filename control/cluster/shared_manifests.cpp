@@ -15,6 +15,7 @@ constexpr const char* kNamespace = "Namespace";  // objects of this kind are in 
 // What etcd takes at once is 128 operations and 1.5 MiB, unless it is told otherwise.
 constexpr std::size_t kStepOperations = 100;
 constexpr std::size_t kStepBytes = 1200 * 1024;
+constexpr std::size_t kManifestsAgain = 64;
 
 // Puts and deletes in as few transactions as hold them.
 class Steps {
@@ -236,12 +237,15 @@ void SharedManifests::settle(const Keys& keys) {
   }
 }
 
+// Some of those that failed, in turn.
 void SharedManifests::try_again() {
   Keys keys;
   {
     const std::lock_guard lock(mutex_);
-    for (const auto& [key, left_out] : left_out_) {
-      if (!left_out.malformed) keys.insert(key);
+    auto at = left_out_.upper_bound(last_again_);
+    for (std::size_t i = 0; i < left_out_.size() && keys.size() < kManifestsAgain; ++i, ++at) {
+      if (at == left_out_.end()) at = left_out_.begin();
+      if (!at->second.malformed) keys.insert(last_again_ = at->first);
     }
   }
   settle(keys);

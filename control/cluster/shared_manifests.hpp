@@ -78,6 +78,7 @@ class SharedManifests final : public SharedSection, public ManifestSharing {
   BuriedKeys buried_;
   std::set<std::string> strange_;            // keys of the section that name no object
   std::map<ManifestKey, LeftOut> left_out_;  // by the owners
+  ManifestKey last_again_;                   // the last of these that was tried again
   PeriodicThread retries_;
 };
 
