@@ -117,11 +117,15 @@ void RemoteEndpoints::program(const std::vector<EndpointPlace>& places, const Be
     const auto& now = find(place)->programmed;
     const auto& was = before.at(place);
     if (was && (!now || now->id != was->id)) change.gone_endpoints.insert(was->id);
-    if (now && now != was) change.endpoints.push_back(*now);
+    if (now && (now != was || find(place)->displaced)) change.endpoints.push_back(*now);
   }
   const auto done = change.empty() ? Result<void>() : reconciler_.change_remote(change);
   if (done) {
-    for (const auto& place : places) find(place)->refused.clear();
+    for (const auto& place : places) {
+      auto& entry = *find(place);
+      entry.refused.clear();
+      entry.displaced = false;
+    }
     return;
   }
   if (places.size() > 1) {
@@ -177,6 +181,20 @@ void RemoteEndpoints::keep(const Places& touched) {
   unsaved_.clear();
 }
 
+// An ADD that was undone is none that this node's endpoints are told of.
+void RemoteEndpoints::find_displaced(Places& places) {
+  for (const auto id : reconciler_.returnable_endpoints()) {
+    const auto offset = id.value() - kFirstVtep;
+    for (auto& [name, node] : nodes_) {
+      if (node.vtep != VtepId(kFirstVtep + (offset >> 16))) continue;
+      const auto at = node.endpoints.find(offset & 0xffff);
+      if (at == node.endpoints.end()) continue;
+      at->second.displaced = true;
+      places.insert({name, at->first});
+    }
+  }
+}
+
 void RemoteEndpoints::try_again() {
   const std::lock_guard lock(mutex_);
   Places some;
@@ -185,6 +203,7 @@ void RemoteEndpoints::try_again() {
     if (at == again_.end()) at = again_.begin();
     some.insert(last_again_ = *at);
   }
+  find_displaced(some);
   if (!some.empty()) settle(std::move(some));
   tell_located();
   keep({});

@@ -56,9 +56,10 @@ class RemoteEndpoints final : public SharedSection {
     std::optional<EndpointRecord> record;  // none: the value is no such record
     std::string problem;
     std::optional<api::Endpoint> programmed;
-    bool located = false;  // its pod's addresses are told
-    bool waiting = false;  // left out because somebody else has what it says is its
-    std::string refused;   // why the engine did not take it; said once
+    bool located = false;    // its pod's addresses are told
+    bool waiting = false;    // left out because somebody else has what it says is its
+    bool displaced = false;  // the engine has it no more: a pod of this node took its place, and is gone
+    std::string refused;     // why the engine did not take it; said once
   };
   struct Node {
     std::optional<VtepId> vtep;
@@ -83,6 +84,7 @@ class RemoteEndpoints final : public SharedSection {
   std::optional<api::Endpoint> judge(const EndpointPlace& place, Entry& entry) const;
   void grant(const EndpointPlace& place, Entry& entry, std::optional<api::Endpoint> object);
   void program(const std::vector<EndpointPlace>& places, const Before& before);
+  void find_displaced(Places& places);
   void tell_located();
   void keep(const Places& touched);
 

@@ -327,6 +327,14 @@ TEST_F(SharedEndpointsTest, APodOfThisNodeDisplacesWhatOthersSay) {
   ASSERT_EQ(engine_.endpoint_objects().size(), 1u);
   EXPECT_TRUE(engine_.endpoint_objects().begin()->second.port);
   EXPECT_TRUE(differences().empty());
+  const int patches = engine_.patches;
+  endpoints_->try_again();
+  EXPECT_EQ(engine_.patches, patches);
+  // Undone before anybody was told of it.
+  ASSERT_TRUE(reconciler_->detach(own));
+  endpoints_->try_again();
+  EXPECT_EQ(known(), Texts{"02:00:00:00:00:11 10.245.0.17 at b"});
+  EXPECT_TRUE(differences().empty());
 }
 
 TEST_F(SharedEndpointsTest, EventsThatComeTwiceOrLateChangeNothing) {
