@@ -68,7 +68,7 @@ Sharing::Sharing(const Config& config, Store& store, SharedStore& shared, Engine
                  RemoteNodes& others, Policies& policies, Services& services)
     : manifests(store, shared, {&policies, &services}),
       endpoints(config, store, shared, reconciler,
-                [&policies](const PodPlaces& changed) { policies.locate(changed); }),
+                [&policies](const PodPlaces& changed) { return policies.locate(changed); }),
       own(config, store, shared, [this](const auto& local) { endpoints.local_changed(local); }) {
   policies.share(manifests);
   services.share(manifests);

@@ -54,8 +54,9 @@ class Policies final : public ManifestOwner {
   }
 
   // Where pods of other nodes are, as their nodes tell; no addresses: nobody tells any more. For those, what
-  // the status of a pod's manifest says does not count.
-  void locate(const PodPlaces& changed);
+  // what the status of a pod's manifest says does not count. Returns those for which all stays as it was,
+  // because the engine or the disk did not take it; to be told of again.
+  PodNames locate(const PodPlaces& changed);
 
   // policy_following.cpp
   std::vector<std::string> kinds() const override;

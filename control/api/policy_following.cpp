@@ -62,24 +62,39 @@ void Policies::follow_all(std::span<const Followed> news, std::map<ManifestKey, 
   follow_all(news.subspan(news.size() / 2), left_out);
 }
 
-void Policies::locate(const PodPlaces& changed) {
+PodNames Policies::locate(const PodPlaces& changed) {
   const std::lock_guard lock(mutex_);
   std::vector<Followed> moved;
-  for (const auto& [pod, addresses] : changed) {
+  PodPlaces before;
+  const auto place = [this](const auto& pod, const std::vector<IpAddr>& addresses) {
     if (addresses.empty())
       located_.erase(pod);
     else
       located_[pod] = addresses;
+  };
+  for (const auto& [pod, addresses] : changed) {
+    const auto former = located_.find(pod);
+    auto& was = before[pod];
+    if (former != located_.end()) was = former->second;
+    if (was == addresses) continue;
+    place(pod, addresses);
     const auto known = bodies_.find({"Pod", pod.first, pod.second});
     if (known == bodies_.end()) continue;
     auto manifest = read_shared({"Pod", pod.first, pod.second, known->second});
     if (manifest) moved.push_back({false, std::move(*manifest)});
   }
-  // What fails is in the model with the pod's next change: the pod itself is sound.
   std::map<ManifestKey, LeftOut> left_out;
   follow_all(moved, left_out);
-  for (const auto& [key, why] : left_out)
-    spdlog::warn("policy: the addresses of pod {}/{}: {}", std::get<1>(key), std::get<2>(key), why.why);
+  PodNames failed;
+  for (const auto& [key, why] : left_out) {
+    const std::pair pod(std::get<1>(key), std::get<2>(key));
+    failed.insert(pod);
+    place(pod, before.at(pod));
+  }
+  if (!failed.empty())
+    spdlog::warn("policy: the addresses of {} pods of other nodes, such as {}/{}, trying again: {}",
+                 failed.size(), failed.begin()->first, failed.begin()->second, left_out.begin()->second.why);
+  return failed;
 }
 
 }  // namespace podwire::control

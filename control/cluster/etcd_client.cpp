@@ -173,10 +173,11 @@ Result<std::optional<EtcdItem>> EtcdClient::get(const std::string& key) {
   return std::optional<EtcdItem>(std::move(found.items.front()));
 }
 
-Result<bool> EtcdClient::commit(const EtcdTransaction& transaction) {
+Result<std::int64_t> EtcdClient::commit(const EtcdTransaction& transaction) {
   PODWIRE_TRY(const Json reply, call("/v3/kv/txn", etcd_json(transaction)));
   const auto at = reply.find("succeeded");
-  return at != reply.end() && *at == true;
+  if (at == reply.end() || *at != true) return 0;
+  return read_etcd_revision(reply);
 }
 
 Result<std::int64_t> EtcdClient::grant(int seconds) {

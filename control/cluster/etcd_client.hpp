@@ -67,8 +67,9 @@ class EtcdClient {
   // Everything below `prefix` as it was at one revision, in pages.
   Result<EtcdRange> list(const std::string& prefix);
   Result<std::optional<EtcdItem>> get(const std::string& key);
-  // False: a condition did not hold. An answer that was lost leaves open whether it was done.
-  Result<bool> commit(const EtcdTransaction& transaction);
+  // The store's revision with it; 0: a condition did not hold. An answer that was lost leaves open whether it
+  // was done.
+  Result<std::int64_t> commit(const EtcdTransaction& transaction);
 
   // A lease of about `seconds`; its id is never 0.
   Result<std::int64_t> grant(int seconds);

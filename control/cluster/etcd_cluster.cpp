@@ -194,7 +194,7 @@ Result<void> EtcdCluster::ready() {
   return answer ? Result<void>() : Result<void>(gone(answer.error()));
 }
 
-Result<bool> EtcdCluster::write(const EtcdTransaction& transaction) {
+Result<std::int64_t> EtcdCluster::write(const EtcdTransaction& transaction) {
   const std::lock_guard lock(admin_mutex_);
   return admin_client_.commit(transaction);
 }

@@ -41,7 +41,7 @@ class EtcdCluster final : public Cluster, public SharedStore {
   const std::string& prefix() const override { return table_.keys().all(); }
   void follow(const std::string& section, SharedSection& by) override;
   Result<void> ready() override;
-  Result<bool> write(const EtcdTransaction& transaction) override;
+  Result<std::int64_t> write(const EtcdTransaction& transaction) override;
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -86,6 +86,14 @@ Result<std::int64_t> read_etcd_number(const Json& object, const char* key) {
   return malformed(std::string(key) + " is no number");
 }
 
+Result<std::int64_t> read_etcd_revision(const Json& reply) {
+  const auto& header = member_or_empty(reply, "header");
+  if (!header.is_object()) return malformed("header is no object");
+  PODWIRE_TRY(const auto revision, read_etcd_number(header, "revision"));
+  if (revision == 0) return malformed("header.revision is missing");
+  return revision;
+}
+
 Result<EtcdItem> read_etcd_item(const Json& value) {
   if (!value.is_object()) return malformed("a key and its value are no object");
   EtcdItem item;
@@ -123,10 +131,7 @@ Json etcd_json(const EtcdTransaction& transaction) {
 Result<EtcdPage> read_etcd_page(const Json& reply) {
   if (!reply.is_object()) return malformed("it is no object");
   EtcdPage page;
-  const auto& header = member_or_empty(reply, "header");
-  if (!header.is_object()) return malformed("header is no object");
-  PODWIRE_TRY(page.revision, read_etcd_number(header, "revision"));
-  if (page.revision == 0) return malformed("header.revision is missing");
+  PODWIRE_TRY(page.revision, read_etcd_revision(reply));
   page.more = read_flag(reply, "more");
   const auto at = reply.find("kvs");
   if (at == reply.end()) return page;

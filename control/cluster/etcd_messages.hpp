@@ -16,6 +16,8 @@ bool wants_token(const Error& error);
 
 // A number of protobuf's; absent is 0.
 Result<std::int64_t> read_etcd_number(const Json& object, const char* key);
+// The store's, of an answer; never 0.
+Result<std::int64_t> read_etcd_revision(const Json& reply);
 Result<EtcdItem> read_etcd_item(const Json& value);
 
 Json etcd_json(const EtcdTransaction& transaction);

@@ -11,6 +11,7 @@ constexpr const char* kEndpointKind = "ClusterEndpoint";
 // Of a node's VTEP (remote_nodes.cpp), whose endpoints' ids follow from its own.
 constexpr std::uint32_t kFirstVtep = 0x20000000;
 constexpr std::uint32_t kLastVtep = kFirstVtep + 0xd000;
+constexpr std::size_t kEndpointsAgain = 64;
 
 StoredManifest row_of(const EndpointPlace& place, const std::string& body) {
   return {kEndpointKind, place.node, std::to_string(place.number), body};
@@ -19,13 +20,15 @@ StoredManifest row_of(const EndpointPlace& place, const std::string& body) {
 }  // namespace
 
 RemoteEndpoints::RemoteEndpoints(const Config& config, Store& store, SharedStore& cluster,
-                                 EngineReconciler& reconciler, Located located)
+                                 EngineReconciler& reconciler, Located located,
+                                 std::chrono::milliseconds retry)
     : config_(config),
       store_(store),
       reconciler_(reconciler),
       located_(std::move(located)),
       prefix_(cluster.prefix() + kEndpointSection) {
   cluster.follow(kEndpointSection, *this);
+  retries_.start(retry, [this] { try_again(); });
 }
 
 Result<void> RemoteEndpoints::load(const NodeObjects& node) {
@@ -68,27 +71,9 @@ void RemoteEndpoints::erase(const EndpointPlace& place) {
   const auto node = nodes_.find(place.node);
   if (node == nodes_.end()) return;
   node->second.endpoints.erase(place.number);
-  waiting_.erase(place);
   faulty_.erase(place);
+  again_.erase(place);
   if (node->second.endpoints.empty() && !node->second.vtep) nodes_.erase(node);
-}
-
-// What it has is free for others.
-void RemoteEndpoints::release(const EndpointPlace& place, Entry& entry) {
-  if (!entry.record) return;
-  const auto& record = *entry.record;
-  const auto let_go = [&](auto& owners, const auto& key) {
-    const auto at = owners.find(key);
-    if (at != owners.end() && at->second == place) owners.erase(at);
-  };
-  let_go(macs_, MacKey(record.domain, record.mac));
-  for (const auto& address : record.addresses) let_go(addresses_, AddressKey(record.domain, address));
-  if (!std::exchange(entry.located, false)) return;
-  const std::pair pod(record.pod_namespace, record.pod_name);
-  const auto at = pods_.find(pod);
-  at->second.erase(place);
-  if (at->second.empty()) pods_.erase(at);
-  moved_.insert(pod);
 }
 
 // Why it cannot be taken; empty: it can.
@@ -126,71 +111,23 @@ std::optional<api::Endpoint> RemoteEndpoints::object_of(const EndpointPlace& pla
   return out;
 }
 
-// Everything that may be another now, and what waited for something of it.
-void RemoteEndpoints::settle(Places touched) {
-  touched.insert(waiting_.begin(), waiting_.end());
-  std::map<EndpointPlace, std::optional<api::Endpoint>> before;
-  for (const auto& place : touched) {
-    auto* const entry = find(place);
-    if (entry == nullptr) continue;
-    before[place] = std::exchange(entry->programmed, std::nullopt);
-    release(place, *entry);
-  }
-  std::vector<EndpointPlace> places;
-  for (const auto& [place, was] : before) {
-    places.push_back(place);
-    auto& node = nodes_.at(place.node);
-    auto& entry = *find(place);
-    waiting_.erase(place);
-    const auto told = entry.problem;
-    if (entry.record) {
-      const auto& record = *entry.record;
-      entry.problem = node.vtep ? fault_of(place, node, record) : "";
-      auto object = node.vtep && entry.problem.empty() ? object_of(place, node, record) : std::nullopt;
-      if (object) {
-        const MacKey mac(record.domain, record.mac);
-        std::string taken;
-        if (local_macs_.contains(mac) || macs_.contains(mac)) taken = to_string(record.mac);
-        for (const auto& address : record.addresses) {
-          const AddressKey key(record.domain, address);
-          if (local_addresses_.contains(key) || addresses_.contains(key)) taken = to_string(address);
-        }
-        if (taken.empty()) {
-          macs_[mac] = place;
-          for (const auto& address : record.addresses) addresses_[{record.domain, address}] = place;
-          entry.programmed = std::move(object);
-        } else {
-          entry.problem = "it says that it has " + taken + ", which another endpoint of domain \"" +
-                          record.domain + "\" has";
-          waiting_.insert(place);
-        }
-      }
-      if (node.vtep && entry.problem.empty() && !record.pod_name.empty()) {
-        entry.located = true;
-        pods_[{record.pod_namespace, record.pod_name}].insert(place);
-        moved_.insert({record.pod_namespace, record.pod_name});
-      }
-    }
-    if (entry.problem.empty())
-      faulty_.erase(place);
-    else if (faulty_.insert(place).second || told != entry.problem)
-      spdlog::warn("cluster: endpoint {} is left out: {}", to_text(place), entry.problem);
-  }
-  program(places, before);
-}
-
-void RemoteEndpoints::program(const std::vector<EndpointPlace>& places,
-                              const std::map<EndpointPlace, std::optional<api::Endpoint>>& before) {
+void RemoteEndpoints::program(const std::vector<EndpointPlace>& places, const Before& before) {
   RemoteChange change;
   for (const auto& place : places) {
     const auto& now = find(place)->programmed;
     const auto& was = before.at(place);
     if (was && (!now || now->id != was->id)) change.gone_endpoints.insert(was->id);
-    if (now && now != was) change.endpoints.push_back(*now);
+    if (now && (now != was || find(place)->displaced)) change.endpoints.push_back(*now);
   }
-  if (change.empty()) return;
-  const auto done = reconciler_.change_remote(change);
-  if (done) return;
+  const auto done = change.empty() ? Result<void>() : reconciler_.change_remote(change);
+  if (done) {
+    for (const auto& place : places) {
+      auto& entry = *find(place);
+      entry.refused.clear();
+      entry.displaced = false;
+    }
+    return;
+  }
   if (places.size() > 1) {
     // Each half for itself, so that one that the engine refuses costs no other.
     const auto half = places.begin() + static_cast<std::ptrdiff_t>(places.size() / 2);
@@ -202,7 +139,9 @@ void RemoteEndpoints::program(const std::vector<EndpointPlace>& places,
   entry.programmed = before.at(places.front());
   entry.problem = done.error().message;
   faulty_.insert(places.front());
-  spdlog::warn("cluster: endpoint {} is left out: {}", to_text(places.front()), entry.problem);
+  again_.insert(places.front());
+  if (std::exchange(entry.refused, entry.problem) != entry.problem)
+    spdlog::warn("cluster: endpoint {} is left out: {}", to_text(places.front()), entry.problem);
 }
 
 // Under the mutex; who is told takes no locks that lead back here.
@@ -219,22 +158,55 @@ void RemoteEndpoints::tell_located() {
     std::sort(addresses.begin(), addresses.end());
     addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
   }
-  if (!places.empty() && located_) located_(places);
+  if (!places.empty() && located_) moved_ = located_(places);
 }
 
 // The engine first: what is on disk is for a start without the store, which tells everything again.
 void RemoteEndpoints::keep(const Places& touched) {
+  unsaved_.insert(touched.begin(), touched.end());
+  if (unsaved_.empty()) return;
   std::vector<StoredManifest> put, erased;
-  for (const auto& place : touched) {
+  for (const auto& place : unsaved_) {
     const auto* const entry = find(place);
     if (entry != nullptr && entry->record)
       put.push_back(row_of(place, to_value(*entry->record)));
     else
       erased.push_back(row_of(place, ""));
   }
-  if (put.empty() && erased.empty()) return;
-  if (auto kept = store_.change_manifests(put, erased); !kept)
-    spdlog::error("cluster: the other nodes' endpoints could not be kept: {}", kept.error().message);
+  if (auto kept = store_.change_manifests(put, erased); !kept) {
+    spdlog::error("cluster: the other nodes' endpoints could not be kept, trying again: {}",
+                  kept.error().message);
+    return;
+  }
+  unsaved_.clear();
+}
+
+// An ADD that was undone is none that this node's endpoints are told of.
+void RemoteEndpoints::find_displaced(Places& places) {
+  for (const auto id : reconciler_.returnable_endpoints()) {
+    const auto offset = id.value() - kFirstVtep;
+    for (auto& [name, node] : nodes_) {
+      if (node.vtep != VtepId(kFirstVtep + (offset >> 16))) continue;
+      const auto at = node.endpoints.find(offset & 0xffff);
+      if (at == node.endpoints.end()) continue;
+      at->second.displaced = true;
+      places.insert({name, at->first});
+    }
+  }
+}
+
+void RemoteEndpoints::try_again() {
+  const std::lock_guard lock(mutex_);
+  Places some;
+  auto at = again_.upper_bound(last_again_);
+  for (std::size_t i = 0; i < std::min(kEndpointsAgain, again_.size()); ++i, ++at) {
+    if (at == again_.end()) at = again_.begin();
+    some.insert(last_again_ = *at);
+  }
+  find_displaced(some);
+  if (!some.empty()) settle(std::move(some));
+  tell_located();
+  keep({});
 }
 
 void RemoteEndpoints::nodes_changed(const std::vector<RemoteNodes::Reached>& nodes) {
@@ -275,6 +247,14 @@ void RemoteEndpoints::local_changed(const std::vector<EndpointRecord>& endpoints
     const auto at = addresses_.find(address);
     if (at != addresses_.end()) touched.insert(at->second);
   }
+  const auto free = [this](const auto& before, const auto& now, const auto& waiters) {
+    for (const auto& key : before) {
+      const auto waiting = now.contains(key) ? waiters.end() : waiters.find(key);
+      if (waiting != waiters.end()) freed_.insert(waiting->second.begin(), waiting->second.end());
+    }
+  };
+  free(local_macs_, macs, mac_waiters_);
+  free(local_addresses_, addresses, address_waiters_);
   local_macs_ = std::move(macs);
   local_addresses_ = std::move(addresses);
   settle(std::move(touched));
@@ -301,11 +281,7 @@ Result<void> RemoteEndpoints::listed(const std::vector<EtcdItem>& items) {
     put(*place, item);
     changed.insert(*place);
   }
-  take_away(gone);
-  settle(changed);
-  tell_located();
-  changed.insert(gone.begin(), gone.end());
-  keep(changed);
+  take_in(gone, std::move(changed));
   return {};
 }
 
@@ -331,23 +307,23 @@ void RemoteEndpoints::changed(const std::vector<EtcdEvent>& events) {
       changed.insert(*place);
     }
   }
-  take_away(gone);
-  settle(changed);
-  tell_located();
-  changed.insert(gone.begin(), gone.end());
-  keep(changed);
+  take_in(gone, std::move(changed));
 }
 
-// What is no more: as without a record, then forgotten.
-void RemoteEndpoints::take_away(const Places& gone) {
+// All at once, so that who waits gets nothing that somebody has before and after. What is no more is settled
+// as without a record, then forgotten.
+void RemoteEndpoints::take_in(const Places& gone, Places changed) {
   for (const auto& place : gone) {
     auto& entry = *find(place);
     release(place, entry);
     entry.record.reset();
     entry.problem.clear();
   }
-  settle(gone);
+  changed.insert(gone.begin(), gone.end());
+  settle(changed);
   for (const auto& place : gone) erase(place);
+  tell_located();
+  keep(changed);
 }
 
 std::vector<std::string> RemoteEndpoints::problems() const {

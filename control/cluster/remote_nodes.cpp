@@ -275,11 +275,14 @@ void RemoteNodes::take_in(Names names) {
   if (told_) {
     std::vector<Reached> reached;
     for (const auto& name : names) {
-      const auto& [node, share] = known_[name];
-      reached.push_back(
-          {name, share.vtep ? std::optional<VtepId>(share.vtep->id) : std::nullopt, node.prefixes});
+      auto& known = known_[name];
+      const auto vtep = known.share.vtep ? std::optional<VtepId>(known.share.vtep->id) : std::nullopt;
+      const bool same = known.told && known.told->vtep == vtep && known.told->prefixes == known.node.prefixes;
+      if (same) continue;
+      known.told = Reached{name, vtep, known.node.prefixes};
+      reached.push_back(*known.told);
     }
-    told_(reached);
+    if (!reached.empty()) told_(reached);
   }
   for (const auto& [name, share] : wanted) {
     if (share.vtep) addresses_.erase(share.vtep->address);

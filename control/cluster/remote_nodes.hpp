@@ -32,8 +32,8 @@ class RemoteNodes {
     std::optional<VtepId> vtep;
     DomainPrefixes prefixes;
   };
-  // `told` hears of nodes that are new, others or gone, when the engine has them, and calls nothing of this
-  // object. Before load().
+  // `told` hears of nodes whose VTEP or prefixes are new, others or gone, when the engine has them, and calls
+  // nothing of this object. Before load().
   void tell(std::function<void(const std::vector<Reached>& nodes)> told) { told_ = std::move(told); }
 
   struct View {
@@ -54,6 +54,7 @@ class RemoteNodes {
   struct Known {
     ClusterNode node;
     RemoteShare share;  // what the engine should have: no object is in two
+    std::optional<Reached> told;
   };
   using Names = std::set<std::string>;
   using Shares = std::map<std::string, RemoteShare>;

@@ -15,6 +15,7 @@ constexpr const char* kNamespace = "Namespace";  // objects of this kind are in 
 // What etcd takes at once is 128 operations and 1.5 MiB, unless it is told otherwise.
 constexpr std::size_t kStepOperations = 100;
 constexpr std::size_t kStepBytes = 1200 * 1024;
+constexpr std::size_t kManifestsAgain = 64;
 
 // Puts and deletes in as few transactions as hold them.
 class Steps {
@@ -107,15 +108,15 @@ std::map<ManifestKey, std::string> SharedManifests::bodies() const {
 }
 
 // What only this node has is given to a store that it meets for the first time. Nobody else's object is
-// overwritten: theirs was there first.
-Result<void> SharedManifests::join(const std::string& origin, std::map<ManifestKey, Entry>& table) {
+// overwritten: theirs was there first. Without an origin, or an empty one, nobody has shared anything yet.
+Result<void> SharedManifests::join(const EtcdItem& origin, std::map<ManifestKey, Entry>& table) {
   PODWIRE_TRY(const auto known, store_.get_fact(kOriginFact));
-  if (known && *known == origin) return {};
-  std::string now = origin;
+  std::string now = origin.value;
+  if (known && !now.empty() && *known == now) return {};
   if (now.empty()) {
     PODWIRE_TRY(now, random_id());
     const auto key = prefix_ + kOriginKey;
-    PODWIRE_TRY(const bool ours, cluster_.write({{{key, 0}}, {{key, now}}, {}}));
+    PODWIRE_TRY(const bool ours, cluster_.write({{{key, origin.mod_revision}}, {{key, now}}, {}}));
     if (!ours) return unavailable("another node began to share manifests meanwhile; reading theirs");
   }
   Steps steps;
@@ -141,10 +142,10 @@ Result<void> SharedManifests::join(const std::string& origin, std::map<ManifestK
 Result<void> SharedManifests::listed(const std::vector<EtcdItem>& items) {
   std::map<ManifestKey, Entry> table;
   std::set<std::string> strange;
-  std::string origin;
+  EtcdItem origin;
   for (const auto& item : items) {
     if (item.key == prefix_ + kOriginKey)
-      origin = item.value;
+      origin = item;
     else if (const auto key = parse(item.key))
       table[*key] = entry_of(item);
     else
@@ -236,12 +237,15 @@ void SharedManifests::settle(const Keys& keys) {
   }
 }
 
+// Some of those that failed, in turn.
 void SharedManifests::try_again() {
   Keys keys;
   {
     const std::lock_guard lock(mutex_);
-    for (const auto& [key, left_out] : left_out_) {
-      if (!left_out.malformed) keys.insert(key);
+    auto at = left_out_.upper_bound(last_again_);
+    for (std::size_t i = 0; i < left_out_.size() && keys.size() < kManifestsAgain; ++i, ++at) {
+      if (at == left_out_.end()) at = left_out_.begin();
+      if (!at->second.malformed) keys.insert(last_again_ = at->first);
     }
   }
   settle(keys);
@@ -266,7 +270,7 @@ bool SharedManifests::has(const ManifestKey& key) const {
 
 // What differs from the store's, in as many transactions as it takes. If one fails, those before it are taken
 // back.
-Result<void> SharedManifests::write(const std::vector<StoredManifest>& objects) {
+Result<SharedManifests::Revisions> SharedManifests::write(const std::vector<StoredManifest>& objects) {
   Steps steps;
   std::map<std::string, std::string> before;  // by key; empty: it was not there
   {
@@ -275,7 +279,8 @@ Result<void> SharedManifests::write(const std::vector<StoredManifest>& objects) 
       const auto at = table_.find(key_of(object));
       const bool there = at != table_.end();
       const auto key = text_of(key_of(object));
-      if (there ? at->second.body == object.body : object.body.empty()) continue;
+      const bool sound = there && at->second.problem.empty();
+      if (there ? sound && at->second.body == object.body : object.body.empty()) continue;
       before[key] = there ? at->second.body : "";
       if (object.body.empty())
         steps.erase(key);
@@ -283,9 +288,15 @@ Result<void> SharedManifests::write(const std::vector<StoredManifest>& objects) 
         steps.put(key, object.body);
     }
   }
+  Revisions revisions;
   for (std::size_t done = 0; done < steps.all().size(); ++done) {
-    const auto written = cluster_.write(steps.all()[done]);
-    if (written) continue;
+    const auto& step = steps.all()[done];
+    const auto written = cluster_.write(step);
+    if (written) {
+      for (const auto& put : step.puts) revisions[put.key] = *written;
+      for (const auto& key : step.erased) revisions[key] = *written;
+      continue;
+    }
     const bool undone = take_back({steps.all().data(), done}, before);
     return Error{
         written.error().code,
@@ -295,7 +306,7 @@ Result<void> SharedManifests::write(const std::vector<StoredManifest>& objects) 
                       "all nodes") +
             ": try again when the store answers"};
   }
-  return {};
+  return revisions;
 }
 
 bool SharedManifests::take_back(std::span<const EtcdTransaction> steps,
@@ -316,26 +327,23 @@ bool SharedManifests::take_back(std::span<const EtcdTransaction> steps,
                      [this](const EtcdTransaction& step) { return static_cast<bool>(cluster_.write(step)); });
 }
 
+// While it was under way the store may have told of the same objects, from before this change or after it,
+// and these are in force here by now: so what is here is brought to what the store has at last, on success
+// too.
 Result<void> SharedManifests::publish(const std::vector<StoredManifest>& objects) {
-  if (auto written = write(objects); !written) {
-    Keys keys;
-    for (const auto& object : objects) keys.insert(key_of(object));
-    settle(keys);
-    return written;
-  }
-  const std::lock_guard lock(mutex_);
-  for (const auto& object : objects) {
-    const auto key = key_of(object);
-    left_out_.erase(key);
-    // Until the store tells of it, with its revision.
-    if (object.body.empty()) {
-      table_.erase(key);
-    } else {
-      auto& entry = table_[key];
-      entry.body = object.body;
-      entry.problem.clear();
+  Keys keys;
+  for (const auto& object : objects) keys.insert(key_of(object));
+  const auto written = write(objects);
+  if (written) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& object : objects) {
+      const auto at = written->find(text_of(key_of(object)));
+      if (at != written->end())
+        take(key_of(object), {at->first, object.body, at->second}, object.body.empty());
     }
   }
+  settle(keys);
+  if (!written) return written.error();
   return {};
 }
 

@@ -60,8 +60,9 @@ class SharedManifests final : public SharedSection, public ManifestSharing {
   std::map<ManifestKey, std::string> bodies() const;  // of all owners
   // Under mutex_. Whether it is another object now.
   bool take(const ManifestKey& key, const EtcdItem& item, bool erased);
-  Result<void> join(const std::string& origin, std::map<ManifestKey, Entry>& table);
-  Result<void> write(const std::vector<StoredManifest>& objects);
+  Result<void> join(const EtcdItem& origin, std::map<ManifestKey, Entry>& table);
+  using Revisions = std::map<std::string, std::int64_t>;  // of what was written, by key
+  Result<Revisions> write(const std::vector<StoredManifest>& objects);
   bool take_back(std::span<const EtcdTransaction> steps, const std::map<std::string, std::string>& before);
   void settle(const Keys& keys);
   void try_again();
@@ -77,6 +78,7 @@ class SharedManifests final : public SharedSection, public ManifestSharing {
   BuriedKeys buried_;
   std::set<std::string> strange_;            // keys of the section that name no object
   std::map<ManifestKey, LeftOut> left_out_;  // by the owners
+  ManifestKey last_again_;                   // the last of these that was tried again
   PeriodicThread retries_;
 };
 

@@ -32,7 +32,7 @@ class SharedStore {
   // Asks it. kUnavailable: it does not answer, or not all of it has been read yet; with what to do.
   virtual Result<void> ready() = 0;
   // EtcdClient::commit. This and ready() from any thread; they block for the store's time-outs at most.
-  virtual Result<bool> write(const EtcdTransaction& transaction) = 0;
+  virtual Result<std::int64_t> write(const EtcdTransaction& transaction) = 0;
 };
 
 }  // namespace podwire::control

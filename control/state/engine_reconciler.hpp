@@ -61,6 +61,8 @@ class EngineReconciler final : public Reconciler {
   // engine, all stays as it was. Without an engine it is kept for the next full replace.
   Result<void> change_remote(RemoteChange change);
   RemoteObjects remote() const;  // without endpoints
+  // Endpoints of other nodes that had to make way for one of this node's that is no more.
+  std::vector<EndpointId> returnable_endpoints() const;
 
   // The engine's policies, and what pods' endpoints carry in stateful domains. Before set_node it is kept;
   // afterwards this returns once the engine has it and has cut what is no longer allowed. kUnavailable

@@ -34,6 +34,10 @@ RemoteChange RemoteObjects::apply(const RemoteChange& change) {
     const auto at = behind_.find(vtep);
     if (at != behind_.end()) gone_endpoints.insert(at->second.begin(), at->second.end());
   }
+  for (const auto& endpoint : change.endpoints) displaced_.erase(endpoint.id);
+  std::erase_if(displaced_, [&](const auto& one) {
+    return change.gone_endpoints.contains(one.first) || change.gone_vteps.contains(one.second.vtep);
+  });
   for (const auto id : gone_endpoints) {
     if (const auto at = endpoints_.find(id); at != endpoints_.end()) note(at->second, false);
   }
@@ -102,7 +106,8 @@ void RemoteObjects::displace(const api::Endpoint& own) {
   const auto displaced = displaced_by(own);
   RemoteChange change;
   change.gone_endpoints.insert(displaced.begin(), displaced.end());
-  apply(change);
+  auto undo = apply(change);
+  for (auto& endpoint : undo.endpoints) displaced_.insert_or_assign(endpoint.id, std::move(endpoint));
 }
 
 void RemoteObjects::add_to(api::ObjectSet& set) const {

@@ -43,6 +43,8 @@ class RemoteObjects {
   // Those that have the MAC or an address of an endpoint of this node.
   std::vector<EndpointId> displaced_by(const api::Endpoint& own) const;
   void displace(const api::Endpoint& own);
+  // Those that were, and have not changed or gone since.
+  const std::map<EndpointId, api::Endpoint>& displaced() const { return displaced_; }
 
   const std::map<VtepId, api::Vtep>& vteps() const { return vteps_; }
   const std::map<RouteId, api::Route>& routes() const { return routes_; }
@@ -60,6 +62,7 @@ class RemoteObjects {
   std::map<DomainId, std::set<VtepId>> flood_;
   std::set<IpPrefix> plain_;  // of routes_ in the underlay
   std::map<EndpointId, api::Endpoint> endpoints_;
+  std::map<EndpointId, api::Endpoint> displaced_;
   std::map<VtepId, std::set<EndpointId>> behind_;
   std::map<MacKey, EndpointId> macs_;
   std::map<AddressKey, EndpointId> addresses_;

@@ -31,6 +31,31 @@ RemoteObjects EngineReconciler::remote() const {
   return remote_.without_endpoints();
 }
 
+std::vector<EndpointId> EngineReconciler::returnable_endpoints() const {
+  const std::lock_guard lock(mutex_);
+  if (remote_.displaced().empty()) return {};
+  std::set<std::pair<DomainId, MacAddr>> macs;
+  std::set<std::pair<DomainId, IpAddr>> addresses;
+  for (const auto& [port, held] : held_) {
+    const auto domain = node_.domains.find(held.attachment.domain);
+    if (domain == node_.domains.end()) continue;
+    for (const auto& endpoint : endpoints_of(held.attachment, domain->second)) {
+      macs.emplace(endpoint.domain, endpoint.mac);
+      for (const auto& address : endpoint.addresses) addresses.emplace(endpoint.domain, address);
+    }
+  }
+  std::vector<EndpointId> out;
+  for (const auto& [id, endpoint] : remote_.displaced()) {
+    const bool taken =
+        macs.contains({endpoint.domain, endpoint.mac}) ||
+        std::any_of(endpoint.addresses.begin(), endpoint.addresses.end(), [&](const IpAddr& address) {
+          return addresses.contains({endpoint.domain, address});
+        });
+    if (!taken) out.push_back(id);
+  }
+  return out;
+}
+
 // Half of it in force would be neither the old nor the new cluster, so a refused change is taken back whole.
 Result<void> EngineReconciler::patch_remote(EngineSession& session, const RemoteChange& change) {
   RemoteChange undo;

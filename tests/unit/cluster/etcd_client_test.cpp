@@ -254,15 +254,16 @@ TEST_F(EtcdTokens, AWrongPasswordIsToldAsThat) {
 TEST(EtcdClient, CommitsOnConditions) {
   std::string sent;
   bool done = true;
+  std::string answer = R"({"header":{"revision":"7"},"succeeded":true})";
   ScriptedHttp server([&](const HttpRequest& request) {
     sent = request.body;
-    return json_reply(done ? R"({"header":{},"succeeded":true})" : R"({"header":{}})");
+    return json_reply(done ? answer : R"({"header":{"revision":"8"}})");
   });
   EtcdClient client(options_for({server.url()}));
   const EtcdTransaction transaction{{{"a", 0}, {"b", 5}}, {{"a", "1", 99}}, {"c"}};
   auto committed = client.commit(transaction);
   ASSERT_TRUE(committed);
-  EXPECT_TRUE(*committed);
+  EXPECT_EQ(*committed, 7);
   EXPECT_EQ(Json::parse(sent), Json::parse(R"({
     "compare": [{"target":"MOD","result":"EQUAL","key":"YQ==","mod_revision":"0"},
                 {"target":"MOD","result":"EQUAL","key":"Yg==","mod_revision":"5"}],
@@ -276,7 +277,10 @@ TEST(EtcdClient, CommitsOnConditions) {
   done = false;
   committed = client.commit(transaction);
   ASSERT_TRUE(committed);
-  EXPECT_FALSE(*committed);
+  EXPECT_EQ(*committed, 0);
+  done = true;
+  answer = R"({"header":{},"succeeded":true})";
+  EXPECT_FALSE(client.commit(transaction));
 }
 
 TEST(EtcdClient, LeasesRunOut) {

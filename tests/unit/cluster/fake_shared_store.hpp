@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -20,21 +21,11 @@ class FakeSharedStore final : public SharedStore {
     if (down) return unavailable("the store is down; start it");
     return {};
   }
-  Result<bool> write(const EtcdTransaction& transaction) override {
-    const std::lock_guard lock(mutex);
-    if (down || writes_left == 0) return unavailable("the store did not answer");
-    if (writes_left > 0) --writes_left;
-    ++writes;
-    for (const auto& condition : transaction.conditions) {
-      const auto at = items.find(condition.key);
-      if ((at == items.end() ? 0 : at->second.mod_revision) != condition.mod_revision) return false;
-    }
-    ++revision_;
-    for (const auto& put : transaction.puts) note({false, {put.key, put.value, revision_, put.lease}});
-    for (const auto& key : transaction.erased) {
-      if (items.contains(key)) note({true, {key, "", revision_}});
-    }
-    return true;
+  Result<std::int64_t> write(const EtcdTransaction& transaction) override {
+    if (before_write) std::exchange(before_write, nullptr)();
+    const auto written = commit(transaction);
+    if (after_write) std::exchange(after_write, nullptr)();
+    return written;
   }
 
   // As another node does.
@@ -74,8 +65,25 @@ class FakeSharedStore final : public SharedStore {
   bool down = false;
   int writes_left = -1;  // before it fails; -1: any number
   int writes = 0;
+  std::function<void()> before_write, after_write;  // of the next one; what others do meanwhile
 
  private:
+  Result<std::int64_t> commit(const EtcdTransaction& transaction) {
+    const std::lock_guard lock(mutex);
+    if (down || writes_left == 0) return unavailable("the store did not answer");
+    if (writes_left > 0) --writes_left;
+    ++writes;
+    for (const auto& condition : transaction.conditions) {
+      const auto at = items.find(condition.key);
+      if ((at == items.end() ? 0 : at->second.mod_revision) != condition.mod_revision) return 0;
+    }
+    ++revision_;
+    for (const auto& put : transaction.puts) note({false, {put.key, put.value, revision_, put.lease}});
+    for (const auto& key : transaction.erased) {
+      if (items.contains(key)) note({true, {key, "", revision_}});
+    }
+    return revision_;
+  }
   void note(EtcdEvent event) {
     if (event.erased)
       items.erase(event.item.key);

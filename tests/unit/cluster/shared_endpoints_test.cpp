@@ -125,15 +125,18 @@ class SharedEndpointsTest : public ReconcilerFixture {
     reconciler_ = std::make_unique<EngineReconciler>(EngineReconciler::Options{socket_, 1, {}, {}, {}},
                                                      std::vector<Attachment>());
     others_ = std::make_unique<RemoteNodes>(config_, configured_, *store_, *reconciler_);
-    endpoints_ = std::make_unique<RemoteEndpoints>(config_, *store_, cluster_, *reconciler_,
-                                                   [this](const PodPlaces& changed) {
-                                                     for (const auto& [pod, addresses] : changed) {
-                                                       if (addresses.empty())
-                                                         pods_.erase(pod.second);
-                                                       else
-                                                         pods_[pod.second] = to_string(addresses.front());
-                                                     }
-                                                   });
+    endpoints_ = std::make_unique<RemoteEndpoints>(
+        config_, *store_, cluster_, *reconciler_,
+        [this](const PodPlaces& changed) {
+          for (const auto& [pod, addresses] : changed) {
+            if (addresses.empty())
+              pods_.erase(pod.second);
+            else
+              pods_[pod.second] = to_string(addresses.front());
+          }
+          return std::exchange(unlocated_, {});
+        },
+        std::chrono::hours(1));
     others_->tell([this](const auto& nodes) { endpoints_->nodes_changed(nodes); });
     auto objects = one_domain(false);
     objects.addresses = {*parse_ip("192.168.100.1")};
@@ -193,6 +196,7 @@ class SharedEndpointsTest : public ReconcilerFixture {
   std::unique_ptr<RemoteNodes> others_;
   std::unique_ptr<RemoteEndpoints> endpoints_;
   std::map<std::string, std::string> pods_;  // the first address, by name
+  PodNames unlocated_;                       // of the next who are told of
 };
 
 TEST_F(SharedEndpointsTest, OfL2DomainsAreTheEngines) {
@@ -269,6 +273,51 @@ TEST_F(SharedEndpointsTest, WhoWaitsForAMacHasItWhenItIsFree) {
   EXPECT_EQ(known(), Texts{"02:00:00:00:00:11 10.245.0.33 at c"});
 }
 
+TEST_F(SharedEndpointsTest, WhoHasAMacKeepsItThoughOthersWait) {
+  come("c/1", record("02:00:00:00:00:11", "10.245.0.33"));
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.17"));
+  come("b/2", record("02:00:00:00:00:12", "10.245.0.18"));
+  const auto before = known();
+  EXPECT_EQ(before, (Texts{"02:00:00:00:00:11 10.245.0.33 at c", "02:00:00:00:00:12 10.245.0.18 at b"}));
+  come("c/1", record("02:00:00:00:00:11", "10.245.0.33", "web"));
+  EXPECT_EQ(known(), before);
+  cluster_.erase("endpoints/b/2");
+  come("c/1", record("02:00:00:00:00:11", "10.245.0.34", "web"));
+  EXPECT_EQ(known(), Texts{"02:00:00:00:00:11 10.245.0.34 at c"});
+  EXPECT_NE(problems().find("endpoint 1 of node \"b\""), std::string::npos) << problems();
+  come("c/1", record("02:00:00:00:00:13", "10.245.0.34", "web"));
+  EXPECT_EQ(known(), (Texts{"02:00:00:00:00:11 10.245.0.17 at b", "02:00:00:00:00:13 10.245.0.34 at c"}));
+  EXPECT_EQ(problems(), "");
+}
+
+TEST_F(SharedEndpointsTest, WhatTheEngineRefusesIsTriedAgain) {
+  engine_.refused_mac = "02:00:00:00:00:11";
+  cluster_.put("endpoints/b/2", record("02:00:00:00:00:12", "10.245.0.18"));
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.17"));
+  EXPECT_EQ(known(), Texts{"02:00:00:00:00:12 10.245.0.18 at b"});
+  EXPECT_NE(problems().find("endpoint 1 of node \"b\""), std::string::npos) << problems();
+  endpoints_->try_again();
+  EXPECT_NE(problems(), "");
+  engine_.refused_mac.clear();
+  endpoints_->try_again();
+  EXPECT_EQ(known(), (Texts{"02:00:00:00:00:11 10.245.0.17 at b", "02:00:00:00:00:12 10.245.0.18 at b"}));
+  EXPECT_EQ(problems(), "");
+  const int patches = engine_.patches;
+  endpoints_->try_again();
+  EXPECT_EQ(engine_.patches, patches) << "nothing is left to try";
+}
+
+TEST_F(SharedEndpointsTest, PodsThatThePoliciesDidNotTakeAreToldOfAgain) {
+  unlocated_.insert({"shop", "web"});
+  come("b/1", record("02:00:00:00:00:11", "10.245.0.17", "web"));
+  pods_.clear();
+  endpoints_->try_again();
+  EXPECT_EQ(pods_, (std::map<std::string, std::string>{{"web", "10.245.0.17"}}));
+  pods_.clear();
+  endpoints_->try_again();
+  EXPECT_TRUE(pods_.empty()) << "nothing is left to tell";
+}
+
 TEST_F(SharedEndpointsTest, APodOfThisNodeDisplacesWhatOthersSay) {
   come("b/1", record("02:00:00:00:00:11", "10.245.0.17"));
   auto own = attachment(5);
@@ -277,6 +326,14 @@ TEST_F(SharedEndpointsTest, APodOfThisNodeDisplacesWhatOthersSay) {
   ASSERT_TRUE(reconciler_->attach(own, make_queues()));
   ASSERT_EQ(engine_.endpoint_objects().size(), 1u);
   EXPECT_TRUE(engine_.endpoint_objects().begin()->second.port);
+  EXPECT_TRUE(differences().empty());
+  const int patches = engine_.patches;
+  endpoints_->try_again();
+  EXPECT_EQ(engine_.patches, patches);
+  // Undone before anybody was told of it.
+  ASSERT_TRUE(reconciler_->detach(own));
+  endpoints_->try_again();
+  EXPECT_EQ(known(), Texts{"02:00:00:00:00:11 10.245.0.17 at b"});
   EXPECT_TRUE(differences().empty());
 }
 

@@ -117,6 +117,7 @@ class FakeEngine {
   std::string refused_service;  // by name; set while nothing is under way
   std::string refused_route;    // by prefix, likewise
   std::string refused_vtep;     // by name, likewise
+  std::string refused_mac;      // of an endpoint, likewise
 
  private:
   struct Staged {
@@ -215,6 +216,9 @@ class FakeEngine {
     }
     for (const auto& vtep : staged.objects.vteps) {
       if (vtep.name == refused_vtep) return invalid("vtep " + vtep.name + " is refused");
+    }
+    for (const auto& endpoint : staged.objects.endpoints) {
+      if (to_string(endpoint.mac) == refused_mac) return invalid("endpoint " + refused_mac + " is refused");
     }
     for (const auto& service : staged.objects.services) {
       if (service.name == refused_service) return invalid("service " + service.name + " is refused");

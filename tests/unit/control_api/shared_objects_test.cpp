@@ -228,6 +228,39 @@ TEST_F(SharedObjectsTest, WhatTheStoreDoesNotTakeIsTakenBack) {
   EXPECT_TRUE(engine.services().empty());
 }
 
+TEST_F(SharedObjectsTest, OfTwoNodesThatApplyAtOnceTheStoresLastIsInForce) {
+  apply(policy_text("p"));
+  cluster.tell();
+  const auto mine =
+      policy_body("p", {{"podSelector", Json::object()}, {"policyTypes", Json{"Egress"}}}).dump();
+  const auto theirs =
+      policy_body("p", {{"podSelector", Json::object()}, {"policyTypes", Json{"Ingress", "Egress"}}}).dump();
+  const auto in_store = [this] { return cluster.items.at("/podwire/" + std::string(kPolicyKey)).value; };
+  const auto here = [this] { return done("policies", Json::object())["policies"][0]["directions"]; };
+  const auto they_apply = [&] { come(kPolicyKey, theirs); };
+  // Theirs is in the store, and here, when this node's comes.
+  cluster.before_write = they_apply;
+  apply(mine);
+  cluster.tell();
+  EXPECT_EQ(in_store(), mine);
+  EXPECT_EQ(here(), "egress");
+  // Theirs comes behind, and is told of before this node has its answer.
+  apply(policy_text("p"));
+  cluster.after_write = they_apply;
+  apply(mine);
+  EXPECT_EQ(in_store(), theirs);
+  EXPECT_EQ(here(), "ingress, egress");
+  apply(mine);
+  EXPECT_EQ(in_store(), mine) << "what is known of the store is theirs";
+  cluster.after_write = they_apply;
+  done("policy_del", {{"name", "shop/p"}});
+  EXPECT_EQ(policies_here(), Names{"shop/p"});
+  EXPECT_EQ(done("policy_del", {{"name", "shop/p"}})["deleted"].size(), 1u);
+  EXPECT_FALSE(cluster.has(kPolicyKey));
+  cluster.tell();
+  EXPECT_TRUE(policies_here().empty());
+}
+
 TEST_F(SharedObjectsTest, AFileOfManyTransactionsIsInTheStoreWholeOrNotAtAll) {
   std::string text;
   for (int i = 0; i < 150; ++i) text += "---\n" + policy_text("p" + std::to_string(i)) + "\n";
@@ -273,6 +306,15 @@ TEST_F(SharedObjectsTest, AStoreThatLostItsDataGetsThemFromTheNodes) {
   EXPECT_TRUE(cluster.has(kServiceKey));
   EXPECT_EQ(policies_here(), Names{"shop/p"});
   EXPECT_EQ(engine.services(), Names{"shop/web:80"});
+}
+
+TEST_F(SharedObjectsTest, AnEmptyOriginIsAsNone) {
+  apply(policy_text("p"));
+  cluster.put("manifests/origin", "");
+  ASSERT_TRUE(cluster.list());
+  EXPECT_NE(cluster.items.at("/podwire/manifests/origin").value, "");
+  EXPECT_EQ(policies_here(), Names{"shop/p"});
+  EXPECT_EQ(shared->problems(), std::vector<std::string>{});
 }
 
 TEST_F(SharedObjectsTest, WithoutAnEngineTheOthersPoliciesAreKeptForTheNext) {
