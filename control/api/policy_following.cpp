@@ -20,7 +20,7 @@ Result<PolicyManifest> Policies::read_shared(const StoredManifest& object) const
   PODWIRE_TRY(auto manifest, read_policy_manifest(body));
   if (key_of(manifest) != key_of(object)) return invalid("its value is " + to_text(manifest));
   PolicyModel alone;
-  PODWIRE_CHECK(put_into(manifest, alone, config_));
+  PODWIRE_CHECK(put_into(manifest, alone, *setting_));
   return manifest;
 }
 

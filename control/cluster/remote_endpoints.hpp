@@ -19,8 +19,9 @@
 
 namespace podwire::control {
 
-// Where pods of other nodes are, by namespace and name; none: nobody tells any more.
-using PodPlaces = std::map<std::pair<std::string, std::string>, std::vector<IpAddr>>;
+// Where pods of other nodes are, by namespace and name: addresses with the domain that they are of, sorted;
+// none: nobody tells any more.
+using PodPlaces = std::map<std::pair<std::string, std::string>, std::vector<std::pair<std::string, IpAddr>>>;
 
 class RemoteEndpoints final : public SharedSection {
  public:

@@ -131,7 +131,7 @@ class SharedEndpointsTest : public ReconcilerFixture {
                                                        if (addresses.empty())
                                                          pods_.erase(pod.second);
                                                        else
-                                                         pods_[pod.second] = to_string(addresses.front());
+                                                         pods_[pod.second] = to_string(addresses.front().second);
                                                      }
                                                    });
     others_->tell([this](const auto& nodes) { endpoints_->nodes_changed(nodes); });

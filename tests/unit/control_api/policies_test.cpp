@@ -201,5 +201,41 @@ TEST_F(PoliciesTest, ConnectionsOfABareNameThatSeveralPodsHaveAreNotGuessed) {
   EXPECT_NE(refused("flows_flush", {{"pod", "web"}}).find("say which, as NAMESPACE/NAME"), std::string::npos);
 }
 
+// Its own domain's, and those of domains that are no tenant's.
+TEST_F(PoliciesTest, MeetPodsOfOtherNodesInTheirTenantOnly) {
+  unsigned number = 50;
+  for (const char* name : {"tenant-a", "tenant-b", "storage"}) {
+    auto domain = std::as_const(config).domains[0];
+    domain.name = name;
+    domain.vni = Vni(number);
+    domain.prefixes = {*parse_prefix("10." + std::to_string(number++) + ".0.0/24")};
+    auto all = *config.domains.items();
+    all.push_back(domain);
+    config.domains = std::move(all);
+  }
+  config.namespaces = {{"shop", "tenant-a"}, {"bank", "tenant-b"}};
+  const NamespaceDomains namespaces(config, *store);
+  Policies here(config, *store, *reconciler, &namespaces);
+  ASSERT_TRUE(here.load());
+  attach("shop", "db");
+  here.locate({{{"shop", "web"},
+                {{"storage", *parse_ip("10.52.9.1")},
+                 {"tenant-a", *parse_ip("10.50.9.1")},
+                 {"tenant-b", *parse_ip("10.51.9.1")}}}});
+  const auto spec =
+      "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: "
+      "web}}}]}]}";
+  const auto applied = here.apply({{"manifests", kPods + policy("p", spec)}});
+  ASSERT_TRUE(applied) << applied.error().message;
+  std::set<std::string> met;
+  for (const auto& [id, one] : engine.policies()) {
+    if (!one.ingress) continue;
+    for (const auto& rule : one.ingress->rules) {
+      for (const auto& block : rule.blocks) met.insert(to_string(block.prefix.address));
+    }
+  }
+  EXPECT_EQ(met, (std::set<std::string>{"10.50.9.1", "10.52.9.1"}));
+}
+
 }  // namespace
 }  // namespace podwire::control
