@@ -162,7 +162,7 @@ Result<Json> Domains::assign(const Json& params) {
   PODWIRE_CHECK(r.finish());
   const std::lock_guard lock(daemon_.domain_mutex);
   PODWIRE_CHECK(daemon_.namespaces->assign(space, domain));
-  if (auto rebuilt = daemon_.policies.rebuild(config_); !rebuilt)
+  if (auto rebuilt = daemon_.policies.follow_domains(config_); !rebuilt)
     spdlog::warn("policies do not know yet that namespace {} is in domain {}: {}", space, domain,
                  rebuilt.error().message);
   return Json{{"name", space}, {"domain", domain}};
@@ -172,7 +172,7 @@ Result<Json> Domains::unassign(const Json& params) {
   PODWIRE_TRY(const auto space, read_target(params));
   const std::lock_guard lock(daemon_.domain_mutex);
   PODWIRE_TRY(const auto former, daemon_.namespaces->unassign(space));
-  if (auto rebuilt = daemon_.policies.rebuild(config_); !rebuilt)
+  if (auto rebuilt = daemon_.policies.follow_domains(config_); !rebuilt)
     spdlog::warn("policies do not know yet that namespace {} is in no domain of its own: {}", space,
                  rebuilt.error().message);
   return Json{{"name", space}, {"domain", former ? Json(*former) : Json()}};

@@ -53,13 +53,18 @@ Result<void> Policies::load() {
   return reconciler_.set_policies(snapshot_);
 }
 
-Result<void> Policies::rebuild(const Config& config) {
+Result<void> Policies::give(const std::shared_ptr<const PolicySnapshot>& snapshot, Source source) {
+  return source == Source::kPerson ? reconciler_.set_policies(snapshot)
+                                   : reconciler_.follow_policies(snapshot);
+}
+
+Result<void> Policies::rebuild_for(const Config& config, Source source) {
   const std::lock_guard lock(mutex_);
   PODWIRE_TRY(auto setting, setting_for(config));
   PODWIRE_TRY(auto next, model_for(*setting));
   PODWIRE_TRY(auto snapshot, compile(next, config));
   if (!snapshot->policies.empty() || !snapshot_->policies.empty()) {
-    PODWIRE_CHECK(reconciler_.set_policies(snapshot));
+    PODWIRE_CHECK(give(snapshot, source));
     snapshot_ = std::move(snapshot);
   }
   setting_ = std::move(setting);
@@ -195,8 +200,7 @@ Result<void> Policies::take_over(const Change& change, Source source) {
 // The engine first: what it refuses is not kept, and what is answered is both in force and kept.
 Result<void> Policies::commit(PolicyModel next, const Change& change, Source source) {
   PODWIRE_TRY(auto snapshot, compile(next, setting_->config));
-  PODWIRE_CHECK(source == Source::kPerson ? reconciler_.set_policies(snapshot)
-                                          : reconciler_.follow_policies(snapshot));
+  PODWIRE_CHECK(give(snapshot, source));
   std::vector<StoredManifest> put, erased;
   for (const auto& manifest : change.put) put.push_back(stored(manifest));
   for (const auto& manifest : change.erased) erased.push_back(stored(manifest));

@@ -36,7 +36,9 @@ class Policies final : public ManifestOwner {
 
   // The same policies where there are these domains, namespaces of pods in them, and joins between them.
   // kUnavailable without an engine; then, and when the engine refuses, all stays as it was.
-  Result<void> rebuild(const Config& config);
+  Result<void> rebuild(const Config& config) { return rebuild_for(config, Source::kPerson); }
+  // The same for what is so already: without an engine it is kept for the next one.
+  Result<void> follow_domains(const Config& config) { return rebuild_for(config, Source::kOthers); }
 
   // What is applied and deleted goes to the other nodes as well. Before the first request; it must outlive
   // them.
@@ -85,6 +87,8 @@ class Policies final : public ManifestOwner {
   // Who asks for a change: a person, who is told when there is no engine, or the other nodes.
   enum class Source { kPerson, kOthers };
 
+  Result<void> rebuild_for(const Config& config, Source source);
+  Result<void> give(const std::shared_ptr<const PolicySnapshot>& snapshot, Source source);
   Result<Change> read_change(const Json& params, bool erases, std::string& name) const;
   Result<void> take_into(const Change& change, PolicyModel& model) const;
   Result<void> put_into(const PolicyManifest& manifest, PolicyModel& model, const Setting& setting) const;

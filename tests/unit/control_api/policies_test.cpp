@@ -237,5 +237,23 @@ TEST_F(PoliciesTest, MeetPodsOfOtherNodesInTheirTenantOnly) {
   EXPECT_EQ(met, (std::set<std::string>{"10.50.9.1", "10.52.9.1"}));
 }
 
+// A namespace is assigned while the engine restarts: the next engine has the policies for it.
+TEST_F(PoliciesTest, FollowDomainsWithoutAnEngine) {
+  Config next = config;
+  auto domains = *next.domains.items();
+  domains[0].isolates_pods = true;
+  next.domains = std::move(domains);
+  engine.stop();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (reconciler->state().connected && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_FALSE(policies->rebuild(next));
+  ASSERT_TRUE(policies->follow_domains(next));
+  engine.start();
+  while (engine.policies().empty() && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(engine.policies().size(), 1u);
+}
+
 }  // namespace
 }  // namespace podwire::control
