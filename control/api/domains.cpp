@@ -59,7 +59,7 @@ Result<void> Domains::commit(const Config& before, const Config& next) {
   }
   // Ids go and come with the objects, so they too are put back.
   auto undone = change_engine(before);
-  if (undone) undone = daemon_.policies.rebuild(before);
+  if (auto rebuilt = daemon_.policies.follow_domains(before); undone) undone = std::move(rebuilt);
   if (undone || undone.error().code == ErrorCode::kUnavailable) return done;
   return Error{done.error().code, done.error().message + "; undoing it: " + undone.error().message};
 }
@@ -136,8 +136,9 @@ Result<Json> Domains::remove(const Json& params) {
   const auto gone = config_.find_domain(name);
   Config next = config_;
   remove_domain(name, next);
-  publish(next);  // no pod can begin to join it from here on
-  auto done = check_unused(name, before);
+  PODWIRE_CHECK(check_unused(name, before));
+  publish(next);                           // no pod can begin to join it from here on
+  auto done = check_unused(name, before);  // one may have begun meanwhile
   if (done) done = commit(before, next);
   if (!done) {
     publish(before);

@@ -237,6 +237,20 @@ TEST_F(PoliciesTest, MeetPodsOfOtherNodesInTheirTenantOnly) {
   EXPECT_EQ(met, (std::set<std::string>{"10.50.9.1", "10.52.9.1"}));
 }
 
+// Between Policies::rebuild and the daemon's own configuration others may change policies.
+TEST_F(PoliciesTest, StayThoseOfTheDomainsTheyWereBuiltFor) {
+  Config next = config;
+  auto domains = *next.domains.items();
+  domains[0].isolates_pods = true;
+  next.domains = std::move(domains);
+  ASSERT_TRUE(policies->rebuild(next));
+  EXPECT_EQ(engine.policies().size(), 1u);
+  apply(kPods);
+  EXPECT_EQ(engine.policies().size(), 1u);
+  ASSERT_TRUE(policies->rebuild(config));
+  EXPECT_EQ(engine.policies().size(), 0u);
+}
+
 // A namespace is assigned while the engine restarts: the next engine has the policies for it.
 TEST_F(PoliciesTest, FollowDomainsWithoutAnEngine) {
   Config next = config;
