@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kMostGateways = 4;  // asked for one path
 
 using Domains = std::map<DomainId, const api::Domain*>;
-using Names = std::map<VtepId, std::string>;
+using PeerNames = std::map<VtepId, std::string>;
 struct Peers {
   std::map<VtepId, ExaminedPeer> all;
   std::map<std::tuple<VtepId, DomainId, bool>, std::size_t> paths;  // positions among the peer's
@@ -90,13 +90,13 @@ void add_peer(const api::Vtep& vtep, const std::string& name, Peers& peers) {
   peer.udp_port = vtep.udp_port;
 }
 
-Names static_names(const NodeObjects& node) {
-  Names names;
+PeerNames static_names(const NodeObjects& node) {
+  PeerNames names;
   for (const auto& [name, vtep] : node.peers) names[vtep] = name;
   return names;
 }
 
-const std::string& name_of(const api::Vtep& vtep, const Names& names) {
+const std::string& name_of(const api::Vtep& vtep, const PeerNames& names) {
   const auto at = names.find(vtep.id);
   return at == names.end() ? vtep.name : at->second;
 }
