@@ -113,10 +113,8 @@ Result<void> Domains::check_unused(const std::string& name, const Config& config
 
 // One that is kept but not in force. False: there is none.
 Result<bool> Domains::forget_left_out(const std::string& name) {
-  PODWIRE_TRY(const auto kept, load_domains(daemon_.store));
-  const bool known =
-      std::any_of(kept.begin(), kept.end(), [&](const AddedDomain& one) { return one.domain.name == name; });
-  if (!known) return false;
+  PODWIRE_TRY(const auto kept, kept_domain_names(daemon_.store));
+  if (!kept.contains(name)) return false;
   PODWIRE_CHECK(forget_domain(daemon_.store, name));
   std::erase_if(problems_, [&](const std::string& problem) {
     return problem.find("\"" + name + "\"") != std::string::npos;
