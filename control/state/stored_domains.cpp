@@ -169,8 +169,9 @@ Result<void> keep_domain(Store& store, const AddedDomain& added) {
 }
 
 Result<void> forget_domain(Store& store, const std::string& name) {
-  PODWIRE_CHECK(store.change_manifests({}, {{kDomainKind, "", name, ""}}));
-  return store.forget_pools(name);
+  // Last the row: whoever undoes a deletion that failed has the domain still kept.
+  PODWIRE_CHECK(store.forget_pools(name));
+  return store.change_manifests({}, {{kDomainKind, "", name, ""}});
 }
 
 Result<std::vector<std::string>> add_kept_domains(Store& store, Config& config) {

@@ -1,6 +1,8 @@
 // domain_add, domain_del, domain_assign and domain_unassign, to an engine that only remembers.
 #include "control/api/domains.hpp"
 
+#include <sqlite3.h>
+
 #include "control/state/stored_domains.hpp"
 #include "tests/unit/control_api/daemon_fixture.hpp"
 
@@ -242,6 +244,27 @@ TEST_F(DomainsTest, WhatCannotBeReadIsLeftOut) {
   done("domain_unassign", {{"name", "shop"}});
   EXPECT_EQ(domains->problems(), std::vector<std::string>{});
   EXPECT_EQ(domain_of("", "shop"), "default");
+}
+
+TEST_F(DomainsTest, ADeletionThatTheStoreRefusesIsUndone) {
+  const auto sql = [this](const char* text) {  // beside the daemon's own connection
+    sqlite3* raw = nullptr;
+    EXPECT_EQ(sqlite3_open((directory.path() + "/state/podwire.db").c_str(), &raw), SQLITE_OK);
+    sqlite3_busy_timeout(raw, 5000);
+    EXPECT_EQ(sqlite3_exec(raw, text, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(raw);
+    sqlite3_close(raw);
+  };
+  done("domain_add", tenant_params("red", 11, "10.1.1.0/24"));
+  ASSERT_TRUE(store->begin_add(pod_request("c1", "red")));
+  ASSERT_TRUE(store->finish_delete({"podwire", "c1", "eth0"}));
+  sql("CREATE TRIGGER full BEFORE DELETE ON cursor BEGIN SELECT RAISE(ABORT, 'disk full'); END");
+  EXPECT_NE(refused("domain_del", {{"name", "red"}}), "");
+  EXPECT_EQ(engine_domains(), (Names{"default", "red"}));
+  expect_agreement();
+  sql("DROP TRIGGER full");
+  restart();
+  EXPECT_EQ(engine_domains(), (Names{"default", "red"}));
+  EXPECT_EQ(done("domain_del", {{"name", "red"}}), (Json{{"deleted", true}}));
 }
 
 TEST_F(DomainsTest, PolicyDefaultDenyIsolates) {
