@@ -125,15 +125,15 @@ class SharedEndpointsTest : public ReconcilerFixture {
     reconciler_ = std::make_unique<EngineReconciler>(EngineReconciler::Options{socket_, 1, {}, {}, {}},
                                                      std::vector<Attachment>());
     others_ = std::make_unique<RemoteNodes>(config_, configured_, *store_, *reconciler_);
-    endpoints_ = std::make_unique<RemoteEndpoints>(config_, *store_, cluster_, *reconciler_,
-                                                   [this](const PodPlaces& changed) {
-                                                     for (const auto& [pod, addresses] : changed) {
-                                                       if (addresses.empty())
-                                                         pods_.erase(pod.second);
-                                                       else
-                                                         pods_[pod.second] = to_string(addresses.front().second);
-                                                     }
-                                                   });
+    endpoints_ = std::make_unique<RemoteEndpoints>(
+        config_, *store_, cluster_, *reconciler_, [this](const PodPlaces& changed) {
+          for (const auto& [pod, addresses] : changed) {
+            if (addresses.empty())
+              pods_.erase(pod.second);
+            else
+              pods_[pod.second] = to_string(addresses.front().second);
+          }
+        });
     others_->tell([this](const auto& nodes) { endpoints_->nodes_changed(nodes); });
     auto objects = one_domain(false);
     objects.addresses = {*parse_ip("192.168.100.1")};
