@@ -42,6 +42,7 @@ Json peer_json(const Doctor::Diagnosed& one) {
           {"state", state},
           {"underlay", underlay_json(one.peer.underlay)},
           {"paths", std::move(paths)},
+          {"paths_left_out", one.peer.left_out},
           {"faults", std::move(faults)}};
 }
 

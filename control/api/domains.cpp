@@ -59,7 +59,7 @@ Result<void> Domains::commit(const Config& before, const Config& next) {
   }
   // Ids go and come with the objects, so they too are put back.
   auto undone = change_engine(before);
-  if (undone) undone = daemon_.policies.rebuild(before);
+  if (auto rebuilt = daemon_.policies.follow_domains(before); undone) undone = std::move(rebuilt);
   if (undone || undone.error().code == ErrorCode::kUnavailable) return done;
   return Error{done.error().code, done.error().message + "; undoing it: " + undone.error().message};
 }
@@ -113,10 +113,8 @@ Result<void> Domains::check_unused(const std::string& name, const Config& config
 
 // One that is kept but not in force. False: there is none.
 Result<bool> Domains::forget_left_out(const std::string& name) {
-  PODWIRE_TRY(const auto kept, load_domains(daemon_.store));
-  const bool known =
-      std::any_of(kept.begin(), kept.end(), [&](const AddedDomain& one) { return one.domain.name == name; });
-  if (!known) return false;
+  PODWIRE_TRY(const auto kept, kept_domain_names(daemon_.store));
+  if (!kept.contains(name)) return false;
   PODWIRE_CHECK(forget_domain(daemon_.store, name));
   std::erase_if(problems_, [&](const std::string& problem) {
     return problem.find("\"" + name + "\"") != std::string::npos;
@@ -136,8 +134,9 @@ Result<Json> Domains::remove(const Json& params) {
   const auto gone = config_.find_domain(name);
   Config next = config_;
   remove_domain(name, next);
-  publish(next);  // no pod can begin to join it from here on
-  auto done = check_unused(name, before);
+  PODWIRE_CHECK(check_unused(name, before));
+  publish(next);                           // no pod can begin to join it from here on
+  auto done = check_unused(name, before);  // one may have begun meanwhile
   if (done) done = commit(before, next);
   if (!done) {
     publish(before);
@@ -162,7 +161,7 @@ Result<Json> Domains::assign(const Json& params) {
   PODWIRE_CHECK(r.finish());
   const std::lock_guard lock(daemon_.domain_mutex);
   PODWIRE_CHECK(daemon_.namespaces->assign(space, domain));
-  if (auto rebuilt = daemon_.policies.rebuild(config_); !rebuilt)
+  if (auto rebuilt = daemon_.policies.follow_domains(config_); !rebuilt)
     spdlog::warn("policies do not know yet that namespace {} is in domain {}: {}", space, domain,
                  rebuilt.error().message);
   return Json{{"name", space}, {"domain", domain}};
@@ -172,7 +171,7 @@ Result<Json> Domains::unassign(const Json& params) {
   PODWIRE_TRY(const auto space, read_target(params));
   const std::lock_guard lock(daemon_.domain_mutex);
   PODWIRE_TRY(const auto former, daemon_.namespaces->unassign(space));
-  if (auto rebuilt = daemon_.policies.rebuild(config_); !rebuilt)
+  if (auto rebuilt = daemon_.policies.follow_domains(config_); !rebuilt)
     spdlog::warn("policies do not know yet that namespace {} is in no domain of its own: {}", space,
                  rebuilt.error().message);
   return Json{{"name", space}, {"domain", former ? Json(*former) : Json()}};

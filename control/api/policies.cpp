@@ -45,35 +45,52 @@ Result<void> Policies::load() {
     PODWIRE_TRY(const auto rows, store_.manifests(kind));
     for (const auto& row : rows) bodies_[{kind, row.space, row.name}] = row.body;
   }
-  PODWIRE_TRY(model_, model_for(config_));
-  PODWIRE_TRY(snapshot_, compile(model_, config_));
+  PODWIRE_TRY(setting_, setting_for(config_));
+  PODWIRE_TRY(model_, model_for(*setting_));
+  PODWIRE_TRY(snapshot_, compile(model_, setting_->config));
   PODWIRE_CHECK(store_.keep_ids("identity", model_.identity_names()));
   PODWIRE_CHECK(store_.keep_ids("policy", model_.policy_names()));
   return reconciler_.set_policies(snapshot_);
 }
 
-Result<void> Policies::rebuild(const Config& config) {
+Result<void> Policies::give(const std::shared_ptr<const PolicySnapshot>& snapshot, Source source) {
+  return source == Source::kPerson ? reconciler_.set_policies(snapshot)
+                                   : reconciler_.follow_policies(snapshot);
+}
+
+Result<void> Policies::rebuild_for(const Config& config, Source source) {
   const std::lock_guard lock(mutex_);
-  PODWIRE_TRY(auto next, model_for(config));
+  PODWIRE_TRY(auto setting, setting_for(config));
+  PODWIRE_TRY(auto next, model_for(*setting));
   PODWIRE_TRY(auto snapshot, compile(next, config));
-  if (snapshot->policies.empty() && snapshot_->policies.empty()) {
-    model_ = std::move(next);
-    return {};
+  if (!snapshot->policies.empty() || !snapshot_->policies.empty()) {
+    PODWIRE_CHECK(give(snapshot, source));
+    snapshot_ = std::move(snapshot);
   }
-  PODWIRE_CHECK(reconciler_.set_policies(snapshot));
-  snapshot_ = std::move(snapshot);
+  setting_ = std::move(setting);
   model_ = std::move(next);
   return {};
 }
 
-// Of what is applied.
-Result<PolicyModel> Policies::model_for(const Config& config) const {
-  PolicyModel model;
+Result<std::shared_ptr<const Policies::Setting>> Policies::setting_for(const Config& config) const {
+  auto setting = std::make_shared<Setting>(Setting{config, {}, {}});
   if (config.domains.size() > 1 && namespaces_ != nullptr) {
     PODWIRE_TRY(const auto groups, load_groups(store_, config));
-    // The model outlives `config`.
+    setting->reaches = plan_joins(config, groups).reaches;
+    for (const auto& [domain, spaces] : namespaces_->by_domain()) setting->homes.insert(domain);
+    if (!setting->homes.empty()) setting->homes.insert(config.default_domain()->name);
+  }
+  return std::shared_ptr<const Setting>(std::move(setting));
+}
+
+// Of what is applied.
+Result<PolicyModel> Policies::model_for(const Setting& setting) const {
+  const auto& config = setting.config;
+  PolicyModel model;
+  if (config.domains.size() > 1 && namespaces_ != nullptr) {
+    // The model outlives `setting`.
     model.set_meets([namespaces = namespaces_, fallback = config.default_domain()->name,
-                     reaches = plan_joins(config, groups).reaches](const auto& one, const auto& other) {
+                     reaches = setting.reaches](const auto& one, const auto& other) {
       const auto home = namespaces->domain_of(one).value_or(fallback);
       const auto away = namespaces->domain_of(other).value_or(fallback);
       if (home == away) return true;
@@ -87,7 +104,7 @@ Result<PolicyModel> Policies::model_for(const Config& config) const {
       const auto& [of_kind, space, name] = at->first;
       if (of_kind != kind) break;
       PODWIRE_TRY(auto body, parse_json(at->second, "stored " + of_kind + " " + name));
-      PODWIRE_CHECK(put_into({of_kind, {space, name}, std::move(body)}, model, config));
+      PODWIRE_CHECK(put_into({of_kind, {space, name}, std::move(body)}, model, setting));
     }
   }
   return model;
@@ -113,18 +130,34 @@ std::string Policies::domain_of(const std::string& space, const Config& config) 
   return fallback == nullptr ? "" : fallback->name;
 }
 
+// Whether an address of `domain` is one to pods of `home`. A further interface in another tenant's domain has
+// one that may be somebody else's at home; domains that no namespace leads to are no tenant's.
+bool Policies::may_be_met(const std::string& home, const std::string& domain, const Setting& setting) {
+  if (domain == home || !setting.homes.contains(domain)) return true;
+  const auto at = setting.reaches.find(home);
+  return at != setting.reaches.end() && std::binary_search(at->second.begin(), at->second.end(), domain);
+}
+
 Result<void> Policies::put_into(const PolicyManifest& manifest, PolicyModel& model,
-                                const Config& config) const {
+                                const Setting& setting) const {
   if (manifest.kind == "Namespace") {
     PODWIRE_TRY(auto facts, read_namespace(manifest));
     model.put(std::move(facts));
   } else if (manifest.kind == "Pod") {
     PODWIRE_TRY(auto pod, read_pod(manifest));
     const auto located = located_.find(manifest.key);
-    if (located != located_.end() && !pod.host_network) pod.addresses = located->second;
+    const auto home = domain_of(manifest.key.first, setting.config);
+    if (located != located_.end() && !pod.host_network) {
+      pod.addresses.clear();
+      for (const auto& [domain, address] : located->second) {
+        if (may_be_met(home, domain, setting)) pod.addresses.push_back(address);
+      }
+      std::sort(pod.addresses.begin(), pod.addresses.end());
+      pod.addresses.erase(std::unique(pod.addresses.begin(), pod.addresses.end()), pod.addresses.end());
+    }
     // Who has an address of this node's prefixes is known better here, and at once when it changes. Nodes
     // share those of mode l2.
-    const auto domain = config.find_domain(domain_of(manifest.key.first, config));
+    const auto domain = setting.config.find_domain(home);
     if (domain != nullptr && domain->mode == api::DomainMode::kL3) {
       std::erase_if(pod.addresses, [&](const IpAddr& address) {
         return std::any_of(domain->prefixes.begin(), domain->prefixes.end(),
@@ -152,7 +185,7 @@ Result<void> Policies::take_into(const Change& change, PolicyModel& model) const
   }
   for (const char* const kind : kManifestKinds) {
     for (const auto& manifest : change.put) {
-      if (manifest.kind == kind) PODWIRE_CHECK(put_into(manifest, model, config_));
+      if (manifest.kind == kind) PODWIRE_CHECK(put_into(manifest, model, *setting_));
     }
   }
   return {};
@@ -166,9 +199,8 @@ Result<void> Policies::take_over(const Change& change, Source source) {
 
 // The engine first: what it refuses is not kept, and what is answered is both in force and kept.
 Result<void> Policies::commit(PolicyModel next, const Change& change, Source source) {
-  PODWIRE_TRY(auto snapshot, compile(next, config_));
-  PODWIRE_CHECK(source == Source::kPerson ? reconciler_.set_policies(snapshot)
-                                          : reconciler_.follow_policies(snapshot));
+  PODWIRE_TRY(auto snapshot, compile(next, setting_->config));
+  PODWIRE_CHECK(give(snapshot, source));
   std::vector<StoredManifest> put, erased;
   for (const auto& manifest : change.put) put.push_back(stored(manifest));
   for (const auto& manifest : change.erased) erased.push_back(stored(manifest));

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 
 #include "control/cluster/manifest_sharing.hpp"
@@ -24,14 +25,20 @@ class Policies final : public ManifestOwner {
   // All must outlive it. `namespaces`: whose pods are in which domain; null: all in the default one.
   Policies(const Config& config, Store& store, EngineReconciler& reconciler,
            const NamespaceDomains* namespaces = nullptr)
-      : config_(config), store_(store), reconciler_(reconciler), namespaces_(namespaces) {}
+      : config_(config),
+        store_(store),
+        reconciler_(reconciler),
+        namespaces_(namespaces),
+        setting_(std::make_shared<const Setting>(Setting{config, {}, {}})) {}
 
   // What was applied before, for the reconciler's first full replace. Call before its set_node.
   Result<void> load();
 
   // The same policies where there are these domains, namespaces of pods in them, and joins between them.
   // kUnavailable without an engine; then, and when the engine refuses, all stays as it was.
-  Result<void> rebuild(const Config& config);
+  Result<void> rebuild(const Config& config) { return rebuild_for(config, Source::kPerson); }
+  // The same for what is so already: without an engine it is kept for the next one.
+  Result<void> follow_domains(const Config& config) { return rebuild_for(config, Source::kOthers); }
 
   // What is applied and deleted goes to the other nodes as well. Before the first request; it must outlive
   // them.
@@ -71,14 +78,25 @@ class Policies final : public ManifestOwner {
     bool erased;
     PolicyManifest manifest;
   };
+  // The domains as the policies that are in force were made for them. While domains change it is ahead of the
+  // daemon's own, or behind.
+  struct Setting {
+    Config config;
+    std::set<std::string> homes;  // domains that pods join because of their namespace; none: nobody said so
+    std::map<std::string, std::vector<std::string>> reaches;  // of the JoinPlan
+  };
   // Who asks for a change: a person, who is told when there is no engine, or the other nodes.
   enum class Source { kPerson, kOthers };
 
+  Result<void> rebuild_for(const Config& config, Source source);
+  Result<void> give(const std::shared_ptr<const PolicySnapshot>& snapshot, Source source);
   Result<Change> read_change(const Json& params, bool erases, std::string& name) const;
   Result<void> take_into(const Change& change, PolicyModel& model) const;
-  Result<void> put_into(const PolicyManifest& manifest, PolicyModel& model, const Config& config) const;
-  Result<PolicyModel> model_for(const Config& config) const;
+  Result<void> put_into(const PolicyManifest& manifest, PolicyModel& model, const Setting& setting) const;
+  Result<std::shared_ptr<const Setting>> setting_for(const Config& config) const;
+  Result<PolicyModel> model_for(const Setting& setting) const;
   Result<std::shared_ptr<const PolicySnapshot>> compile(PolicyModel& model, const Config& config);
+  static bool may_be_met(const std::string& home, const std::string& domain, const Setting& setting);
   std::string domain_of(const std::string& space, const Config& config) const;
   Result<void> commit(PolicyModel next, const Change& change, Source source);
   Result<void> take_over(const Change& change, Source source);
@@ -97,6 +115,7 @@ class Policies final : public ManifestOwner {
   const NamespaceDomains* const namespaces_;
   ManifestSharing* sharing_ = nullptr;  // null: what is applied here is this node's alone
   std::mutex mutex_;
+  std::shared_ptr<const Setting> setting_;
   PolicyModel model_;
   std::shared_ptr<const PolicySnapshot> snapshot_ = std::make_shared<PolicySnapshot>();
   PodPlaces located_;

@@ -20,7 +20,7 @@ Result<PolicyManifest> Policies::read_shared(const StoredManifest& object) const
   PODWIRE_TRY(auto manifest, read_policy_manifest(body));
   if (key_of(manifest) != key_of(object)) return invalid("its value is " + to_text(manifest));
   PolicyModel alone;
-  PODWIRE_CHECK(put_into(manifest, alone, config_));
+  PODWIRE_CHECK(put_into(manifest, alone, *setting_));
   return manifest;
 }
 
@@ -66,7 +66,7 @@ PodNames Policies::locate(const PodPlaces& changed) {
   const std::lock_guard lock(mutex_);
   std::vector<Followed> moved;
   PodPlaces before;
-  const auto place = [this](const auto& pod, const std::vector<IpAddr>& addresses) {
+  const auto place = [this](const auto& pod, const PodPlaces::mapped_type& addresses) {
     if (addresses.empty())
       located_.erase(pod);
     else

@@ -45,7 +45,7 @@ Result<Json> join(Daemon& daemon, RpcRequest& request) {
   if (!done) return done;
   // Who meets whom has changed.
   const std::lock_guard lock(daemon.domain_mutex);
-  if (auto rebuilt = daemon.policies.rebuild(daemon.config); !rebuilt)
+  if (auto rebuilt = daemon.policies.follow_domains(daemon.config); !rebuilt)
     spdlog::warn("policies do not know yet who is joined: {}", rebuilt.error().message);
   return done;
 }

@@ -26,6 +26,7 @@ struct FaultRow {
 struct DoctorRow {
   std::string name, address, state, underlay;
   std::vector<PathRow> paths;
+  std::uint64_t paths_left_out = 0;
   std::vector<FaultRow> faults;
 };
 
@@ -67,6 +68,7 @@ Result<void> read_value(const Json& value, const std::string& path, DoctorRow& o
   r.required("state", out.state);
   r.required("underlay", out.underlay);
   r.required("paths", out.paths);
+  r.optional("paths_left_out", out.paths_left_out);
   r.required("faults", out.faults);
   return r.finish();
 }
@@ -138,6 +140,10 @@ Result<std::string> doctor_view(const Json& reply, const Style& style) {
           "\n" +
           painted("peer " + printable(row.name) + ": " + printable(fault.text) + ".", Tone::kBad, style) +
           "\n  What to do: " + printable(fault.remedy) + ".\n";
+    }
+    if (row.paths_left_out != 0) {
+      left_out += "  peer " + printable(row.name) + ": " + std::to_string(row.paths_left_out) +
+                  " more paths; asked again, it looks at the next ones\n";
     }
     for (const auto& path : row.paths) {
       if (path.not_probed.empty()) continue;

@@ -152,8 +152,8 @@ void RemoteEndpoints::tell_located() {
     const auto at = pods_.find(pod);
     if (at == pods_.end()) continue;
     for (const auto& place : at->second) {
-      const auto& own = find(place)->record->addresses;
-      addresses.insert(addresses.end(), own.begin(), own.end());
+      const auto& record = *find(place)->record;
+      for (const auto& address : record.addresses) addresses.emplace_back(record.domain, address);
     }
     std::sort(addresses.begin(), addresses.end());
     addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());

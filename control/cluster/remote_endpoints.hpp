@@ -21,8 +21,9 @@
 
 namespace podwire::control {
 
-// Where pods of other nodes are, by namespace and name; none: nobody tells any more.
-using PodPlaces = std::map<std::pair<std::string, std::string>, std::vector<IpAddr>>;
+// Where pods of other nodes are, by namespace and name: addresses with the domain that they are of, sorted;
+// none: nobody tells any more.
+using PodPlaces = std::map<std::pair<std::string, std::string>, std::vector<std::pair<std::string, IpAddr>>>;
 using PodNames = std::set<std::pair<std::string, std::string>>;
 
 class RemoteEndpoints final : public SharedSection {

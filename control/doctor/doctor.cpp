@@ -1,11 +1,9 @@
 #include "control/doctor/doctor.hpp"
 
 #include <algorithm>
-#include <set>
+#include <utility>
 
 #include <spdlog/spdlog.h>
-
-#include "control/doctor/targets.hpp"
 
 namespace podwire::control {
 namespace {
@@ -31,7 +29,7 @@ void Doctor::loop() {
   for (;;) {
     {
       std::unique_lock lock(mutex_);
-      if (wake_.wait_for(lock, kPeriod, [this] { return stopping_; })) return;
+      if (wake_.wait_for(lock, kPeriod, [this] { return stopping_.load(); })) return;
     }
     check();
   }
@@ -39,6 +37,12 @@ void Doctor::loop() {
 
 std::vector<ExaminedPeer> Doctor::peers() const {
   return find_peers(reconciler_.node(), reconciler_.remote());
+}
+
+void Doctor::leave_paths_of(ExaminedPeer& peer, std::size_t most) {
+  const std::lock_guard lock(mutex_);
+  auto& known = known_[peer.name];
+  known.next_path = leave_paths(peer, most, known.next_path, known.answering);
 }
 
 // Cheap: five probes a path where all is well.
@@ -50,6 +54,7 @@ void Doctor::check() {
   for (std::size_t i = 0; i < std::min(all.size(), kChecked); ++i)
     some.push_back(std::move(all[(next_checked_ + i) % all.size()]));
   next_checked_ = (next_checked_ + some.size()) % all.size();
+  for (auto& peer : some) leave_paths_of(peer, kPaths / some.size());
   const auto done = look_at(std::move(some), kOwnCheck);
   if (!done) spdlog::debug("the check of the peers was given up: {}", done.error().message);
 }
@@ -60,7 +65,9 @@ Result<std::vector<Doctor::Diagnosed>> Doctor::look_at(std::vector<ExaminedPeer>
   const AskEngine ask = [this](const std::string& verb, const Json& params) {
     return reconciler_.query(verb, params);
   };
-  PODWIRE_CHECK(podwire::control::examine(ask, peers, how));
+  auto until_stop = how;
+  until_stop.stop = &stopping_;
+  PODWIRE_CHECK(podwire::control::examine(ask, peers, until_stop));
   DomainVnis here;
   for (const auto& domain : reconciler_.node().objects.domains) here[domain.name] = domain.vni;
   std::vector<Diagnosed> diagnosed;
@@ -72,16 +79,29 @@ Result<std::vector<Doctor::Diagnosed>> Doctor::look_at(std::vector<ExaminedPeer>
     diagnosed.push_back({std::move(peer), std::move(findings)});
   }
   const std::lock_guard lock(mutex_);
-  for (const auto& one : diagnosed) {
-    if (!one.peer.was_probed()) {
-      known_.erase(one.peer.name);
-      continue;
-    }
-    auto& known = known_[one.peer.name];
-    known.answers = one.peer.answers();
-    known.problem = one.findings.empty() ? "" : one.findings.front().text;
-  }
+  for (const auto& one : diagnosed) note(one);
   return diagnosed;
+}
+
+// Under the mutex. What was wrong with some of many paths is so until all have been looked at again; silence
+// of the whole peer is over with its first answer.
+void Doctor::note(const Diagnosed& one) {
+  const auto& paths = one.peer.paths;
+  auto& known = known_[one.peer.name];
+  const bool answered = std::exchange(known.answers, one.peer.answers());
+  known.probed = one.peer.was_probed();
+  known.has_answered |= known.answers;
+  const auto answering =
+      std::find_if(paths.begin(), paths.end(), [](const ExaminedPath& path) { return path.answered != 0; });
+  known.answering =
+      answering == paths.end() ? std::nullopt : std::optional(PathKey{answering->id, answering->v4});
+  // The one that answered is looked at each time.
+  const auto fresh = paths.size() - (one.peer.left_out != 0 && !paths.empty() ? 1 : 0);
+  known.well = one.findings.empty() ? known.well + fresh : 0;
+  if (!one.findings.empty())
+    known.problem = one.findings.front().text;
+  else if (!known.probed || !answered || known.well >= paths.size() + one.peer.left_out)
+    known.problem.clear();
 }
 
 Result<Doctor::Examined> Doctor::examine(const std::string& name, std::size_t first) {
@@ -95,10 +115,16 @@ Result<Doctor::Examined> Doctor::examine(const std::string& name, std::size_t fi
         std::find_if(all.begin(), all.end(), [&](const ExaminedPeer& peer) { return peer.name == name; });
     if (at == all.end())
       return not_found("there is no peer \"" + name.substr(0, 128) + "\"; see: podwirectl peer");
+    leave_paths_of(*at, kPaths);
     wanted.push_back(std::move(*at));
   } else {
-    for (std::size_t i = first; i < all.size() && wanted.size() < kExamined; ++i)
+    std::size_t paths = 0;
+    for (std::size_t i = first; i < all.size() && wanted.size() < kExamined; ++i) {
+      paths += std::min(all[i].paths.size(), kPaths);
+      if (paths > kPaths && !wanted.empty()) break;
+      leave_paths_of(all[i], kPaths);
       wanted.push_back(std::move(all[i]));
+    }
     if (first + wanted.size() < all.size()) out.next = first + wanted.size();
   }
   PODWIRE_TRY(out.peers, look_at(std::move(wanted), {}));
@@ -106,8 +132,7 @@ Result<Doctor::Examined> Doctor::examine(const std::string& name, std::size_t fi
 }
 
 std::map<std::string, Doctor::Known> Doctor::known_now() {
-  std::set<std::string> present;
-  for (const auto& peer : peers()) present.insert(peer.name);
+  const auto present = peer_names(reconciler_.node(), reconciler_.remote());
   const std::lock_guard lock(mutex_);
   std::erase_if(known_, [&](const auto& known) { return !present.contains(known.first); });
   return known_;
@@ -124,14 +149,17 @@ std::vector<std::string> Doctor::problems() {
 
 std::string Doctor::isolated() {
   constexpr std::size_t kFewest = 2;  // of a single one, nobody knows which side is at fault
-  const auto known = known_now();
-  const bool some =
-      std::any_of(known.begin(), known.end(), [](const auto& one) { return one.second.answers; });
-  if (known.size() < kFewest || some) return {};
-  return "none of the " + std::to_string(known.size()) +
-         " other nodes that were probed answers through the tunnel, so pods reach none of theirs; see: "
-         "podwirectl "
-         "doctor";
+  std::size_t probed = 0;
+  bool some = false, some_did = false;
+  for (const auto& [name, known] : known_now()) {
+    probed += known.probed ? 1 : 0;
+    some |= known.answers;
+    some_did |= known.has_answered;
+  }
+  if (probed < kFewest || some || !some_did) return {};
+  return "none of the " + std::to_string(probed) +
+         " other nodes that were probed answers through the tunnel any more, so pods reach none of theirs; "
+         "see: podwirectl doctor";
 }
 
 }  // namespace podwire::control

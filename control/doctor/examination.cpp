@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <thread>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "control/doctor/underlay_echo.hpp"
 
@@ -158,18 +160,21 @@ class Examiner {
     std::vector<Probe> all;
     for (auto& round : rounds) all.insert(all.end(), round.begin(), round.end());
     PODWIRE_CHECK(settle(all, kGrace, true));
-    for (auto* path : paths) tell(*path, all);
+    std::unordered_map<const ExaminedPath*, std::vector<const Probe*>> of_path;
+    for (const auto& probe : all) of_path[probe.path].push_back(&probe);
+    for (auto* path : paths) tell(*path, of_path[path]);
     return {};
   }
 
   // A gateway that does not answer while another of the same path does is none.
-  void tell(ExaminedPath& path, const std::vector<Probe>& all) const {
-    for (const auto& probe : all) {
-      if (probe.path == &path && probe.state == "answered") path.answers = probe.to;
+  static void tell(ExaminedPath& path, const std::vector<const Probe*>& own) {
+    for (const auto* probe : own) {
+      if (probe->state == "answered") path.answers = probe->to;
     }
     const auto gateway = path.answers.value_or(path.gateways.front());
-    for (const auto& probe : all) {
-      if (probe.path != &path || probe.to != gateway) continue;
+    for (const auto* one : own) {
+      const auto& probe = *one;
+      if (probe.to != gateway) continue;
       ++path.sent;
       if (!probe.problem.empty()) path.problem = probe.message;
       if (probe.state == "damaged") ++path.damaged;
@@ -229,9 +234,11 @@ class Examiner {
   Result<void> settle(std::vector<Probe>& probes, Clock::duration time, bool all) {
     const auto deadline = Clock::now() + time;
     for (;;) {
+      PODWIRE_CHECK(check_wanted());
       PODWIRE_CHECK(ask_results(probes));
+      const auto done = all ? AnsweredPaths() : answered_paths(probes);
       const bool waits = std::any_of(probes.begin(), probes.end(), [&](const Probe& probe) {
-        return probe.waits() && (all ? matters(probe) : !has_answer(probes, probe.path));
+        return probe.waits() && (all ? matters(probe) : !done.contains(probe.path));
       });
       if (!waits || Clock::now() >= deadline) return {};
       std::this_thread::sleep_for(kPollTime);
@@ -239,10 +246,18 @@ class Examiner {
   }
 
   static bool matters(const Probe& probe) { return !probe.path->answers || *probe.path->answers == probe.to; }
-  static bool has_answer(const std::vector<Probe>& probes, const ExaminedPath* path) {
-    return std::any_of(probes.begin(), probes.end(), [path](const Probe& probe) {
-      return probe.path == path && (probe.state == "answered" || probe.state == "damaged");
-    });
+  using AnsweredPaths = std::unordered_set<const ExaminedPath*>;
+  static AnsweredPaths answered_paths(const std::vector<Probe>& probes) {
+    AnsweredPaths paths;
+    for (const auto& probe : probes) {
+      if (probe.state == "answered" || probe.state == "damaged") paths.insert(probe.path);
+    }
+    return paths;
+  }
+  // Whoever stops podwired must not wait for all the rounds and sizes that are still to come.
+  Result<void> check_wanted() const {
+    if (how_.stop != nullptr && *how_.stop) return unavailable("podwired is ending");
+    return {};
   }
 
   // The largest packet of every path that answers.

@@ -4,6 +4,7 @@
 // domain's MTU do not pass. Calls the engine from the caller's thread.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 #include <vector>
@@ -17,11 +18,12 @@ namespace podwire::control {
 using AskEngine = std::function<Result<Json>(const std::string& verb, const Json& params)>;
 
 struct Thoroughness {
-  unsigned rounds = 5;  // probes a path
-  bool sizes = true;    // also the largest packet that passes
+  unsigned rounds = 5;                      // probes a path
+  bool sizes = true;                        // also the largest packet that passes
+  const std::atomic<bool>* stop = nullptr;  // once it is true the examination is given up
 };
 
-// kUnavailable: the engine does not answer.
+// kUnavailable: the engine does not answer, or somebody wants it to stop.
 Result<void> examine(const AskEngine& ask, std::vector<ExaminedPeer>& peers, const Thoroughness& how);
 
 }  // namespace podwire::control

@@ -2,6 +2,7 @@
 // is examination.hpp, who judges it diagnosis.hpp.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -47,6 +48,7 @@ struct ExaminedPeer {
   std::vector<Vni> unknown_vnis;                             // that it sent lately, and no domain here has
   std::uint64_t bad_outer_checksums = 0, bad_checksums = 0;  // dropped here, of anybody's, in the meantime
   std::vector<ExaminedPath> paths;
+  std::size_t left_out = 0;  // further paths, which this examination does not look at
 
   bool was_probed() const;
   bool answers() const;  // some path does

@@ -8,6 +8,9 @@ namespace podwire::control {
 namespace {
 
 constexpr const char* kNamespaceKind = "NamespaceDomain";
+// In place of a name that cannot be read: no domain is called so, as names have no spaces. The node's default
+// would be another tenant's network.
+constexpr const char* kUnreadable = "that cannot be read";
 
 StoredManifest assignment_row(const std::string& space, const std::string& domain) {
   return {kNamespaceKind, "", space, Json(domain).dump()};
@@ -21,8 +24,10 @@ Result<void> NamespaceDomains::load() {
   assigned_.clear();
   for (const auto& row : rows) {
     const auto what = "the stored domain of namespace " + row.name;
-    PODWIRE_TRY(const Json body, parse_json(row.body, what));
-    PODWIRE_CHECK(podwire::read_value(body, what, assigned_[row.name]));
+    auto& domain = assigned_[row.name];
+    const auto body = parse_json(row.body, what);
+    const bool read = body && podwire::read_value(*body, what, domain);
+    if (!read || domain.empty()) domain = kUnreadable;
   }
   return {};
 }
@@ -40,6 +45,11 @@ Result<std::shared_ptr<const DomainConfig>> NamespaceDomains::domain_for(const s
   const auto& name = given ? *given : wanted;
   auto found = name.empty() ? config_.default_domain() : config_.find_domain(name);
   if (found != nullptr) return found;
+  if (given && *given == kUnreadable) {
+    return not_found("the stored domain of namespace \"" + space +
+                     "\" cannot be read; type: podwirectl domain unassign " + space +
+                     ", and assign it again");
+  }
   if (given) {
     return not_found("namespace \"" + space + "\" is assigned to domain \"" + name +
                      "\", which this node does not have; add it (podwirectl domain add " + name +
@@ -122,6 +132,10 @@ std::vector<std::string> NamespaceDomains::problems() const {
       out.push_back("podwired.json says that namespace \"" + space + "\" is in domain \"" +
                     configured->second + "\", which counts, and podwirectl assigned it to \"" + domain +
                     "\"; type: podwirectl domain unassign " + space);
+    } else if (domain == kUnreadable) {
+      out.push_back("the stored domain of namespace \"" + space +
+                    "\" cannot be read, so its pods cannot be added; type: podwirectl domain unassign " +
+                    space + ", and assign it again");
     } else if (!known.contains(domain)) {
       out.push_back(
           "namespace \"" + space + "\" is assigned to domain \"" + domain +

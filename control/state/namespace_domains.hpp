@@ -19,6 +19,7 @@ class NamespaceDomains {
  public:
   // Both must outlive it.
   NamespaceDomains(const Config& config, Store& store) : config_(config), store_(store) {}
+  // An assignment that cannot be read leads to no domain, and problems() tells.
   Result<void> load();
 
   // The domain's name, whether or not there is such a domain; none: nobody said.

@@ -109,6 +109,14 @@ Result<void> Additions::add(const AddedDomain& added) {
   return {};
 }
 
+Result<AddedDomain> read_kept(const StoredManifest& row) {
+  const auto what = "stored domain \"" + row.name + "\"";
+  PODWIRE_TRY(const Json body, parse_json(row.body, what));
+  PODWIRE_TRY(auto read, read_added_domain(body, what));
+  if (read.domain.name != row.name) return invalid(what + " has the name \"" + read.domain.name + "\"");
+  return read;
+}
+
 }  // namespace
 
 Result<AddedDomain> read_added_domain(const Json& document, const std::string& path) {
@@ -149,16 +157,11 @@ void remove_domain(const std::string& name, Config& config) {
   if (changed != 0) config.peers = std::move(peers);
 }
 
-Result<std::vector<AddedDomain>> load_domains(Store& store) {
+Result<std::set<std::string>> kept_domain_names(Store& store) {
   PODWIRE_TRY(const auto rows, store.manifests(kDomainKind));
-  std::vector<AddedDomain> all;
-  for (const auto& row : rows) {
-    const auto what = "stored domain \"" + row.name + "\"";
-    PODWIRE_TRY(const Json body, parse_json(row.body, what));
-    PODWIRE_TRY(auto read, read_added_domain(body, what));
-    all.push_back(std::move(read));
-  }
-  return all;
+  std::set<std::string> names;
+  for (const auto& row : rows) names.insert(row.name);
+  return names;
 }
 
 Result<void> keep_domain(Store& store, const AddedDomain& added) {
@@ -166,22 +169,28 @@ Result<void> keep_domain(Store& store, const AddedDomain& added) {
 }
 
 Result<void> forget_domain(Store& store, const std::string& name) {
-  PODWIRE_CHECK(store.change_manifests({}, {{kDomainKind, "", name, ""}}));
-  return store.forget_pools(name);
+  // Last the row: whoever undoes a deletion that failed has the domain still kept.
+  PODWIRE_CHECK(store.forget_pools(name));
+  return store.change_manifests({}, {{kDomainKind, "", name, ""}});
 }
 
 Result<std::vector<std::string>> add_kept_domains(Store& store, Config& config) {
-  PODWIRE_TRY(const auto kept, load_domains(store));
+  PODWIRE_TRY(const auto rows, store.manifests(kDomainKind));
   std::vector<std::string> problems;
   std::set<std::string> configured;
   for (const auto& domain : config.domains) configured.insert(domain.name);
   Additions additions(config);
-  for (const auto& added : kept) {
-    const auto& name = added.domain.name;
-    if (configured.contains(name)) {
+  for (const auto& row : rows) {
+    const auto& name = row.name;
+    const auto added = read_kept(row);
+    if (!added) {
+      problems.push_back("domain \"" + name + "\", which podwirectl added, cannot be read and is left out: " +
+                         added.error().message + "; type: podwirectl domain del " + name +
+                         ", and add it again");
+    } else if (configured.contains(name)) {
       problems.push_back("domain \"" + name + "\" was added by podwirectl and stands in podwired.json now, " +
                          "which counts; type: podwirectl domain del " + name);
-    } else if (auto fits = additions.add(added); !fits) {
+    } else if (auto fits = additions.add(*added); !fits) {
       problems.push_back("a domain that podwirectl added is left out: " + fits.error().message +
                          "; change podwired.json, or type: podwirectl domain del " + name);
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,11 +25,13 @@ Result<AddedDomain> read_added_domain(const Json& document, const std::string& p
 Result<void> add_domain(const AddedDomain& added, Config& config);
 void remove_domain(const std::string& name, Config& config);
 
-Result<std::vector<AddedDomain>> load_domains(Store& store);
+// Of all that are kept, also those that cannot be read.
+Result<std::set<std::string>> kept_domain_names(Store& store);
 Result<void> keep_domain(Store& store, const AddedDomain& added);
 Result<void> forget_domain(Store& store, const std::string& name);
 
-// All that are kept, into what was read from podwired.json. Returns why some are left out, one sentence each.
+// All that are kept, into what was read from podwired.json. Returns why some are left out, one sentence each
+// with the domain's name in quotes.
 Result<std::vector<std::string>> add_kept_domains(Store& store, Config& config);
 
 }  // namespace podwire::control

@@ -132,7 +132,7 @@ class SharedEndpointsTest : public ReconcilerFixture {
             if (addresses.empty())
               pods_.erase(pod.second);
             else
-              pods_[pod.second] = to_string(addresses.front());
+              pods_[pod.second] = to_string(addresses.front().second);
           }
           return std::exchange(unlocated_, {});
         },

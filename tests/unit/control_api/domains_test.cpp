@@ -1,6 +1,8 @@
 // domain_add, domain_del, domain_assign and domain_unassign, to an engine that only remembers.
 #include "control/api/domains.hpp"
 
+#include <sqlite3.h>
+
 #include "control/state/stored_domains.hpp"
 #include "tests/unit/control_api/daemon_fixture.hpp"
 
@@ -155,7 +157,7 @@ TEST_F(DomainsTest, WhatCannotBeIsRefusedAndChangesNothing) {
   EXPECT_EQ(std::as_const(config).domains.size(), 2u);
   EXPECT_NE(refused("domain_del", {{"name", "red"}}), "");
   EXPECT_EQ(std::as_const(config).domains.size(), 2u);
-  EXPECT_EQ(load_domains(*store)->size(), 1u);
+  EXPECT_EQ(kept_domain_names(*store)->size(), 1u);
 }
 
 TEST_F(DomainsTest, PodsNamespacesAndJoinsKeepADomain) {
@@ -218,6 +220,51 @@ TEST_F(DomainsTest, ANamespaceWhoseDomainIsGoneHasNoOther) {
             std::string::npos)
       << "another tenant's network is no substitute";
   ASSERT_EQ(domains->problems().size(), 1u);
+}
+
+TEST_F(DomainsTest, WhatCannotBeReadIsLeftOut) {
+  done("domain_add", tenant_params("red", 11, "10.1.1.0/24"));
+  done("domain_add", tenant_params("blue", 12, "10.1.2.0/24"));
+  done("domain_add", tenant_params("green", 13, "10.1.3.0/24"));
+  done("domain_assign", {{"name", "shop"}, {"domain", "blue"}});
+  ASSERT_TRUE(store->change_manifests({{"Domain", "", "red", "{"},
+                                       {"Domain", "", "green", R"({"name": "green", "vni": "x"})"},
+                                       {"NamespaceDomain", "", "shop", "["}},
+                                      {}));
+  restart();
+  EXPECT_EQ(engine_domains(), (Names{"default", "blue"}));
+  EXPECT_NE(domain_of("", "shop").find("cannot be read"), std::string::npos) << domain_of("", "shop");
+  const auto problems = domains->problems();
+  ASSERT_EQ(problems.size(), 3u);
+  EXPECT_NE(problems[0].find("type: podwirectl domain del green"), std::string::npos) << problems[0];
+  EXPECT_NE(problems[1].find("type: podwirectl domain del red"), std::string::npos) << problems[1];
+  EXPECT_NE(problems[2].find("podwirectl domain unassign shop"), std::string::npos) << problems[2];
+  for (const char* name : {"red", "green"})
+    EXPECT_EQ(done("domain_del", {{"name", name}}), (Json{{"deleted", true}}));
+  done("domain_unassign", {{"name", "shop"}});
+  EXPECT_EQ(domains->problems(), std::vector<std::string>{});
+  EXPECT_EQ(domain_of("", "shop"), "default");
+}
+
+TEST_F(DomainsTest, ADeletionThatTheStoreRefusesIsUndone) {
+  const auto sql = [this](const char* text) {  // beside the daemon's own connection
+    sqlite3* raw = nullptr;
+    EXPECT_EQ(sqlite3_open((directory.path() + "/state/podwire.db").c_str(), &raw), SQLITE_OK);
+    sqlite3_busy_timeout(raw, 5000);
+    EXPECT_EQ(sqlite3_exec(raw, text, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(raw);
+    sqlite3_close(raw);
+  };
+  done("domain_add", tenant_params("red", 11, "10.1.1.0/24"));
+  ASSERT_TRUE(store->begin_add(pod_request("c1", "red")));
+  ASSERT_TRUE(store->finish_delete({"podwire", "c1", "eth0"}));
+  sql("CREATE TRIGGER full BEFORE DELETE ON cursor BEGIN SELECT RAISE(ABORT, 'disk full'); END");
+  EXPECT_NE(refused("domain_del", {{"name", "red"}}), "");
+  EXPECT_EQ(engine_domains(), (Names{"default", "red"}));
+  expect_agreement();
+  sql("DROP TRIGGER full");
+  restart();
+  EXPECT_EQ(engine_domains(), (Names{"default", "red"}));
+  EXPECT_EQ(done("domain_del", {{"name", "red"}}), (Json{{"deleted", true}}));
 }
 
 TEST_F(DomainsTest, PolicyDefaultDenyIsolates) {

@@ -201,5 +201,73 @@ TEST_F(PoliciesTest, ConnectionsOfABareNameThatSeveralPodsHaveAreNotGuessed) {
   EXPECT_NE(refused("flows_flush", {{"pod", "web"}}).find("say which, as NAMESPACE/NAME"), std::string::npos);
 }
 
+// Its own domain's, and those of domains that are no tenant's.
+TEST_F(PoliciesTest, MeetPodsOfOtherNodesInTheirTenantOnly) {
+  unsigned number = 50;
+  for (const char* name : {"tenant-a", "tenant-b", "storage"}) {
+    auto domain = std::as_const(config).domains[0];
+    domain.name = name;
+    domain.vni = Vni(number);
+    domain.prefixes = {*parse_prefix("10." + std::to_string(number++) + ".0.0/24")};
+    auto all = *config.domains.items();
+    all.push_back(domain);
+    config.domains = std::move(all);
+  }
+  config.namespaces = {{"shop", "tenant-a"}, {"bank", "tenant-b"}};
+  const NamespaceDomains namespaces(config, *store);
+  Policies here(config, *store, *reconciler, &namespaces);
+  ASSERT_TRUE(here.load());
+  attach("shop", "db");
+  here.locate({{{"shop", "web"},
+                {{"storage", *parse_ip("10.52.9.1")},
+                 {"tenant-a", *parse_ip("10.50.9.1")},
+                 {"tenant-b", *parse_ip("10.51.9.1")}}}});
+  const auto spec =
+      "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: "
+      "web}}}]}]}";
+  const auto applied = here.apply({{"manifests", kPods + policy("p", spec)}});
+  ASSERT_TRUE(applied) << applied.error().message;
+  std::set<std::string> met;
+  for (const auto& [id, one] : engine.policies()) {
+    if (!one.ingress) continue;
+    for (const auto& rule : one.ingress->rules) {
+      for (const auto& block : rule.blocks) met.insert(to_string(block.prefix.address));
+    }
+  }
+  EXPECT_EQ(met, (std::set<std::string>{"10.50.9.1", "10.52.9.1"}));
+}
+
+// Between Policies::rebuild and the daemon's own configuration others may change policies.
+TEST_F(PoliciesTest, StayThoseOfTheDomainsTheyWereBuiltFor) {
+  Config next = config;
+  auto domains = *next.domains.items();
+  domains[0].isolates_pods = true;
+  next.domains = std::move(domains);
+  ASSERT_TRUE(policies->rebuild(next));
+  EXPECT_EQ(engine.policies().size(), 1u);
+  apply(kPods);
+  EXPECT_EQ(engine.policies().size(), 1u);
+  ASSERT_TRUE(policies->rebuild(config));
+  EXPECT_EQ(engine.policies().size(), 0u);
+}
+
+// A namespace is assigned while the engine restarts: the next engine has the policies for it.
+TEST_F(PoliciesTest, FollowDomainsWithoutAnEngine) {
+  Config next = config;
+  auto domains = *next.domains.items();
+  domains[0].isolates_pods = true;
+  next.domains = std::move(domains);
+  engine.stop();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (reconciler->state().connected && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_FALSE(policies->rebuild(next));
+  ASSERT_TRUE(policies->follow_domains(next));
+  engine.start();
+  while (engine.policies().empty() && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(engine.policies().size(), 1u);
+}
+
 }  // namespace
 }  // namespace podwire::control

@@ -141,6 +141,16 @@ TEST(Examination, SeesSilence) {
   EXPECT_EQ(path.largest, 0);
 }
 
+TEST(Examination, IsGivenUpWhenItShallStop) {
+  const std::atomic<bool> stop = true;
+  FakeProbes engine{.passes = 0};
+  auto peers = one_peer();
+  const AskEngine ask = [&](const std::string& verb, const Json& params) { return engine(verb, params); };
+  const auto done = examine(ask, peers, {.stop = &stop});
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().message, "podwired is ending");
+}
+
 TEST(Examination, FailsWhereTheEngineDoesNotAnswerOrTalksNonsense) {
   auto peers = one_peer();
   EXPECT_FALSE(examine([](const std::string&, const Json&) -> Result<Json> { return unavailable("gone"); },

@@ -79,5 +79,39 @@ TEST(DoctorTargets, AskTheFirstAddressOfAPrefixAndThePrefixItself) {
   EXPECT_NE(paths[2].not_probed.find("l2 domain"), std::string::npos);
 }
 
+TEST(DoctorTargets, AreNamedWithoutTheirPaths) {
+  RemoteChange change;
+  change.vteps = {vtep(9, "node9", "192.168.100.9")};
+  RemoteObjects remote;
+  remote.apply(change);
+  EXPECT_EQ(peer_names(own_node(), remote), (std::set<std::string>{"node9", "two"}));
+}
+
+TEST(DoctorTargets, LeaveTheNextPathsOfManyAndTheOneThatAnswers) {
+  ExaminedPeer whole;
+  for (std::uint16_t i = 1; i <= 5; ++i) {
+    auto& path = whole.paths.emplace_back();
+    path.id = DomainId(i);
+    path.gateways = {address("10.244.2.1")};
+  }
+  whole.paths.emplace_back().not_probed = "an l2 domain";
+  const auto left = [&](std::size_t most, std::size_t& from, std::optional<PathKey> kept = {}) {
+    auto peer = whole;
+    from = leave_paths(peer, most, from, kept);
+    EXPECT_EQ(peer.paths.size() + peer.left_out, whole.paths.size());
+    std::vector<unsigned> ids;
+    for (const auto& path : peer.paths) ids.push_back(path.id.value());
+    return ids;
+  };
+  std::size_t from = 0;
+  EXPECT_EQ(left(2, from), (std::vector{1u, 2u}));
+  EXPECT_EQ(left(2, from), (std::vector{3u, 4u}));
+  EXPECT_EQ(left(2, from), (std::vector{5u, 1u}));
+  EXPECT_EQ(left(2, from, PathKey{DomainId(5), true}), (std::vector{5u, 2u, 3u}));
+  EXPECT_EQ(left(2, from, PathKey{DomainId(5), true}), (std::vector{5u, 4u}));
+  EXPECT_EQ(left(5, from), (std::vector{1u, 2u, 3u, 4u, 5u}));
+  EXPECT_EQ(left(6, from).size(), 6u);
+}
+
 }  // namespace
 }  // namespace podwire::control::doctor_tests
