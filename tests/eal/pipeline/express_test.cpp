@@ -71,8 +71,8 @@ TEST_F(ExpressTest, AShorterMatchIsShorter) {
   const auto& domain = *ctx_.tables->domain(kRouted);
   const auto found = shorter_match(*ctx_.tables, domain, fib4_key(kRouted, 0x0a500000, 16).word);
   ASSERT_NE(found, 0u);
-  EXPECT_EQ(found, find_route(*ctx_.tables, domain, {{10, 80, 77, 1}}));
-  EXPECT_NE(found, find_route(*ctx_.tables, domain, {{10, 80, 0, 1}}));
+  EXPECT_EQ(found, find_route(*ctx_.tables, domain, Ipv4{{10, 80, 77, 1}}));
+  EXPECT_NE(found, find_route(*ctx_.tables, domain, Ipv4{{10, 80, 0, 1}}));
   EXPECT_EQ(shorter_match(*ctx_.tables, domain, fib4_key(kRouted, 0x0a500000, 12).word), 0u);
 }
 
