@@ -68,6 +68,7 @@ TEST_F(ExpressTest, KeepsTheOrderOfABurst) {
 TEST_F(ExpressTest, AShorterMatchIsShorter) {
   program(R"({"routes": [{"id": 6, "domain": 2, "prefix": "10.80.0.0/12", "next_hops": [{"vtep": 2}]},
                          {"id": 7, "domain": 2, "prefix": "10.80.0.0/30", "blackhole": true}]})");
+  receive(kPod1, from_pod1(kPod2Ip));  // the worker has the new tables
   const auto& domain = *ctx_.tables->domain(kRouted);
   const auto found = shorter_match(*ctx_.tables, domain, fib4_key(kRouted, 0x0a500000, 16).word);
   ASSERT_NE(found, 0u);
@@ -307,8 +308,8 @@ TEST_F(ExpressAgainstStages, WithTablesThatNoCacheHolds) {
                  R"(", "addresses": [")" + address + R"("]})";
   }
   program((R"({"endpoints": [)" + endpoints + "]}").c_str());
-  ASSERT_GT(ctx_.tables->fdb->bytes() + ctx_.tables->fib4->bytes(), 128u * 1024);
   compare_from_a_pod();
+  ASSERT_GT(ctx_.tables->fdb->bytes() + ctx_.tables->fib4->bytes(), 128u * 1024);
   compare_from_a_tunnel();
 }
 
