@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "control/api/daemon.hpp"
+#include "control/api/name_param.hpp"
 #include "control/state/stored_domains.hpp"
 
 namespace podwire::control {
@@ -16,14 +17,6 @@ std::string shown(const std::vector<std::string>& names) {
   std::string out;
   for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) out += (i == 0 ? "" : ", ") + names[i];
   return out + (names.size() > kShown ? " and " + std::to_string(names.size() - kShown) + " more" : "");
-}
-
-Result<std::string> read_target(const Json& params) {
-  std::string name;
-  ObjectReader r(params, "params");
-  r.required("name", name);
-  PODWIRE_CHECK(r.finish());
-  return name;
 }
 
 }  // namespace
@@ -123,7 +116,7 @@ Result<bool> Domains::forget_left_out(const std::string& name) {
 }
 
 Result<Json> Domains::remove(const Json& params) {
-  PODWIRE_TRY(const auto name, read_target(params));
+  PODWIRE_TRY(const auto name, read_name(params));
   const std::lock_guard lock(daemon_.domain_mutex);
   if (configured_.contains(name) || config_.find_domain(name) == nullptr) {
     PODWIRE_TRY(const bool forgotten, forget_left_out(name));
@@ -168,7 +161,7 @@ Result<Json> Domains::assign(const Json& params) {
 }
 
 Result<Json> Domains::unassign(const Json& params) {
-  PODWIRE_TRY(const auto space, read_target(params));
+  PODWIRE_TRY(const auto space, read_name(params));
   const std::lock_guard lock(daemon_.domain_mutex);
   PODWIRE_TRY(const auto former, daemon_.namespaces->unassign(space));
   if (auto rebuilt = daemon_.policies.follow_domains(config_); !rebuilt)

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "control/api/name_param.hpp"
+
 namespace podwire::control {
 namespace {
 
@@ -23,14 +25,6 @@ std::uint32_t free_group(const DomainGroups& groups) {
   std::uint32_t free = kGlobalGroup + 1;
   while (used.contains(free)) ++free;
   return free;
-}
-
-Result<std::string> read_domain_name(const Json& params) {
-  std::string name;
-  ObjectReader r(params, "params");
-  r.required("name", name);
-  PODWIRE_CHECK(r.finish());
-  return name;
 }
 
 }  // namespace
@@ -79,7 +73,7 @@ Result<Json> DomainJoins::join(const Json& params) {
 }
 
 Result<Json> DomainJoins::isolate(const Json& params) {
-  PODWIRE_TRY(const auto name, read_domain_name(params));
+  PODWIRE_TRY(const auto name, read_name(params));
   const std::lock_guard lock(mutex_);
   PODWIRE_TRY(const auto domain, domain_named(name));
   if (domain->global) return conflict("domain \"" + name + "\"" + kGlobalByConfig);
@@ -90,7 +84,7 @@ Result<Json> DomainJoins::isolate(const Json& params) {
 }
 
 Result<Json> DomainJoins::make_global(const Json& params) {
-  PODWIRE_TRY(const auto name, read_domain_name(params));
+  PODWIRE_TRY(const auto name, read_name(params));
   const std::lock_guard lock(mutex_);
   PODWIRE_TRY(const auto domain, own_domain_named(name));
   PODWIRE_TRY(const auto groups, load_groups(store_, config_));

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <filesystem>
 
+#include "control/api/name_param.hpp"
 #include "control/api/texts.hpp"
 #include "control/cni/pod_socket.hpp"
 #include "control/policy/labels.hpp"
@@ -119,14 +120,6 @@ Json to_json(const ExtraEndpoint& endpoint, const Attachment& on) {
           {"port", port_name(on)},          {"domain", on.domain},
           {"mac", to_string(endpoint.mac)}, {"addresses", texts(endpoint.addresses)},
           {"dhcp", endpoint.options.dhcp},  {"hostname", endpoint.options.hostname}};
-}
-
-Result<std::string> read_name(const Json& params) {
-  std::string name;
-  ObjectReader r(params, "params");
-  r.required("name", name);
-  PODWIRE_CHECK(r.finish());
-  return name;
 }
 
 }  // namespace

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from support.etcd import Etcd
+from support.etcd import Etcd, Members
 from support.netns import Fabric
 from support.node import Node
 from support.process import alive, kill9, wait_until
@@ -27,7 +27,7 @@ def etcd_node(fabric, etcd, directory, name, number, **keys):
                 cluster={"mode": "etcd", "endpoints": ["http://192.168.100.251:2379", etcd.url]}, **keys)
 
 
-class Nodes:
+class Nodes(Members):
     """`pods`: one a node in the domain default; `lan`: one a node in the domain lan."""
 
     def __init__(self, directory):
@@ -45,12 +45,6 @@ class Nodes:
         for node in self.podwire:
             wait_until(lambda: len(node.call("peers")["peers"]) == len(self.podwire) - 1, within, f"peers of {node.name}")
             wait_until(lambda: node.status()["differences"] == [], within, f"{node.name} agrees with its engine")
-
-    def close(self):
-        for node in self.podwire:
-            node.close()
-        self.etcd.close()
-        self.fabric.delete()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from support.etcd import Etcd
+from support.etcd import Etcd, Members
 from support.netns import Fabric
 from support.node import Node
 from support.paced import Stream, undisturbed
@@ -27,7 +27,7 @@ def five_domains():
             {"name": "stock", "vni": 2, "prefixes": RANGES["stock"], "transport": "subnet"}]
 
 
-class Five:
+class Five(Members):
     """`shop` and `stock`: a pod of that domain on each node."""
 
     def __init__(self, directory):
@@ -101,12 +101,6 @@ class Five:
 
     def is_haunted(self, node):
         return any(route["prefix"] == GHOST_PREFIX for route in node.call("routes")["routes"])
-
-    def close(self):
-        for node in self.podwire:
-            node.close()
-        self.etcd.close()
-        self.fabric.delete()
 
 
 @pytest.fixture(scope="module")

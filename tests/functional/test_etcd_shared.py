@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from support.etcd import Etcd
+from support.etcd import Etcd, Members
 from support.ledger import drops
 from support.netns import Fabric
 from support.node import Node
@@ -41,7 +41,7 @@ def service(backend):
 """
 
 
-class Nodes:
+class Nodes(Members):
     """Node 1 has shop/web and other/mon, node 2 has shop/db; each has a pod in the domain lan, which floods to nobody."""
 
     def __init__(self, directory):
@@ -88,10 +88,7 @@ class Nodes:
 
     def close(self):
         self.probes.close()
-        for node in self.podwire:
-            node.close()
-        self.etcd.close()
-        self.fabric.delete()
+        super().close()
 
 
 @pytest.fixture(scope="module")

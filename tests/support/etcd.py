@@ -105,3 +105,13 @@ class Etcd:
     def close(self):
         self.daemon.forget()
         self.ns.delete()
+
+
+class Members:
+    """What lives and ends together: the `podwire` nodes on one `fabric` with their store, `etcd`."""
+
+    def close(self):
+        for node in self.podwire:
+            node.close()
+        self.etcd.close()
+        self.fabric.delete()

@@ -23,7 +23,7 @@ std::string tenants_refusal(const Json& document) {
   return config ? "" : config.error().message;
 }
 
-TEST(TenantsConfig, NamespacesLeadToDomains) {
+TEST(TenantsConfig, ANamespaceHasItsDomain) {
   auto document = two_tenants();
   document["namespaces"] = {{"shop", "red"}, {"stock", "blue"}};
   const auto config = parse_config(document, "podwired.json");
