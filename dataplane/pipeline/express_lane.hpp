@@ -67,7 +67,7 @@ class ExpressLane : public ExpressFilter<kTunnel> {
   // Pass three: serves packets from `i` on, up to one that is for the stages, which stays as it came. Returns
   // the index of that one.
   std::uint16_t serve(const Burst& burst, std::uint16_t i) noexcept {
-    if (!kTunnel && (translates_ || answers_)) [[unlikely]] {
+    if (translates_ || answers_) [[unlikely]] {
       while (i < burst.count && serve_apart(burst.mbufs[i], i)) ++i;
     } else {
       while (i < burst.count && serve(burst.mbufs[i], plans_[i])) ++i;
@@ -119,15 +119,16 @@ class ExpressLane : public ExpressFilter<kTunnel> {
   [[gnu::noinline]] std::uint16_t serve_connections(const Burst& burst, std::uint16_t from) noexcept {
     std::array<Probe, kBurstMax> probes;
     const auto& flows = *ctx_.flows;
+    const auto pairs = flows.pairs();
     std::uint16_t end = from;
     for (; end < burst.count && is_plain(burst.mbufs[end]) && tracks_; ++end) {
       const auto [head, addresses] = plain_connection_words(frame_of(burst.mbufs[end]), domain_->id);
       auto& probe = probes[end];
       probe.domain = domain_;
       probe.hash = flows.hash_v4(head, addresses);
-      flows.prefetch(probe.hash);
+      flows.prefetch(probe.hash, pairs);
     }
-    for (std::uint16_t i = from; i < end; ++i) probes[i].candidate = flows.candidate(probes[i].hash);
+    for (std::uint16_t i = from; i < end; ++i) probes[i].candidate = flows.candidate(probes[i].hash, pairs);
     std::uint16_t i = from;
     while (i < end && serve_connection(burst.mbufs[i], probes[i])) ++i;
     return i;
@@ -143,17 +144,24 @@ class ExpressLane : public ExpressFilter<kTunnel> {
     plan.domain = probe.domain;
     plan.slot = view.decision.adjacency;
     plan.routed = view.decision.routed;
-    if (view.decision.translated) return !kTunnel && serve_translated_connection(mbuf, plan, ref, view);
+    if (view.decision.translated)
+      return serve_translated_connection(mbuf, *plan.domain, ref, view.decision, view.phase,
+                                         view.rules_generation);
     return follow_connection(ctx_, frame, ref, view, *plan.domain, to_gateway(frame, *plan.domain)) &&
            serve(mbuf, plan);
   }
 
-  [[gnu::noinline]] bool serve_translated_connection(rte_mbuf* mbuf, const Plan& plan, FlowRef ref,
-                                                     const FlowView& view) noexcept {
-    const auto* frame = frame_of(mbuf);
+  // Of the connection what its FlowView has.
+  [[gnu::noinline]] bool serve_translated_connection(rte_mbuf* mbuf, const DomainEntry& domain, FlowRef ref,
+                                                     FlowDecision decision, FlowPhase phase,
+                                                     std::uint32_t rules_generation) noexcept {
+    FlowView view;
+    view.decision = decision;
+    view.phase = phase;
+    view.rules_generation = rules_generation;
     PlainLeaving leaving;
-    return follow_translated(ctx_, frame, plain_connection_key(frame, plan.domain->id), ref, view, leaving) &&
-           serve_translated(mbuf, plan, leaving);
+    return follow_translated(ctx_, frame_of(mbuf), domain, ref, view, leaving) &&
+           serve_translated(mbuf, domain, decision.adjacency, leaving);
   }
 
   bool to_gateway(const std::uint8_t* frame, const DomainEntry& domain) const noexcept {
@@ -249,8 +257,7 @@ class ExpressLane : public ExpressFilter<kTunnel> {
                                entered(plan) || to_gateway(frame, *plan.domain)))
           break;
       } else {
-        if (kTunnel || entered(plan) ||
-            !follow_translated(ctx_, frame, keys[known], found[known], view, leaving_[i]))
+        if (entered(plan) || !follow_translated(ctx_, frame, *plan.domain, found[known], view, leaving_[i]))
           break;
         translates_ = true;
       }
@@ -271,26 +278,32 @@ class ExpressLane : public ExpressFilter<kTunnel> {
     return slot;
   }
 
-  // The same for a packet whose connection has other ends, `leaving`; from a pod, or an answer.
-  [[gnu::noinline]] bool serve_translated(rte_mbuf* mbuf, const Plan& plan,
-                                          const PlainLeaving& leaving) noexcept {
-    const auto& adjacency = tables_.adjacencies[plan.slot];
+  // The same for a packet of `domain` whose connection has other ends, `leaving`.
+  [[gnu::always_inline]] bool serve_translated(rte_mbuf* mbuf, const DomainEntry& domain, std::uint32_t slot,
+                                               const PlainLeaving& leaving) noexcept {
+    const auto& adjacency = tables_.adjacencies[slot];
     const bool outside = adjacency.kind == Adjacency::Kind::kUnderlay;
-    if (!outside && leaving.domain != domain_ && !answers_ && !domain_->joined) return false;
+    if (leaving.domain != &domain && (kTunnel || (!outside && !answers_ && !domain.joined))) return false;
     if (adjacency.place() != way_.place || leaving.domain != way_.domain) {
       way_.leave(ingress_);
-      way_.find(ctx_, adjacency, *leaving.domain, true);
+      way_.find(ctx_, adjacency, *leaving.domain, !kTunnel);
     }
-    if (mbuf->data_len > way_.limit) return false;
+    if (mbuf->data_len - std::uint32_t{kOuter} > way_.limit) return false;
+    auto* frame = rte_pktmbuf_mtod_offset(mbuf, std::uint8_t*, kOuter);
+    if constexpr (kTunnel) {
+      if (outside || (way_.joins_tcp && frame[plain::kProtocol] == ip_proto::kTcp)) return false;
+    }
     const bool tunnel = way_.vtep != nullptr && !outside;
     if (tunnel && mbuf->data_off < way_.vtep->header_bytes) return false;
-    auto* frame = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
     translate_plain(frame, leaving);
     route_plain(frame, adjacency.mac, leaving.domain->gateway_mac);
     if (tunnel)
       vxlan::put_before(mbuf, *way_.vtep, leaving.domain->vni, plain_hash(frame), frame[plain::kTos]);
     if (outside) std::memcpy(frame, way_.vtep->header.data(), 2 * sizeof(MacAddr));
-    if (leaving.domain != domain_) count_moved(*leaving.domain);
+    if constexpr (kTunnel)
+      strip(mbuf, domain);
+    else if (leaving.domain != &domain)
+      count_moved(*leaving.domain);
     way_.append(mbuf);
     return true;
   }
@@ -314,7 +327,7 @@ class ExpressLane : public ExpressFilter<kTunnel> {
   bool serve_apart(rte_mbuf* mbuf, std::uint16_t i) noexcept {
     const auto& plan = plans_[i];
     if (plan.slot == 0) return false;
-    if (plan.tracked && plan.translated) return serve_translated(mbuf, plan, leaving_[i]);
+    if (plan.tracked && plan.translated) return serve_translated(mbuf, *plan.domain, plan.slot, leaving_[i]);
     return answers_ ? serve_entered(mbuf, plan) : serve(mbuf, plan);
   }
 
@@ -383,7 +396,7 @@ class ExpressLane : public ExpressFilter<kTunnel> {
   std::uint64_t moved_ = 0;
   ExpressWay way_;
   std::array<Plan, kBurstMax> plans_;
-  std::array<PlainLeaving, kTunnel ? 1 : kBurstMax> leaving_;  // of plans that are translated
+  std::array<PlainLeaving, kBurstMax> leaving_;  // of plans that are translated
 };
 
 }  // namespace podwire::engine

@@ -10,23 +10,23 @@ namespace podwire::engine {
 class FlowTable::PairLocks {
  public:
   PairLocks(FlowTable& table, std::uint64_t a, std::uint64_t b) noexcept
-      : table_(table),
-        first_(std::min(table.pair_of(a) % kLocks, table.pair_of(b) % kLocks)),
-        second_(std::max(table.pair_of(a) % kLocks, table.pair_of(b) % kLocks)) {
-    spin_lock(table.locks_[first_]);
-    if (second_ != first_) spin_lock(table.locks_[second_]);
+      : slots_(table.slots_),
+        first_(std::min(slots_.lock_of(a), slots_.lock_of(b))),
+        second_(std::max(slots_.lock_of(a), slots_.lock_of(b))) {
+    spin_lock(slots_.lock(first_));
+    if (second_ != first_) spin_lock(slots_.lock(second_));
   }
   ~PairLocks() {
-    table_.locks_[first_].store(0, kRelease);
-    if (second_ != first_) table_.locks_[second_].store(0, kRelease);
+    slots_.lock(first_).store(0, kRelease);
+    if (second_ != first_) slots_.lock(second_).store(0, kRelease);
   }
   PairLocks(const PairLocks&) = delete;
   PairLocks& operator=(const PairLocks&) = delete;
 
-  bool hold(std::uint32_t pair) const noexcept { return pair % kLocks == first_ || pair % kLocks == second_; }
+  bool hold(std::uint32_t lock) const noexcept { return lock == first_ || lock == second_; }
 
  private:
-  FlowTable& table_;
+  FlowSlots& slots_;
   const std::uint32_t first_, second_;
 };
 
@@ -60,9 +60,9 @@ bool FlowTable::evict_entry(std::uint32_t entry, const PairLocks& held) noexcept
   const std::uint64_t hashes[] = {hash(key_at(entry * 2)), hash(key_at(entry * 2 + 1))};
   std::atomic<std::uint32_t>* borrowed = nullptr;
   for (const auto one : hashes) {
-    const auto pair = pair_of(one);
-    if (held.hold(pair)) continue;
-    auto& lock = locks_[pair % kLocks];
+    const auto index = slots_.lock_of(one);
+    if (held.hold(index)) continue;
+    auto& lock = slots_.lock(index);
     if (lock.exchange(1, kAcquire) != 0) return false;  // somebody's, who may be waiting for one of ours
     borrowed = &lock;
   }
@@ -80,10 +80,10 @@ bool FlowTable::evict_from(std::uint64_t hash, const PairLocks& held) noexcept {
   struct Candidate {
     std::uint32_t entry, seen;
   };
-  Candidate candidates[2 * kSlots];
+  Candidate candidates[2 * FlowSlots::kSlots];
   std::size_t count = 0;
   for (std::uint32_t which = 0; which < 2; ++which) {
-    for (const auto& slot : slot_line(hash, which).lines) {
+    for (const auto& slot : slots_.line(hash, which).lines) {
       const auto entry = slot.load(kRelaxed) / 2;
       if (mark_at(entry) != 0) candidates[count++] = {entry, last_seen_of(entry)};
     }
@@ -99,26 +99,17 @@ bool FlowTable::evict_from(std::uint64_t hash, const PairLocks& held) noexcept {
   return false;
 }
 
-bool FlowTable::has_free_slots(std::uint64_t hash, std::size_t wanted) const noexcept {
-  for (std::uint32_t which = 0; which < 2; ++which) {
-    for (const auto& line : slot_line(hash, which).lines) {
-      if (line.load(kRelaxed) == 0 && --wanted == 0) return true;
-    }
-  }
-  return false;
-}
-
 bool FlowTable::make_slots(const std::uint64_t (&hashes)[2], bool both, const PairLocks& held,
                            std::uint32_t& evicted) noexcept {
   const auto make = [&](std::uint64_t hash, std::size_t wanted) {
-    while (!has_free_slots(hash, wanted)) {
+    while (!slots_.has_free(hash, wanted)) {
       if (!evict_from(hash, held)) return false;
       ++evicted;
     }
     return true;
   };
   if (!both) return make(hashes[0], 1);
-  if (pair_of(hashes[0]) == pair_of(hashes[1])) return make(hashes[0], 2);
+  if (slots_.same_pair(hashes[0], hashes[1])) return make(hashes[0], 2);
   return make(hashes[0], 1) && make(hashes[1], 1);
 }
 
@@ -174,8 +165,8 @@ void FlowTable::prefetch_evictions(std::size_t count) const noexcept {
     if (hand > capacity_) hand = 0;
   }
   for (std::size_t i = 0; i < found; ++i) {
-    __builtin_prefetch(&slot_line(hash(key_at(next[i] * 2)), 0));
-    __builtin_prefetch(&slot_line(hash(key_at(next[i] * 2 + 1)), 0));
+    __builtin_prefetch(&slots_.line(hash(key_at(next[i] * 2)), 0));
+    __builtin_prefetch(&slots_.line(hash(key_at(next[i] * 2 + 1)), 0));
   }
 }
 
@@ -219,6 +210,10 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
     entry = evict_next();
     result.evicted = entry != 0 ? 1 : 0;
   }
+  // A pair for every entry that was ever in use, so that a pair has four keys at most on average.
+  slots_.grow(
+      entry, [this](std::uint32_t line) { return hash(key_at(line)); },
+      [this](std::uint32_t line) { __builtin_prefetch(&lines_[line]); });
   {
     const PairLocks held(*this, hashes[0], hashes[1]);
     if (entry != 0 && !is_there() && !is_taken() && make_slots(hashes, both, held, result.evicted)) {
@@ -231,8 +226,8 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
       owners_[entry].store(owner.port.value(), kRelaxed);
       set_mark(entry, mark_of(phase.state, now_s));
       lines_[entry * 2].locked.store(0, kRelease);
-      fill(free_slot(hashes[0]), hashes[0], entry * 2);
-      if (both) fill(free_slot(hashes[1]), hashes[1], entry * 2 + 1);
+      slots_.fill(slots_.free_slot(hashes[0]), hashes[0], entry * 2);
+      if (both) slots_.fill(slots_.free_slot(hashes[1]), hashes[1], entry * 2 + 1);
       result.outcome = Insertion::Outcome::kNew;
       result.ref = {entry * 2, lines_[entry * 2].sequence.load(kRelaxed)};
       return result;
@@ -248,8 +243,8 @@ void FlowTable::forget(std::uint32_t entry, const std::uint64_t (&hashes)[2]) no
   if (FlowPhase::unpack(lines_[entry * 2].phase.load(kRelaxed)).state != FlowState::kCut) count_out(owner);
   set_mark(entry, 0);
   forget_lines(entry);
-  clear_slot(hashes[0], entry * 2);
-  clear_slot(hashes[1], entry * 2 + 1);
+  slots_.clear(hashes[0], entry * 2);
+  slots_.clear(hashes[1], entry * 2 + 1);
 }
 
 bool FlowTable::unlink(FlowRef ref, bool replaceable_only) noexcept {

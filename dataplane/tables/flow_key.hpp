@@ -20,7 +20,7 @@ struct FlowKey {
   static constexpr std::size_t kSourcePortAt = 0, kDestinationPortAt = 2, kProtocolAt = 6, kAddressesAt = 8;
 
   bool is_v4() const noexcept { return words[0] >> 56 == 4; }
-  DomainId domain() const noexcept { return DomainId(static_cast<std::uint16_t>(words[0] >> 32)); }
+  DomainId domain() const noexcept { return domain_of(words[0]); }
   std::uint8_t protocol() const noexcept { return static_cast<std::uint8_t>(words[0] >> 48); }
   std::uint16_t source_port() const noexcept { return byte_swap(static_cast<std::uint16_t>(words[0])); }
   std::uint16_t destination_port() const noexcept {
@@ -38,6 +38,9 @@ struct FlowKey {
     return raw_ports | std::uint64_t{domain.value()} << 32 | std::uint64_t{protocol} << 48 |
            std::uint64_t{v4 ? 4u : 6u} << 56;
   }
+  static DomainId domain_of(std::uint64_t head) noexcept {
+    return DomainId(static_cast<std::uint16_t>(head >> 32));
+  }
   void set_head(DomainId domain, std::uint8_t protocol, bool v4, std::uint32_t raw_ports) noexcept {
     words[0] = head(domain, protocol, v4, raw_ports);
   }
@@ -54,7 +57,7 @@ struct FlowKey {
     FlowKey back;
     back.words[0] = (words[0] & ~std::uint64_t{0xffffffff}) | exchange_ports(ports());
     if (is_v4()) {
-      back.words[1] = words[1] >> 32 | words[1] << 32;
+      back.words[1] = exchange_addresses(words[1]);
     } else {
       back.words[1] = words[3];
       back.words[2] = words[4];
@@ -70,8 +73,11 @@ struct FlowKey {
     return ((words[2] ^ other.words[2]) | (words[3] ^ other.words[3]) | (words[4] ^ other.words[4])) == 0;
   }
 
- private:
+  // The other way round: both ports, and both IPv4 addresses.
   static std::uint32_t exchange_ports(std::uint32_t ports) noexcept { return ports >> 16 | ports << 16; }
+  static std::uint64_t exchange_addresses(std::uint64_t word) noexcept { return word >> 32 | word << 32; }
+
+ private:
   void set_address(std::size_t which, const IpAddr& address) noexcept {
     const std::size_t length = is_v4() ? 4 : 16;
     std::memcpy(reinterpret_cast<std::uint8_t*>(words) + kAddressesAt + which * length,

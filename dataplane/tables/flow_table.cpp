@@ -3,22 +3,12 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <bit>
-#include <new>
 
 #include "dataplane/tables/lookup_table.hpp"
+#include "dataplane/tables/reserved_memory.hpp"
 
 namespace podwire::engine {
 namespace {
-
-void* reserve(std::size_t bytes) {
-  void* memory =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) throw std::bad_alloc();
-  // Random access over tens of MiB is mostly page walks otherwise. A refusal costs speed only.
-  ::madvise(memory, bytes, MADV_HUGEPAGE);
-  return memory;
-}
 
 // Up to one entry behind the last, where the hand may stand.
 std::size_t mark_bytes(std::uint32_t capacity) {
@@ -35,26 +25,22 @@ FlowTable::FlowTable(std::uint32_t capacity, std::uint64_t seed)
     : capacity_(capacity),
       seed_(mix(seed + kOdd2)),  // the hash needs all bits of it
       // A pair of sixteen slots has four in use when the table is full, or not much more.
-      pair_mask_(static_cast<std::uint32_t>(
-                     std::bit_ceil(std::max<std::uint64_t>(std::uint64_t{capacity} * 7 / 16, 4))) -
-                 1),
-      lines_(static_cast<Line*>(reserve((std::size_t{capacity} + 1) * 2 * sizeof(Line)))),
-      slots_(static_cast<SlotLine*>(reserve((std::size_t{pair_mask_} + 1) * 2 * sizeof(SlotLine)))),
-      marks_(static_cast<std::atomic<std::uint64_t>*>(reserve(mark_bytes(capacity)))),
-      owners_(static_cast<std::atomic<std::uint16_t>*>(reserve(owner_bytes(capacity)))),
-      owned_(static_cast<Owned*>(reserve(kMaxOwners * sizeof(Owned)))) {}
+      slots_(static_cast<std::uint32_t>(
+          std::bit_ceil(std::max<std::uint64_t>(std::uint64_t{capacity} * 7 / 16, 4)))),
+      lines_(static_cast<Line*>(reserve_memory((std::size_t{capacity} + 1) * 2 * sizeof(Line)))),
+      marks_(static_cast<std::atomic<std::uint64_t>*>(reserve_memory(mark_bytes(capacity)))),
+      owners_(static_cast<std::atomic<std::uint16_t>*>(reserve_memory(owner_bytes(capacity)))),
+      owned_(static_cast<Owned*>(reserve_memory(kMaxOwners * sizeof(Owned)))) {}
 
 FlowTable::~FlowTable() {
   ::munmap(lines_, (std::size_t{capacity_} + 1) * 2 * sizeof(Line));
-  ::munmap(slots_, (std::size_t{pair_mask_} + 1) * 2 * sizeof(SlotLine));
   ::munmap(marks_, mark_bytes(capacity_));
   ::munmap(owners_, owner_bytes(capacity_));
   ::munmap(owned_, kMaxOwners * sizeof(Owned));
 }
 
 std::size_t FlowTable::bytes_reserved() const {
-  return (std::size_t{capacity_} + 1) * 2 * sizeof(Line) +
-         (std::size_t{pair_mask_} + 1) * 2 * sizeof(SlotLine) + mark_bytes(capacity_) +
+  return (std::size_t{capacity_} + 1) * 2 * sizeof(Line) + slots_.bytes() + mark_bytes(capacity_) +
          owner_bytes(capacity_) + kMaxOwners * sizeof(Owned);
 }
 
@@ -70,8 +56,9 @@ FlowRef FlowTable::compare(std::uint32_t line, const FlowKey& key) const noexcep
   return {line, sequence};
 }
 
-FlowRef FlowTable::find_in(const SlotLine& slots, const FlowKey& key, std::uint64_t tag) const noexcept {
-  for (auto bits = matches(slots, tag) & 0x5555u; bits != 0; bits &= bits - 1) {
+FlowRef FlowTable::find_in(const FlowSlots::Line& slots, const FlowKey& key,
+                           std::uint64_t hash) const noexcept {
+  for (auto bits = FlowSlots::matches(slots, hash) & 0x5555u; bits != 0; bits &= bits - 1) {
     const auto line = slots.lines[static_cast<std::size_t>(std::countr_zero(bits)) / 2].load(kAcquire);
     if (line == 0) continue;
     if (const auto ref = compare(line, key)) return ref;
@@ -90,25 +77,27 @@ FlowRef FlowTable::find_again(std::uint64_t hash, std::uint64_t head, std::uint6
 }
 
 FlowRef FlowTable::find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept {
-  const auto& home = slot_line(hash, 0);
-  if (const auto ref = find_in(home, key, tag_of(hash))) return ref;
-  if (home.strays.load(kAcquire) == 0) [[likely]]
-    return {};
-  return find_in(slot_line(hash, 1), key, tag_of(hash));
+  for (auto pairs = slots_.pairs();;) {
+    const auto& home = slots_.line(hash, 0, pairs);
+    if (const auto ref = find_in(home, key, hash)) return ref;
+    if (home.strays.load(kAcquire) != 0) [[unlikely]] {
+      if (const auto ref = find_in(slots_.line(hash, 1, pairs), key, hash)) return ref;
+    }
+    const auto before = std::exchange(pairs, slots_.pairs());
+    if (pairs == before) return {};
+  }
 }
 
 void FlowTable::find_burst(std::span<const FlowKey> keys, std::span<FlowRef> found) const noexcept {
   std::uint64_t hashes[kBurst];
   std::uint32_t candidates[kBurst];
   const std::size_t count = std::min(keys.size(), kBurst);
+  const auto pairs = slots_.pairs();
   for (std::size_t i = 0; i < count; ++i) {
     hashes[i] = hash(keys[i]);
-    __builtin_prefetch(&slot_line(hashes[i], 0));
+    prefetch(hashes[i], pairs);
   }
-  for (std::size_t i = 0; i < count; ++i) {
-    candidates[i] = first_candidate(slot_line(hashes[i], 0), tag_of(hashes[i]));
-    __builtin_prefetch(&lines_[candidates[i]]);
-  }
+  for (std::size_t i = 0; i < count; ++i) candidates[i] = candidate(hashes[i], pairs);
   for (std::size_t i = 0; i < count; ++i) {
     found[i] = candidates[i] != 0 ? compare(candidates[i], keys[i]) : FlowRef{};
     if (!found[i]) [[unlikely]]
@@ -134,9 +123,7 @@ bool FlowTable::read_other_key(FlowRef ref, FlowKey& key) const noexcept {
   const auto& own = lines_[ref.line];
   if (own.key[0].load(kAcquire) >> 56 == 4) {
     key = {};
-    key.words[0] = own.key[kOtherAt].load(kAcquire);
-    key.words[1] = own.key[kOtherAt + 1].load(kAcquire);
-    return own.sequence.load(kRelaxed) == ref.sequence && (ref.sequence & 1) == 0 && key.words[0] != 0;
+    return read_other_v4(ref, key.words[0], key.words[1]);
   }
   const auto& other = lines_[ref.line ^ 1u];
   const auto sequence = other.sequence.load(kAcquire);
@@ -214,40 +201,6 @@ void FlowTable::set_rules_generation(FlowRef ref, std::uint32_t generation) noex
   lines_[ref.line].rules_generation.store(generation, kRelease);
   lines_[ref.line ^ 1u].rules_generation.store(generation, kRelease);
   unlock_entry(ref);
-}
-
-FlowTable::Place FlowTable::free_slot(std::uint64_t hash) noexcept {
-  for (std::uint32_t which = 0; which < 2; ++which) {
-    auto& slots = slot_line(hash, which);
-    for (std::size_t i = 0; i < kSlots; ++i) {
-      if (slots.lines[i].load(kRelaxed) == 0) return {&slots, i};
-    }
-  }
-  return {};
-}
-
-// Under the pair's lock, like everything that writes slots.
-void FlowTable::fill(const Place& place, std::uint64_t hash, std::uint32_t line) noexcept {
-  auto& home = slot_line(hash, 0);
-  if (place.slots != &home) home.strays.store(home.strays.load(kRelaxed) + 1, kRelease);
-  place.slots->lines[place.index].store(line, kRelease);
-  auto& word = place.slots->tags[place.index / 4];
-  word.store(word.load(kRelaxed) | tag_of(hash) << place.index % 4 * 16, kRelease);
-}
-
-void FlowTable::clear_slot(std::uint64_t hash, std::uint32_t line) noexcept {
-  for (std::uint32_t which = 0; which < 2; ++which) {
-    auto& slots = slot_line(hash, which);
-    for (std::size_t i = 0; i < kSlots; ++i) {
-      if (slots.lines[i].load(kRelaxed) != line) continue;
-      auto& word = slots.tags[i / 4];
-      word.store(word.load(kRelaxed) & ~(std::uint64_t{0xffff} << i % 4 * 16), kRelease);
-      slots.lines[i].store(0, kRelease);
-      auto& home = slot_line(hash, 0);
-      if (which == 1) home.strays.store(home.strays.load(kRelaxed) - 1, kRelease);
-      return;
-    }
-  }
 }
 
 // Under the entry's lock.

@@ -3,15 +3,12 @@
 // direction's line only, and two workers that serve the two directions share none. The keys are independent
 // of each other: with address translation the reply is not the request turned round.
 //
-// Finding: a hash leads to a pair of cache lines with eight slots each, a slot being 16 bits of the hash and
-// where the entry is. Readers take no lock: a line has a sequence number which is odd while the line is
-// written and another one after, and whoever read the line checks that it is still the same. So entries are
-// used again at once, without waiting for readers.
-// Writing: insertion and removal lock the two keys' pairs (spin, a few dozen instructions); a change of state
-// locks the entry. Nobody waits for a pair's lock with an entry's in hand, nor for a third one. Pairs share
-// kLocks locks, which stay in the cache where the pairs do not.
-// A key lies in one line of its pair, its home, unless that was full: the home counts those that lie in the
-// other, so that who asks for a new key looks at one line.
+// Finding: a hash leads to a slot (tables/flow_slots.hpp), which tells where the entry may be. Readers take
+// no lock: a line has a sequence number which is odd while the line is written and another one after, and
+// whoever read the line checks that it is still the same. So entries are used again at once, without waiting
+// for readers.
+// Writing: insertion and removal lock the two keys' pairs of slots (spin, a few dozen instructions); a change
+// of state locks the entry. Nobody waits for a pair's lock with an entry's in hand, nor for a third one.
 //
 // Bounded: `capacity` connections. When all entries are in use, one that is half open or closing
 // (is_replaceable) makes room: a hand goes round over the entries and takes the first of them that was not
@@ -33,8 +30,6 @@
 // Called by workers, and by the main thread where it says so.
 #pragma once
 
-#include <emmintrin.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -45,6 +40,7 @@
 
 #include "dataplane/tables/conntrack_state.hpp"
 #include "dataplane/tables/flow_key.hpp"
+#include "dataplane/tables/flow_slots.hpp"
 #include "dataplane/tables/fragment_table.hpp"
 
 namespace podwire::engine {
@@ -107,14 +103,18 @@ class FlowTable {
   FlowRef find(const FlowKey& key) const noexcept { return find_hashed(key, hash(key)); }
 
   // The same for one IPv4 key of a burst, in steps: prefetch() for all keys, candidate() for all, then
-  // find_candidate() one by one. Its second and third are the words of a key with is_v4().
+  // find_candidate() one by one, with pairs() as it was at the first. Its third and fourth are the words of a
+  // key with is_v4().
   std::uint64_t hash_v4(std::uint64_t head, std::uint64_t addresses) const noexcept {
     return multiply(multiply(head ^ seed_, addresses ^ kOdd1 ^ seed_), kOdd1);
   }
-  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&slot_line(hash, 0)); }
+  std::uint32_t pairs() const noexcept { return slots_.pairs(); }
+  void prefetch(std::uint64_t hash, std::uint32_t pairs) const noexcept {
+    __builtin_prefetch(&slots_.line(hash, 0, pairs));
+  }
   // The line that may be the key's, on its way into the cache; 0: none in the key's home.
-  std::uint32_t candidate(std::uint64_t hash) const noexcept {
-    const auto line = first_candidate(slot_line(hash, 0), tag_of(hash));
+  std::uint32_t candidate(std::uint64_t hash, std::uint32_t pairs) const noexcept {
+    const auto line = FlowSlots::first_match(slots_.line(hash, 0, pairs), hash);
     __builtin_prefetch(&lines_[line]);
     return line;
   }
@@ -138,6 +138,14 @@ class FlowTable {
 
   // The key of the direction that `ref` did not find. False: the connection has gone since.
   bool read_other_key(FlowRef ref, FlowKey& key) const noexcept;
+  // The words of that key, of a connection over IPv4.
+  [[gnu::always_inline]] bool read_other_v4(FlowRef ref, std::uint64_t& head,
+                                            std::uint64_t& addresses) const noexcept {
+    const auto& own = lines_[ref.line];
+    head = own.key[kOtherAt].load(kAcquire);
+    addresses = own.key[kOtherAt + 1].load(kAcquire);
+    return own.sequence.load(kRelaxed) == ref.sequence && (ref.sequence & 1) == 0 && head != 0;
+  }
 
   // Notes that a packet was seen now. Writes only when the second has changed.
   [[gnu::always_inline]] void touch(FlowRef ref, std::uint32_t now_s) noexcept {
@@ -175,7 +183,7 @@ class FlowTable {
   // Before insertions, so that their cache misses overlap: for each what its keys lead to, and once a burst
   // what would have to make room for `count` of them.
   void prefetch_insertion(const FlowKey& original, const FlowKey& reply) const noexcept {
-    for (const auto one : {hash(original), hash(reply)}) __builtin_prefetch(&slot_line(one, 0));
+    for (const auto one : {hash(original), hash(reply)}) __builtin_prefetch(&slots_.line(one, 0));
   }
   void prefetch_evictions(std::size_t count) const noexcept;
   // False: it has gone already.
@@ -245,9 +253,7 @@ class FlowTable {
   static constexpr auto kRelaxed = std::memory_order_relaxed;
   static constexpr auto kAcquire = std::memory_order_acquire;
   static constexpr auto kRelease = std::memory_order_release;
-  static constexpr std::size_t kSlots = 8;
   static constexpr std::size_t kMaxOwners = 4096;
-  static constexpr std::uint32_t kLocks = 4096;
   static constexpr unsigned kChances = 4, kWordsLooked = 128;
   static constexpr std::uint64_t kRoutedBit = std::uint64_t{1} << 31, kTranslatedBit = std::uint64_t{1} << 30;
   static constexpr std::uint64_t kOdd1 = 0x9e3779b97f4a7c15, kOdd2 = 0xd6e8feb86659fd93;
@@ -265,60 +271,23 @@ class FlowTable {
   static_assert(sizeof(Line) == 64);
   static constexpr std::size_t kOtherAt = 2;
 
-  struct alignas(64) SlotLine {
-    std::atomic<std::uint64_t> tags[2];  // four of 16 bits each; 0: empty
-    std::atomic<std::uint32_t> lines[kSlots];
-    std::atomic<std::uint32_t> strays;  // keys whose home this is and that lie in the other line
-  };
-  static_assert(sizeof(SlotLine) == 64);
-
   struct alignas(64) Owned {
     std::atomic<std::uint32_t> flows;
   };
 
-  // Where a slot is.
-  struct Place {
-    SlotLine* slots = nullptr;
-    std::size_t index = 0;
-    explicit operator bool() const noexcept { return slots != nullptr; }
-  };
   class PairLocks;
 
   static std::uint64_t multiply(std::uint64_t a, std::uint64_t b) noexcept {
     const auto product = static_cast<unsigned __int128>(a) * b;
     return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
   }
-  static std::uint64_t tag_of(std::uint64_t hash) noexcept { return std::max<std::uint64_t>(hash >> 48, 1); }
-  std::uint32_t pair_of(std::uint64_t hash) const noexcept {
-    return static_cast<std::uint32_t>(hash) & pair_mask_;
-  }
-  static std::uint32_t home_of(std::uint64_t hash) noexcept { return hash >> 40 & 1; }
-  SlotLine& slot_line(std::uint64_t hash, std::uint32_t which) const noexcept {
-    return slots_[std::size_t{pair_of(hash)} * 2 + (home_of(hash) ^ which)];
-  }
-  // Two bits a slot: which of them have the tag.
-  static std::uint32_t matches(const SlotLine& slots, std::uint64_t tag) noexcept {
-    const __m128i tags = _mm_set_epi64x(static_cast<long long>(slots.tags[1].load(kAcquire)),
-                                        static_cast<long long>(slots.tags[0].load(kAcquire)));
-    const __m128i wanted = _mm_set1_epi16(static_cast<short>(tag));
-    return static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi16(tags, wanted)));
-  }
-
-  template <class Flag>
-  static void spin_lock(std::atomic<Flag>& flag) noexcept {
-    while (flag.exchange(1, std::memory_order_acquire) != 0) {
-      while (flag.load(std::memory_order_relaxed) != 0) __builtin_ia32_pause();
-    }
-  }
-
   static std::uint64_t pack(const FlowDecision& decision) noexcept;
   static FlowDecision unpack(std::uint64_t word) noexcept;
   FlowRef find_again(std::uint64_t hash, std::uint64_t head, std::uint64_t addresses,
                      FlowView& view) const noexcept;
   FlowRef find_hashed(const FlowKey& key, std::uint64_t hash) const noexcept;
-  FlowRef find_in(const SlotLine& slots, const FlowKey& key, std::uint64_t tag) const noexcept;
+  FlowRef find_in(const FlowSlots::Line& slots, const FlowKey& key, std::uint64_t hash) const noexcept;
   FlowRef compare(std::uint32_t line, const FlowKey& key) const noexcept;
-  std::uint32_t first_candidate(const SlotLine& slots, std::uint64_t tag) const noexcept;
   FlowKey key_at(std::uint32_t line) const noexcept;
   std::uint32_t last_seen_of(std::uint32_t entry) const noexcept;
 
@@ -340,10 +309,6 @@ class FlowTable {
     if (change != 0) marks_[entry / 8].fetch_xor(change << entry % 8 * 8, std::memory_order_relaxed);
   }
 
-  Place free_slot(std::uint64_t hash) noexcept;
-  bool has_free_slots(std::uint64_t hash, std::size_t wanted) const noexcept;
-  void fill(const Place& place, std::uint64_t hash, std::uint32_t line) noexcept;
-  void clear_slot(std::uint64_t hash, std::uint32_t line) noexcept;
   // Evicts the one least recently seen among the replaceable ones of the pair; false: there is none.
   bool evict_from(std::uint64_t hash, const PairLocks& held) noexcept;
   bool evict_entry(std::uint32_t entry, const PairLocks& held) noexcept;
@@ -366,13 +331,11 @@ class FlowTable {
 
   const std::uint32_t capacity_;
   const std::uint64_t seed_;
-  std::uint32_t pair_mask_;
-  Line* lines_;      // two an entry; entry 0 is not used
-  SlotLine* slots_;  // two a pair
+  FlowSlots slots_;
+  Line* lines_;  // two an entry; entry 0 is not used
   std::atomic<std::uint64_t>* marks_;
   std::atomic<std::uint16_t>* owners_;  // PortId of every entry
   Owned* owned_;                        // by PortId
-  std::array<std::atomic<std::uint32_t>, kLocks> locks_{};
   FragmentTable fragments_;
 
   alignas(64) std::atomic<std::uint32_t> used_{1};  // entries that were ever in use, and entry 0

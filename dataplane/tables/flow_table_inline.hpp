@@ -23,11 +23,6 @@ inline FlowDecision FlowTable::unpack(std::uint64_t word) noexcept {
   return line.sequence.load(kRelaxed) == ref.sequence && (ref.sequence & 1) == 0;
 }
 
-inline std::uint32_t FlowTable::first_candidate(const SlotLine& slots, std::uint64_t tag) const noexcept {
-  const auto bits = matches(slots, tag);
-  return bits == 0 ? 0 : slots.lines[static_cast<std::size_t>(std::countr_zero(bits)) / 2].load(kAcquire);
-}
-
 template <class Unwanted>
 std::size_t FlowTable::age(std::uint32_t now_s, std::uint32_t budget, Unwanted unwanted) {
   const auto end = used_.load(std::memory_order_acquire);

@@ -67,6 +67,40 @@ TEST_F(Service, KnownConnectionsTakeTheExpressLaneBothWays) {
   EXPECT_EQ(taken(), 4u);
 }
 
+// Behind a VXLAN peer.
+TEST_F(Service, ARemoteBackendIsReachedByTheExpressLaneBothWays) {
+  resolve_peer();
+  set_service(R"({"address": "10.244.2.20", "port": 8000})");
+  const auto taken = [this] { return counters_.all.front()->stages[kExpressCounter].packets.get(); };
+  for (int i = 0; i < 3; ++i) {
+    for (const bool tcp : {false, true}) {
+      const auto out = pod1_to(kVip), back = from_peer(kRoutedVni).eth(kOurVtepMac, kPeerVtepMac);
+      const Ipv4Fields far{.ttl = 63};
+      const TcpFields flags{.flags = i == 0 ? kSyn : kAck}, answer{.flags = i == 0 ? kSynAck : kAck};
+      const auto before = taken();
+      receive(kPod1,
+              tcp ? Packet(out).tcp(5000, 80, flags).payload(9) : Packet(out).udp(5000, 80).payload(9));
+      ASSERT_EQ(sent_.size(), 1u);
+      EXPECT_EQ(sent_[0].port, kUplink);
+      const auto inner = Packet().eth(kPeerVtepMac, kGatewayMac).ipv4(kPod1Ip, kRemoteIp, {.ttl = 63});
+      const auto wanted = tcp ? Packet(inner).tcp(5000, 8000, flags).payload(9).bytes()
+                              : Packet(inner).udp(5000, 8000).payload(9).bytes();
+      EXPECT_EQ(std::vector(sent_[0].bytes.begin() + 50, sent_[0].bytes.end()), wanted) << i << tcp;
+      sent_.clear();
+      receive(kUplink, tcp ? Packet(back).ipv4(kRemoteIp, kPod1Ip, far).tcp(8000, 5000, answer).payload(9)
+                           : Packet(back).ipv4(kRemoteIp, kPod1Ip, far).udp(8000, 5000).payload(9));
+      const auto at_pod = Packet().eth(kPod1Mac, kGatewayMac).ipv4(kVip, kPod1Ip, {.ttl = 62});
+      expect(kPod1,
+             tcp ? Packet(at_pod).tcp(80, 5000, answer).payload(9) : Packet(at_pod).udp(80, 5000).payload(9));
+      // TCP from tunnels is for the merge stage, where a tap takes it joined.
+      if (i == 2) {
+        EXPECT_EQ(taken() - before, tcp ? 1u : 2u);
+      }
+    }
+  }
+  EXPECT_EQ(all_drops(), 0u);
+}
+
 TEST_F(Service, UdpGoesToTheNewBackendAtOnceAndTcpStays) {
   set_service(kOnPod2);
   receive(kUplink, world().udp(5000, 8080).payload(9));

@@ -102,5 +102,47 @@ TEST(FlowTableConcurrency, NothingTornNothingLost) {
   EXPECT_GT(fit, 190u);
 }
 
+// The table grows under the feet of those who look for what has long been there.
+TEST(FlowTableConcurrency, NothingIsMissedWhileItGrows) {
+  constexpr std::uint32_t kThere = 3000, kWorkers = 2, kMore = 20000;
+  FlowTable table(kThere + kWorkers * kMore, 12);
+  const auto add = [&table](std::uint32_t n) {
+    return table.insert(key_of(n), key_of(n).reversed(), {FlowState::kEstablished}, 1, 0).outcome ==
+           FlowTable::Insertion::Outcome::kNew;
+  };
+  for (std::uint32_t n = 0; n < kThere; ++n) ASSERT_TRUE(add(n));
+  const auto pairs = table.pairs();
+  std::atomic<std::uint32_t> missed{0}, refused{0}, busy{kWorkers};
+  std::vector<std::thread> threads;
+  for (std::uint32_t worker = 0; worker < kWorkers; ++worker) {
+    threads.emplace_back([&, first = kThere + worker * kMore] {
+      for (std::uint32_t n = first; n < first + kMore; ++n) {
+        refused += add(n) ? 0 : 1;
+        missed += table.find(key_of(n)) && table.find(key_of(n).reversed()) ? 0 : 1;
+      }
+      --busy;
+    });
+  }
+  while (busy != 0) {
+    for (std::uint32_t n = 0; n < kThere; ++n) {
+      const FlowKey keys[] = {key_of(n), key_of(n).reversed()};
+      FlowRef found[2];
+      table.find_burst(keys, found);
+      missed += (found[0] ? 0 : 1) + (found[1] ? 0 : 1);
+    }
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(missed, 0u);
+  EXPECT_EQ(refused, 0u);
+  EXPECT_GT(table.pairs(), 4 * pairs);
+  for (std::uint32_t n = 0; n < kThere + kWorkers * kMore; ++n) {
+    const auto ref = table.find(key_of(n));
+    ASSERT_TRUE(ref) << n;
+    ASSERT_EQ(table.find(key_of(n).reversed()).line, ref.line + 1) << n;
+    ASSERT_TRUE(table.remove(ref)) << n;
+    ASSERT_FALSE(table.find(key_of(n))) << n;
+  }
+}
+
 }  // namespace
 }  // namespace podwire::engine

@@ -170,7 +170,7 @@ TEST(FlowTableTest, FindsAnIpv4KeyInSteps) {
     const auto key = key4(i);
     const auto hash = table.hash_v4(key.words[0], key.words[1]);
     ASSERT_EQ(hash, table.hash(key));
-    const auto candidate = table.candidate(hash);
+    const auto candidate = table.candidate(hash, table.pairs());
     FlowView view;
     const auto ref = table.find_candidate(candidate, hash, key.words[0], key.words[1], view);
     ASSERT_EQ(ref.line, table.find(key).line) << i;
