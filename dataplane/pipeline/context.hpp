@@ -72,8 +72,9 @@ struct Context {
   rte_mempool* pool = nullptr;  // for clones, fragments and segments only
   EventSink* events = nullptr;
   EgressSink* egress = nullptr;
-  FlowTable* flows = nullptr;  // null: connections are not remembered, every packet is a first one
-  std::uint64_t now_tsc = 0;   // read once per burst
+  FlowTable* flows = nullptr;    // null: connections are not remembered, every packet is a first one
+  std::uint64_t now_tsc = 0;     // read once per burst
+  std::uint64_t booked_tsc = 0;  // until when the burst's cycles are counted
   std::uint64_t tsc_hz = 0;
   std::uint32_t now_s = 0;  // monotonic seconds
   IcmpLimiter icmp;

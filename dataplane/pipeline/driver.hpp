@@ -92,32 +92,39 @@ class StageList {
   // Stage counters live at kStageCounterBase + stage index.
   template <std::size_t First = 0, class Observer = NoObserver>
   static void run(Context& ctx, Burst& burst, Observer&& observer = {}) noexcept {
-    if constexpr (First < kCount) {
-      using Stage = std::tuple_element_t<First, std::tuple<Stages...>>;
-      if (burst.count == 0) return;
-      auto& counters = ctx.counters->stages[kStageCounterBase + First];
-      const std::uint64_t begin = rte_rdtsc();
-      const std::uint16_t packets = burst.count;
-      if constexpr (InPlaceStage<Stage>) {
-        Stage::run(ctx, burst);
-        const auto dropped = observed_collect<Stage>(ctx, burst, observer);
-        count(counters, packets, dropped, rte_rdtsc() - begin);
-        run<First + 1>(ctx, burst, observer);
-      } else if (!Stage::wanted(ctx, burst)) {
-        observer.after_stage(Stage::kName, burst);
-        count(counters, packets, 0, rte_rdtsc() - begin);
-        run<First + 1>(ctx, burst, observer);
-      } else {
-        expand<First, Stage>(ctx, burst, observer, counters, begin);
-      }
-    } else if (burst.count != 0) {
-      ctx.egress->take(burst);
-    }
+    if (burst.count != 0) run_since<First>(ctx, burst, observer, rte_rdtsc());
   }
 
   static constexpr std::size_t kStageCounterBase = kExpressCounter + 1;
 
  private:
+  // The same, with what has passed since `begin`: a stage begins when the one before it ended, so that the
+  // clock, which takes as long as a packet's way through a stage, is read once for each.
+  template <std::size_t First, class Observer>
+  static void run_since(Context& ctx, Burst& burst, Observer& observer, std::uint64_t begin) noexcept {
+    if (burst.count == 0) return;
+    if constexpr (First < kCount) {
+      using Stage = std::tuple_element_t<First, std::tuple<Stages...>>;
+      auto& counters = ctx.counters->stages[kStageCounterBase + First];
+      const std::uint16_t packets = burst.count;
+      std::uint16_t dropped = 0;
+      if constexpr (InPlaceStage<Stage>) {
+        Stage::run(ctx, burst);
+        dropped = observed_collect<Stage>(ctx, burst, observer);
+      } else if (!Stage::wanted(ctx, burst)) {
+        observer.after_stage(Stage::kName, burst);
+      } else {
+        expand<First, Stage>(ctx, burst, observer, counters, begin);
+        return;
+      }
+      const std::uint64_t end = rte_rdtsc();
+      count(counters, packets, dropped, end - begin);
+      run_since<First + 1>(ctx, burst, observer, end);
+    } else {
+      ctx.egress->take(burst);
+    }
+  }
+
   static void count(StageCounters& counters, std::uint16_t packets, std::uint16_t dropped,
                     std::uint64_t cycles) noexcept {
     counters.packets.add(packets);

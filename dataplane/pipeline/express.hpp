@@ -49,11 +49,11 @@ class Express {
   template <bool kTunnel>
   static bool serve(Context& ctx, Burst& burst, const PacketMeta& first) noexcept {
     auto& counters = ctx.counters->stages[kExpressCounter];
-    std::uint64_t begin = rte_rdtsc();
+    std::uint64_t begin = ctx.booked_tsc;
     ExpressLane<kTunnel> lane(ctx, first);
     std::uint16_t i = lane.open() ? lane.serve_first(burst) : std::uint16_t{0};
     if (i == 0 && !(lane.open() && lane.recognise(burst, i))) {
-      counters.cycles.add(rte_rdtsc() - begin);
+      book(ctx, counters, begin);
       return false;
     }
     if (i != 0 && i < burst.count) lane.recognise(burst, i);
@@ -69,14 +69,19 @@ class Express {
         while (i < burst.count && !lane.knows(i)) ++i;
         set_aside(ctx, burst, first, from, i);
       }
-      counters.cycles.add(rte_rdtsc() - begin);
+      book(ctx, counters, begin);
       ctx.egress->settle();
       Stages::run(ctx, ctx.aside);
-      begin = rte_rdtsc();
+      if (i < burst.count) begin = rte_rdtsc();
     } while (i < burst.count);
     counters.packets.add(taken);
     counters.bursts.add(taken != 0);
     return true;
+  }
+
+  static void book(Context& ctx, StageCounters& counters, std::uint64_t begin) noexcept {
+    ctx.booked_tsc = rte_rdtsc();
+    counters.cycles.add(ctx.booked_tsc - begin);
   }
 
   static void set_aside(Context& ctx, const Burst& burst, const PacketMeta& first, std::uint16_t from,

@@ -285,8 +285,10 @@ class ExpressLane : public ExpressFilter<kTunnel> {
     const bool outside = adjacency.kind == Adjacency::Kind::kUnderlay;
     if (leaving.domain != &domain && (kTunnel || (!outside && !answers_ && !domain.joined))) return false;
     if (adjacency.place() != way_.place || leaving.domain != way_.domain) {
-      way_.leave(ingress_);
-      way_.find(ctx_, adjacency, *leaving.domain, !kTunnel);
+      if (kTunnel || !way_.turn(ctx_, adjacency, *leaving.domain)) {
+        way_.leave(ingress_);
+        way_.find(ctx_, adjacency, *leaving.domain, !kTunnel);
+      }
     }
     if (mbuf->data_len - std::uint32_t{kOuter} > way_.limit) return false;
     auto* frame = rte_pktmbuf_mtod_offset(mbuf, std::uint8_t*, kOuter);
@@ -337,8 +339,10 @@ class ExpressLane : public ExpressFilter<kTunnel> {
     const auto* to = &tables_.adjacencies[plan.slot];
     if (to->place() != way_.place || plan.domain != way_.domain) {
       if (to->kind == Adjacency::Kind::kMultipath) to = &path_of(tables_, *to, frame);
-      way_.leave(ingress_);
-      way_.find(ctx_, *to, *plan.domain, !kTunnel);
+      if (kTunnel || !way_.turn(ctx_, *to, *plan.domain)) {
+        way_.leave(ingress_);
+        way_.find(ctx_, *to, *plan.domain, !kTunnel);
+      }
     }
     const auto& adjacency = *to;
     const std::uint32_t length = mbuf->data_len - std::uint32_t{kOuter};

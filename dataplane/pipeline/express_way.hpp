@@ -36,6 +36,20 @@ struct ExpressWay {
     *this = ExpressWay{};
   }
 
+  // The same port's next packet may be for another VTEP: then all that changes is the headers. False: leave()
+  // and find().
+  [[gnu::always_inline]] bool turn(const Context& ctx, const Adjacency& adjacency,
+                                   const DomainEntry& of_domain) noexcept {
+    if (adjacency.kind != Adjacency::Kind::kVtep || queue == nullptr || &of_domain != domain ||
+        adjacency.vtep >= ctx.tables->vteps.size())
+      return false;
+    const auto& entry = ctx.tables->vteps[adjacency.vtep];
+    if (!can_carry(entry) || entry.egress != queue->port) return false;
+    place = adjacency.place();
+    aim(entry);
+    return true;
+  }
+
   void find(const Context& ctx, const Adjacency& adjacency, const DomainEntry& of_domain,
             bool into_tunnels) noexcept {
     place = adjacency.place();
@@ -82,17 +96,24 @@ struct ExpressWay {
     vtep = &hop;
   }
 
-  void find_tunnel(const Context& ctx, std::uint32_t slot) noexcept {
-    if (slot >= ctx.tables->vteps.size()) return;
-    const auto& entry = ctx.tables->vteps[slot];
-    if (!entry.known || !entry.has_source || !entry.resolved || entry.v6) return;
-    if (ctx.tables->port(entry.egress) == nullptr) return;
-    if (!take_queue(ctx, entry.egress)) return;
+  static bool can_carry(const VtepEntry& entry) noexcept {
+    return entry.known && entry.has_source && entry.resolved && !entry.v6;
+  }
+
+  void aim(const VtepEntry& entry) noexcept {
     std::uint32_t ip_bytes = UINT16_MAX - kOuterMost;
     if (entry.mtu != 0) ip_bytes = std::min<std::uint32_t>(ip_bytes, entry.mtu);
     if (domain->mtu != 0) ip_bytes = std::min<std::uint32_t>(ip_bytes, domain->mtu);
     vtep = &entry;
     limit = ip_bytes + kEther;
+    joins_tcp = false;
+  }
+
+  void find_tunnel(const Context& ctx, std::uint32_t slot) noexcept {
+    if (slot >= ctx.tables->vteps.size()) return;
+    const auto& entry = ctx.tables->vteps[slot];
+    if (!can_carry(entry) || ctx.tables->port(entry.egress) == nullptr) return;
+    if (take_queue(ctx, entry.egress)) aim(entry);
   }
 };
 

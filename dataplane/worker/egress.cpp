@@ -14,6 +14,10 @@ namespace {
 constexpr std::uint16_t kSendPackets = 64;
 constexpr std::uint32_t kSendBytes = 64 * 1024;
 
+bool is_full(const EgressQueue& queue) noexcept {
+  return queue.count >= kSendPackets || queue.bytes >= kSendBytes;
+}
+
 // The worker that keeps the pace of a port with so many transmit queues, of the workers that own one.
 unsigned pace_owner(PortId port, unsigned queues) noexcept {
   return queue_owner(port, 0, queues);
@@ -94,6 +98,8 @@ void EgressQueues::take(Burst& burst) noexcept {
 }
 
 void EgressQueues::settle() noexcept {
+  if (std::none_of(active_.begin(), active_.end(), [](const EgressQueue* queue) { return is_full(*queue); }))
+    return;
   const std::uint64_t begin = rte_rdtsc();
   flush_full();
   stage_.cycles.add(rte_rdtsc() - begin);
@@ -102,7 +108,7 @@ void EgressQueues::settle() noexcept {
 void EgressQueues::flush_full() noexcept {
   for (std::size_t i = 0; i < active_.size();) {
     EgressQueue& queue = *active_[i];
-    if (queue.count < kSendPackets && queue.bytes < kSendBytes) {
+    if (!is_full(queue)) {
       ++i;
       continue;
     }

@@ -79,11 +79,16 @@ void Worker::run() noexcept {
   ask_for_short_slices();
   Publisher& publisher = shared_.publisher;
   publisher.online(index_);
-  bool slept = false;
+  bool slept = false, busy = false;
   std::uint64_t before = rte_rdtsc();
   while (!stop_.load(std::memory_order_acquire)) {
     const std::uint64_t now = rte_rdtsc();
     counters_.total_cycles.add(now - before);
+    if (busy) {
+      counters_.busy_cycles.add(now - before);
+      if (polled_found_packets_) governor_.packet_polled(now);
+      governor_.stop_watching();
+    }
     before = now;
     ctx_.now_tsc = now;
     ctx_.now_s = static_cast<std::uint32_t>(now / ctx_.tsc_hz);
@@ -95,13 +100,8 @@ void Worker::run() noexcept {
     announce_events();
     counters_.polls.add(1);
     slept = false;
-    if (packets != 0) {
-      const std::uint64_t end = rte_rdtsc();
-      counters_.busy_cycles.add(end - now);
-      if (polled_found_packets_) governor_.packet_polled(end);
-      governor_.stop_watching();
-      continue;
-    }
+    busy = packets != 0;
+    if (busy) continue;
     counters_.empty_polls.add(1);
     if (!may_sleep(now)) continue;
     sleep();
@@ -166,7 +166,8 @@ unsigned Worker::receive(PolledQueue& queue) noexcept {
   book_received(queue, count, bytes);
   if (auto* sampler = sampler_.load(std::memory_order_acquire); sampler != nullptr) [[unlikely]]
     sampler->see(*ctx_.tables, std::span(burst_.mbufs).first(count), queue.meta, begin);
-  counters_.stages[0].cycles.add(rte_rdtsc() - begin);
+  ctx_.booked_tsc = rte_rdtsc();
+  counters_.stages[0].cycles.add(ctx_.booked_tsc - begin);
   shared_.pipeline.receive(ctx_, burst_, queue.meta);
   return count;
 }

@@ -224,6 +224,7 @@ class ExpressAgainstStages : public ExpressTest {
   }
 
   std::mt19937 random_{4711};
+  std::vector<Ipv4> more_targets_;
 
  private:
   std::vector<std::uint64_t> drops_now() const {
@@ -234,9 +235,10 @@ class ExpressAgainstStages : public ExpressTest {
 };
 
 void ExpressAgainstStages::compare_from_a_pod() {
-  const std::vector<Ipv4> targets = {kPod2Ip,          kRemoteIp,        kGateway4,
-                                     kPod1Ip,          {{10, 99, 0, 1}}, {{10, 244, 1, 99}},
-                                     {{224, 0, 0, 5}}, {{127, 0, 0, 1}}, {{8, 8, 8, 8}}};
+  std::vector<Ipv4> targets = {kPod2Ip,          kRemoteIp,        kGateway4,
+                               kPod1Ip,          {{10, 99, 0, 1}}, {{10, 244, 1, 99}},
+                               {{224, 0, 0, 5}}, {{127, 0, 0, 1}}, {{8, 8, 8, 8}}};
+  targets.insert(targets.end(), more_targets_.begin(), more_targets_.end());
   for (int round = 0; round < 1500; ++round) {
     std::vector<Bytes> frames;
     for (auto n = random_() % 12 + 1; n != 0; --n) {
@@ -293,6 +295,18 @@ TEST_F(ExpressAgainstStages, FromAPodOfADomainThatMarks) {
   program(
       R"({"domains": [{"id": 2, "name": "routed", "vni": 100, "gateway_mac": "02:70:77:00:00:01", "mtu": 1450,
       "host_access": true, "gateways": ["10.244.1.1/24", "fd00:10:244:1::1/64"], "dscp": 46}]})");
+  compare_from_a_pod();
+}
+
+// From one to the other within a burst.
+TEST_F(ExpressAgainstStages, ToSeveralPeers) {
+  program(R"({"vteps": [{"id": 3, "name": "third", "address": "192.168.100.3", "mac": "02:00:00:00:02:03"},
+                        {"id": 4, "name": "fourth", "address": "192.168.100.4", "mac": "02:00:00:00:02:04"}],
+              "routes": [{"id": 30, "domain": 2, "prefix": "10.244.3.0/24", "next_hops": [{"vtep": 3}]},
+                         {"id": 31, "domain": 2, "prefix": "10.244.4.0/24", "next_hops": [{"vtep": 4}]}]})");
+  resolve(IpAddr(Ipv4{{192, 168, 100, 3}}), MacAddr{{0x02, 0, 0, 0, 1, 3}});
+  resolve(IpAddr(Ipv4{{192, 168, 100, 4}}), MacAddr{{0x02, 0, 0, 0, 1, 4}});
+  more_targets_ = {{{10, 244, 3, 1}}, {{10, 244, 4, 1}}, {{10, 244, 3, 2}}, {{10, 244, 4, 2}}};
   compare_from_a_pod();
 }
 
