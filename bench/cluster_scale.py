@@ -4,8 +4,10 @@ import base64
 import contextlib
 import http.client
 import json
+import os
 import pathlib
 import shutil
+import socket
 import statistics
 import sys
 import tempfile
@@ -42,13 +44,17 @@ def _base64(text):
     return base64.b64encode(text.encode()).decode()
 
 
-class Gateway:
-    """etcd's JSON gateway, from inside of its own namespace."""
+def connect(etcd, timeout=30):
+    """To its JSON gateway, from inside of its own namespace."""
+    with etcd.ns:
+        gateway = http.client.HTTPConnection("127.0.0.1", 2379, timeout=timeout)
+        gateway.connect()
+    return gateway
 
+
+class Gateway:
     def __init__(self, etcd):
-        with etcd.ns:
-            self.http = http.client.HTTPConnection("127.0.0.1", 2379, timeout=30)
-            self.http.connect()
+        self.http = connect(etcd)
 
     def put(self, values):
         """All of them in one transaction."""
@@ -58,6 +64,36 @@ class Gateway:
         body = reply.read()
         if reply.status != 200:
             raise RuntimeError(f"etcd: {reply.status} {body[:200]}")
+
+
+class Observer(threading.Thread):
+    """Another watch of one key: when etcd itself told of its changes, by value."""
+
+    def __init__(self, etcd, key):
+        super().__init__(daemon=True)
+        self.http, self.told = connect(etcd, timeout=None), {}
+        self.http.request("POST", "/v3/watch", json.dumps({"create_request": {"key": _base64(key)}}))
+        self.reply = self.http.getresponse()
+        self.reply.readline()  # it is set up
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
+            while line := self.reply.readline():
+                now = time.monotonic()
+                for event in json.loads(line).get("result", {}).get("events", []):
+                    self.told[base64.b64decode(event["kv"]["value"]).decode()] = now
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.http.sock.shutdown(socket.SHUT_RDWR)
+        self.join(5)
+
+
+def cpu_seconds(pid):
+    """Of a process, all its threads."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def fill(gateway, nodes):
@@ -116,14 +152,19 @@ def wait_for(condition, timeout, what):
         time.sleep(0.002)
 
 
-def start_up(node, options):
-    """Seconds until the engine has every node and every endpoint, counted from when podwired serves."""
+def start_up(node, etcd, options):
+    """Seconds from when podwired is started until the engine has every node and every endpoint, and what the processes
+    spent of the processors meanwhile."""
+    etcd_before, begun = cpu_seconds(etcd.daemon.process.pid), time.monotonic()
     node.start()
-    begun = time.monotonic()
     with Rpc(node.engine_socket) as rpc:
         wait_for(lambda: len(remote_vteps(rpc)) >= options.nodes, 120, "every node in the engine")
+        reached = time.monotonic() - begun
         wait_for(lambda: has_endpoints(rpc, options), 300, "every endpoint in the engine")
-    return time.monotonic() - begun
+    whole = time.monotonic() - begun
+    spent = {"etcd": cpu_seconds(etcd.daemon.process.pid) - etcd_before, "podwired": cpu_seconds(node.daemon.pid),
+             "engine": cpu_seconds(node.engine_pid)}
+    return whole, reached, ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())
 
 
 def split(node):
@@ -134,7 +175,12 @@ def split(node):
         return [line for line in node.daemon.log.read_text().splitlines() if nodes in line or shared in line]
     wait_for(lambda: any(nodes in line for line in said()) and shared in said()[-1], 60, "the end of the listing")
     last = next(line for line in reversed(said()) if nodes in line)
-    return f"{last.split(nodes)[1]}, what nodes share {said()[-1].split(shared)[1]}"
+    return f"nodes {last.split(nodes)[1]}, what nodes share {said()[-1].split(shared)[1]}"
+
+
+def long_changes(node):
+    """What podwired says of changes that took it long."""
+    return [line.split("cluster: ")[1] for line in node.daemon.log.read_text().splitlines() if " changes took " in line]
 
 
 def changes(etcd, options, stop, done):
@@ -155,21 +201,33 @@ def changes(etcd, options, stop, done):
 
 
 def lags(node, etcd, seconds):
-    """How long a change takes from etcd's answer to the engine's tables, in ms, while others are under way."""
-    gateway, found, number = Gateway(etcd), [], 0
-    with Rpc(node.engine_socket) as rpc:
+    """Of each of a row of changes, while others are under way: how long etcd takes to answer and to tell its watchers,
+    and how long after its answer the engine's tables have it, in ms."""
+    key, found, number = "/podwire/nodes/n1", [], 0
+    gateway, observer = Gateway(etcd), Observer(etcd, key)
+    with contextlib.closing(observer), Rpc(node.engine_socket) as rpc:
         vtep = remote_vteps(rpc)["n1"]["id"]
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             number += 1
             wanted = record(1, (2 << 24) + number)
-            gateway.put([("/podwire/nodes/n1", wanted)])
+            asked = time.monotonic()
+            gateway.put([(key, wanted)])
             begun = time.monotonic()
             wait_for(lambda: rpc.call("dump", {"noun": "vteps", "after_id": vtep - 1, "limit": 1})["objects"][0]["mac"]
                      == wanted["mac"], 30, "a change in the engine")
-            found.append((time.monotonic() - begun) * 1000)
+            done = time.monotonic()
+            text = json.dumps(wanted)
+            wait_for(lambda: text in observer.told, 30, "etcd tells of a change")
+            found.append({"etcd_answer_ms": round((begun - asked) * 1000, 1), "etcd_tells_ms":
+                          round(max(0, observer.told[text] - begun) * 1000, 1), "lag_ms": round((done - begun) * 1000, 1)})
             time.sleep(_MARK_EVERY)
     return found
+
+
+def spread(found, key):
+    values = sorted(one[key] for one in found)
+    return f"p50 {statistics.median(values):.1f}, p99 {values[int(len(values) * 0.99)]:.1f}, most {values[-1]:.1f}"
 
 
 def measure(options, directory):
@@ -201,15 +259,18 @@ def measure(options, directory):
             result["endpoints"] = count
             result["podwired_kib_an_endpoint"] = round((resident_mib(node.daemon.pid) - before["podwired"]) * 1024 / count, 2)
             result["engine_kib_an_endpoint"] = round((resident_mib(engine) - before["engine"]) * 1024 / count, 2)
-        # A node that knows nobody: its state is lost, its engine new.
+        # A node that knows nobody: its state is lost, its engine new. Then one that knows all of it.
         for own in ("start_up_s", "start_up_with_state_s"):
             node.call("leave")
             node.daemon.wait()
             if own == "start_up_s":
                 etcd.ctl("del", "/podwire/alive/measured")
                 shutil.rmtree(directory / "node/state")
-            result[own] = round(start_up(node, options), 2)
+            whole, reached, spent = start_up(node, etcd, options)
+            result[own] = round(whole, 2)
+            result[own + "_nodes"] = round(reached, 2)
             result[own + "_split"] = split(node)
+            result[own + "_cpu"] = spent
         idle = lags(node, etcd, 2)
         stop, done = threading.Event(), []
         writer = threading.Thread(target=changes, args=(etcd, options, stop, done))
@@ -219,8 +280,11 @@ def measure(options, directory):
         finally:
             stop.set()
             writer.join()
-        result.update(lag_idle_ms=round(statistics.median(idle), 1), changes_a_second=round(done[0]),
-                      lag_median_ms=round(statistics.median(busy), 1), lag_most_ms=round(max(busy), 1))
+        worst = max(busy, key=lambda one: one["lag_ms"])
+        result.update(lag_idle_ms=spread(idle, "lag_ms"), changes_a_second=round(done[0]), lag_ms=spread(busy, "lag_ms"),
+                      etcd_answer_ms=spread(busy, "etcd_answer_ms"), etcd_tells_ms=spread(busy, "etcd_tells_ms"),
+                      worst_lag=f"{worst['lag_ms']} ms, of which etcd told its watchers after {worst['etcd_tells_ms']} ms",
+                      long_changes=long_changes(node)[-5:])
         return result
 
 

@@ -9,8 +9,9 @@ namespace podwire::control {
 namespace {
 
 // Who had what it asks for comes before others that want it, and who had its MAC before who has neither.
-int turn_of(const std::optional<api::Endpoint>& had, const std::optional<api::Endpoint>& wanted) {
-  if (!had || !wanted || had->domain != wanted->domain || had->mac != wanted->mac) return 2;
+int turn_of(const RemoteEndpoint* had, const RemoteEndpoint* wanted) {
+  if (had == nullptr || wanted == nullptr || had->domain != wanted->domain || had->mac != wanted->mac)
+    return 2;
   const auto& before = had->addresses;
   return std::all_of(
              wanted->addresses.begin(), wanted->addresses.end(),
@@ -32,102 +33,131 @@ void RemoteEndpoints::release(const EndpointPlace& place, Entry& entry) {
       if (waiting->second.empty()) waiters.erase(waiting);
     }
     const auto at = owners.find(key);
-    if (at == owners.end() || at->second != place) return;
+    if (at == owners.end() || !at->second.is(place)) return;
     owners.erase(at);
     if (const auto others = waiters.find(key); others != waiters.end())
       freed_.insert(others->second.begin(), others->second.end());
   };
-  let_go(macs_, mac_waiters_, MacKey(record.domain, record.mac));
-  for (const auto& address : record.addresses)
-    let_go(addresses_, address_waiters_, AddressKey(record.domain, address));
+  if (const auto domain = domain_id(record.domain)) {
+    let_go(macs_, mac_waiters_, MacKey(domain, record.mac));
+    for (const auto& address : record.addresses)
+      let_go(addresses_, address_waiters_, AddressKey(domain, address));
+  }
   entry.waiting = false;
   if (!std::exchange(entry.located, false)) return;
   const std::pair pod(record.pod_namespace, record.pod_name);
   const auto at = pods_.find(pod);
-  at->second.erase(place);
+  std::erase_if(at->second, [&](const Spot& spot) { return spot.is(place); });
   if (at->second.empty()) pods_.erase(at);
   moved_.insert(pod);
 }
 
 void RemoteEndpoints::wait(const EndpointPlace& place, Entry& entry) {
   const auto& record = *entry.record;
+  const auto domain = domain_id(record.domain);
   entry.waiting = true;
-  mac_waiters_[{record.domain, record.mac}].insert(place);
-  for (const auto& address : record.addresses) address_waiters_[{record.domain, address}].insert(place);
+  mac_waiters_[{domain, record.mac}].insert(place);
+  for (const auto& address : record.addresses) address_waiters_[{domain, address}].insert(place);
 }
 
-// Everything that may be another now, and who waited for something of it.
-void RemoteEndpoints::settle(Places touched) {
-  Before before;
-  for (touched.merge(std::exchange(freed_, {})); !touched.empty(); touched = std::exchange(freed_, {})) {
-    for (const auto& place : touched) {
-      auto* const entry = find(place);
-      if (entry == nullptr || before.contains(place)) continue;
-      before[place] = std::exchange(entry->programmed, std::nullopt);
-      release(place, *entry);
-    }
-  }
-  std::vector<EndpointPlace> places;
-  struct Turn {
-    std::optional<api::Endpoint> object;
-    std::string told;
+// Everything that may be another now, and who waited for something of it. What they had is released.
+std::vector<RemoteEndpoints::Turn> RemoteEndpoints::turns_of(const std::vector<EndpointPlace>& touched) {
+  std::vector<Turn> turns;
+  turns.reserve(touched.size());
+  const auto take = [&](const EndpointPlace& place) {
+    const auto node = nodes_.find(place.node);
+    if (node == nodes_.end()) return;
+    const auto at = node->second.endpoints.find(place.number);
+    if (at == node->second.endpoints.end() || std::exchange(at->second.settling, true)) return;
+    auto& entry = at->second;
+    turns.push_back({place,
+                     {&node->first, place.number},
+                     &node->second,
+                     &entry,
+                     std::exchange(entry.programmed, nullptr),
+                     nullptr,
+                     0,
+                     {}});
+    release(place, entry);
   };
-  std::map<std::pair<int, EndpointPlace>, Turn> turns;
-  for (const auto& [place, was] : before) {
-    places.push_back(place);
-    again_.erase(place);
-    auto& entry = *find(place);
-    auto told = entry.problem;
-    auto object = judge(place, entry);
-    const auto number = turn_of(was, object);
-    turns[{number, place}] = {std::move(object), std::move(told)};
+  for (const auto& place : touched) take(place);
+  while (!freed_.empty()) {
+    for (const auto& place : std::exchange(freed_, {})) take(place);
   }
-  for (auto& [number_and_place, turn] : turns) {
-    const auto& place = number_and_place.second;
-    auto& entry = *find(place);
-    if (entry.problem.empty()) grant(place, entry, std::move(turn.object));
-    if (entry.problem.empty())
-      faulty_.erase(place);
-    else if (faulty_.insert(place).second || turn.told != entry.problem)
-      spdlog::warn("cluster: endpoint {} is left out: {}", to_text(place), entry.problem);
-  }
-  program(places, before);
+  return turns;
 }
 
-// What the engine should have of it, if nobody else has that; sets the problem.
-std::optional<api::Endpoint> RemoteEndpoints::judge(const EndpointPlace& place, Entry& entry) const {
-  if (!entry.record) return std::nullopt;
-  const auto& node = nodes_.at(place.node);
-  entry.problem = node.vtep ? fault_of(place, node, *entry.record) : "";
-  return node.vtep && entry.problem.empty() ? object_of(place, node, *entry.record) : std::nullopt;
+void RemoteEndpoints::settle(const std::vector<EndpointPlace>& touched) {
+  is_programmed_.clear();
+  auto turns = turns_of(touched);
+  for (auto& turn : turns) {
+    again_.erase(turn.place);
+    judge(turn);
+  }
+  std::sort(turns.begin(), turns.end(), [](const Turn& a, const Turn& b) {
+    return a.number != b.number ? a.number < b.number : a.place < b.place;
+  });
+  for (auto& turn : turns) {
+    if (turn.problem.empty()) grant(turn);
+  }
+  program(turns);
+  for (auto& turn : turns) finish(turn);
 }
 
-// Of a sound one: what is free of `object` is its, and its pod is where it says.
-void RemoteEndpoints::grant(const EndpointPlace& place, Entry& entry, std::optional<api::Endpoint> object) {
+// What the engine should have of it, if nobody else has that, or what is wrong with it.
+void RemoteEndpoints::judge(Turn& turn) {
+  const auto& entry = *turn.entry;
+  if (!entry.record) {
+    const auto fault = faults_.find(turn.place);
+    if (fault != faults_.end()) turn.problem = fault->second.problem;
+  } else if (turn.node->vtep) {
+    turn.problem = fault_of(turn.place, *turn.node, *entry.record);
+    if (turn.problem.empty()) turn.wanted = object_of(turn.place, *turn.node, *entry.record);
+    if (turn.was && turn.wanted && *turn.was == *turn.wanted) turn.wanted = turn.was;
+  }
+  turn.number = turn_of(turn.was.get(), turn.wanted.get());
+}
+
+// Of a sound one: what is free of what it wants is its, and its pod is where it says.
+void RemoteEndpoints::grant(Turn& turn) {
+  auto& entry = *turn.entry;
   if (!entry.record) return;
   const auto& record = *entry.record;
-  if (object) {
-    const MacKey mac(record.domain, record.mac);
+  if (turn.wanted) {
+    const auto domain = turn.wanted->domain;
+    const MacKey mac(domain, record.mac);
     std::string taken;
     if (local_macs_.contains(mac) || macs_.contains(mac)) taken = to_string(record.mac);
     for (const auto& address : record.addresses) {
-      const AddressKey key(record.domain, address);
+      const AddressKey key(domain, address);
       if (local_addresses_.contains(key) || addresses_.contains(key)) taken = to_string(address);
     }
     if (!taken.empty()) {
-      entry.problem =
+      turn.problem =
           "it says that it has " + taken + ", which another endpoint of domain \"" + record.domain + "\" has";
-      wait(place, entry);
+      wait(turn.place, entry);
       return;
     }
-    macs_[mac] = place;
-    for (const auto& address : record.addresses) addresses_[{record.domain, address}] = place;
-    entry.programmed = std::move(object);
+    macs_.emplace(mac, turn.spot);
+    for (const auto& address : record.addresses) addresses_.emplace(AddressKey(domain, address), turn.spot);
+    entry.programmed = turn.wanted;
   }
-  if (!nodes_.at(place.node).vtep || record.pod_name.empty()) return;
+  if (!turn.node->vtep || record.pod_name.empty()) return;
   entry.located = true;
-  pods_[{record.pod_namespace, record.pod_name}].insert(place);
+  pods_[{record.pod_namespace, record.pod_name}].push_back(turn.spot);
   moved_.insert({record.pod_namespace, record.pod_name});
+}
+
+void RemoteEndpoints::finish(Turn& turn) {
+  turn.entry->settling = false;
+  if (turn.problem.empty()) {
+    faults_.erase(turn.place);
+    return;
+  }
+  auto& fault = faults_[turn.place];
+  fault.problem = turn.problem;
+  if (std::exchange(fault.said, turn.problem) != turn.problem)
+    spdlog::warn("cluster: endpoint {} is left out: {}", to_text(turn.place), turn.problem);
 }
 
 }  // namespace podwire::control

@@ -65,13 +65,13 @@ std::optional<EndpointPlace> parse_endpoint_place(const std::string& text) {
   const auto slash = text.find('/');
   const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
   if (slash == text.npos || slash == 0 || !plain) return std::nullopt;
+  // An endpoint has one key, not several spellings of it.
+  if (text.find_first_of("123456789", slash) != slash + 1) return std::nullopt;
   EndpointPlace place{text.substr(0, slash), 0};
   const char* const end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data() + slash + 1, end, place.number);
-  if (error != std::errc{} || stop != end || place.number == 0 || place.number > kLastEndpointNumber)
-    return std::nullopt;
-  // An endpoint has one key, not several spellings of it.
-  return to_text(place) == text ? std::optional<EndpointPlace>(place) : std::nullopt;
+  const bool number = error == std::errc{} && stop == end && place.number <= kLastEndpointNumber;
+  return number ? std::optional<EndpointPlace>(std::move(place)) : std::nullopt;
 }
 
 }  // namespace podwire::control

@@ -1,17 +1,14 @@
 #include "control/cluster/etcd_client.hpp"
 
-#include <algorithm>
 #include <fstream>
+#include <iterator>
 
 #include "control/cluster/base64.hpp"
 #include "control/cluster/etcd_messages.hpp"
+#include "control/cluster/etcd_pages.hpp"
 
 namespace podwire::control {
 namespace {
-
-constexpr int kPageItems = 2000;
-constexpr int kFewestPageItems = 20;  // of any size that etcd takes, they fit an answer
-constexpr std::size_t kMostItems = 4'000'000;
 
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -72,13 +69,14 @@ void EtcdClient::cancel() {
 }
 
 // Every server once, each with a new token if it wants one.
-Result<Json> EtcdClient::call(const char* path, const Json& body) {
+template <class T>
+Result<T> EtcdClient::call(const char* path, const Json& body, ReadAnswer<T> read) {
   std::string failures;
   for (std::size_t tried = 0; tried < options_.endpoints.size(); ++tried) {
-    auto reply = call_once(path, body);
+    auto reply = call_once(path, body, read);
     if (!reply && wants_token(reply.error()) && !options_.user.empty()) {
       token_.clear();
-      reply = call_once(path, body);
+      reply = call_once(path, body, read);
     }
     if (reply || reply.error().code != ErrorCode::kUnavailable) return reply;
     failures += (failures.empty() ? "" : "; ") + reply.error().message;
@@ -87,21 +85,23 @@ Result<Json> EtcdClient::call(const char* path, const Json& body) {
   return unavailable(failures);
 }
 
-Result<Json> EtcdClient::call_once(const char* path, const Json& body) {
+template <class T>
+Result<T> EtcdClient::call_once(const char* path, const Json& body, ReadAnswer<T> read) {
+  PODWIRE_TRY(const auto text, answer_to(path, body));
+  auto reply = read(text);
+  if (!reply) return unavailable(options_.endpoints[server_].text + path + ": " + reply.error().message);
+  return reply;
+}
+
+Result<std::string> EtcdClient::answer_to(const char* path, const Json& body) {
   PODWIRE_TRY(auto* const to, connection());
   if (token_.empty() && !options_.user.empty()) PODWIRE_CHECK(authenticate());
-  PODWIRE_TRY(const auto answer, to->post(path, dump(body), token_));
-  if (answer.status != 200) {
-    auto error = etcd_error(options_.endpoints[server_], answer);
-    if (wants_token(error) && options_.user.empty())
-      error.message += "; set cluster.user and cluster.password_file";
-    return error;
-  }
-  auto reply = parse_json(answer.body, options_.endpoints[server_].text + path);
-  if (!reply) return unavailable(reply.error().message);
-  if (!reply->is_object())
-    return unavailable(options_.endpoints[server_].text + path + ": the answer is no object");
-  return reply;
+  PODWIRE_TRY(auto answer, to->post(path, dump(body), token_));
+  if (answer.status == 200) return std::move(answer.body);
+  auto error = etcd_error(options_.endpoints[server_], answer);
+  if (wants_token(error) && options_.user.empty())
+    error.message += "; set cluster.user and cluster.password_file";
+  return error;
 }
 
 Result<void> EtcdClient::authenticate() {
@@ -125,70 +125,49 @@ Result<void> EtcdClient::authenticate() {
   return unavailable(options_.endpoints[server_].text + ": no usable token in etcd's answer");
 }
 
-Result<EtcdRange> EtcdClient::page(const std::string& from, const std::string& end, std::int64_t revision,
-                                   int limit, bool& more) {
+Result<EtcdPage> EtcdClient::page(const std::string& from, const std::string& end, std::int64_t revision,
+                                  int limit) {
   Json body{{"key", to_base64(from)}, {"limit", limit}};
   if (!end.empty()) body["range_end"] = to_base64(end);
   if (revision != 0) body["revision"] = std::to_string(revision);
-  PODWIRE_TRY(const Json reply, call("/v3/kv/range", body));
-  PODWIRE_TRY(auto read, read_etcd_page(reply));
-  more = read.more;
-  return EtcdRange{read.revision, std::move(read.items)};
+  return call<EtcdPage>("/v3/kv/range", body, read_etcd_page);
 }
 
 Result<EtcdRange> EtcdClient::list(const std::string& prefix) {
-  const auto end = end_of_prefix(prefix);
+  EtcdPages pages(*this, {EtcdSpan::below(prefix)});
   EtcdRange all;
-  std::string from = prefix;
-  int limit = kPageItems;
-  for (bool more = true; more;) {
-    auto read = page(from, end, all.revision, limit, more);
-    if (!read && limit > kFewestPageItems && read.error().message.find(kAnswerTooLong) != std::string::npos) {
-      limit = std::max(limit / 10, kFewestPageItems);  // its values are large
-      continue;
-    }
-    if (!read) return read.error();
-    auto& part = *read;
-    // The first page tells the revision that the others are read at.
-    if (all.revision == 0) all.revision = part.revision;
-    for (auto& item : part.items) {
-      if (item.key < from || !item.key.starts_with(prefix))
-        return unavailable("etcd's answer is malformed: its keys are not those that were asked for");
-      from = item.key + '\0';
-      all.items.push_back(std::move(item));
-    }
-    if (more && part.items.empty())
-      return unavailable("etcd's answer is malformed: a page is empty, yet there is more");
-    if (all.items.size() > kMostItems)
-      return unavailable("etcd holds more than " + std::to_string(kMostItems) + " keys below " + prefix);
+  for (;;) {
+    PODWIRE_TRY(auto some, pages.next());
+    all.revision = pages.revision();
+    if (some.empty()) return all;
+    std::move(some.begin(), some.end(), std::back_inserter(all.items));
   }
-  return all;
 }
 
 Result<std::optional<EtcdItem>> EtcdClient::get(const std::string& key) {
-  bool more = false;
-  PODWIRE_TRY(auto found, page(key, "", 0, 1, more));
+  PODWIRE_TRY(auto found, page(key, "", 0, 1));
   if (found.items.empty()) return std::optional<EtcdItem>();
   if (found.items.front().key != key) return unavailable("etcd's answer is malformed: another key");
   return std::optional<EtcdItem>(std::move(found.items.front()));
 }
 
 Result<std::int64_t> EtcdClient::commit(const EtcdTransaction& transaction) {
-  PODWIRE_TRY(const Json reply, call("/v3/kv/txn", etcd_json(transaction)));
+  PODWIRE_TRY(const Json reply, call<Json>("/v3/kv/txn", etcd_json(transaction), read_etcd_answer));
   const auto at = reply.find("succeeded");
   if (at == reply.end() || *at != true) return 0;
   return read_etcd_revision(reply);
 }
 
 Result<std::int64_t> EtcdClient::grant(int seconds) {
-  PODWIRE_TRY(const Json reply, call("/v3/lease/grant", {{"TTL", seconds}}));
+  PODWIRE_TRY(const Json reply, call<Json>("/v3/lease/grant", {{"TTL", seconds}}, read_etcd_answer));
   PODWIRE_TRY(const auto id, read_etcd_number(reply, "ID"));
   if (id == 0) return unavailable("etcd's answer is malformed: the lease has no ID");
   return id;
 }
 
 Result<bool> EtcdClient::keep_alive(std::int64_t lease) {
-  PODWIRE_TRY(const Json reply, call("/v3/lease/keepalive", {{"ID", std::to_string(lease)}}));
+  PODWIRE_TRY(const Json reply,
+              call<Json>("/v3/lease/keepalive", {{"ID", std::to_string(lease)}}, read_etcd_answer));
   const auto result = reply.find("result");
   if (result == reply.end() || !result->is_object())
     return unavailable("etcd's answer is malformed: nothing is said of the lease");

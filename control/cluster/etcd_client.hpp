@@ -44,6 +44,13 @@ struct EtcdRange {
   std::vector<EtcdItem> items;
 };
 
+// One answer of a range.
+struct EtcdPage {
+  std::int64_t revision = 0;  // the store's present one
+  std::vector<EtcdItem> items;
+  bool more = false;  // there are keys behind these
+};
+
 // Puts and deletes together when all conditions hold, else nothing.
 struct EtcdTransaction {
   struct Condition {
@@ -64,8 +71,11 @@ class EtcdClient {
  public:
   explicit EtcdClient(EtcdOptions options) : options_(std::move(options)) {}
 
-  // Everything below `prefix` as it was at one revision, in pages.
+  // Everything below `prefix` as it was at one revision. What may be much is read by etcd_pages.hpp.
   Result<EtcdRange> list(const std::string& prefix);
+  // At most `limit` keys from `from` up to, but not with, `end` (empty: `from` alone), as they were at
+  // `revision` (0: now).
+  Result<EtcdPage> page(const std::string& from, const std::string& end, std::int64_t revision, int limit);
   Result<std::optional<EtcdItem>> get(const std::string& key);
   // The store's revision with it; 0: a condition did not hold. An answer that was lost leaves open whether it
   // was done.
@@ -88,11 +98,14 @@ class EtcdClient {
 
  private:
   Result<HttpConnection*> connection();
-  Result<Json> call(const char* path, const Json& body);
-  Result<Json> call_once(const char* path, const Json& body);
+  template <class T>
+  using ReadAnswer = Result<T> (*)(std::string_view text);
+  template <class T>
+  Result<T> call(const char* path, const Json& body, ReadAnswer<T> read);
+  template <class T>
+  Result<T> call_once(const char* path, const Json& body, ReadAnswer<T> read);
+  Result<std::string> answer_to(const char* path, const Json& body);
   Result<void> authenticate();
-  Result<EtcdRange> page(const std::string& from, const std::string& end, std::int64_t revision, int limit,
-                         bool& more);
 
   const EtcdOptions options_;
   std::size_t server_ = 0;

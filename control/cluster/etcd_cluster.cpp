@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "control/cluster/endpoint_records.hpp"
 #include "control/cluster/free_prefix.hpp"
@@ -75,10 +76,35 @@ Result<std::string> EtcdCluster::instance() {
   return fresh;
 }
 
+std::vector<EtcdSpan> EtcdCluster::node_spans() const {
+  std::vector<EtcdSpan> spans;
+  for (const char* const section : EtcdKeys::kSections) spans.push_back(EtcdSpan::below(prefix() + section));
+  return spans;
+}
+
+std::vector<EtcdSpan> EtcdCluster::spans_without_endpoints() const {
+  const auto all = EtcdSpan::below(prefix()), endpoints = endpoint_span();
+  return {{all.begin, endpoints.begin}, {endpoints.end, all.end}};
+}
+
+EtcdSpan EtcdCluster::endpoint_span() const {
+  return EtcdSpan::below(prefix() + kEndpointSection);
+}
+
+Result<std::vector<EtcdItem>> EtcdCluster::list_nodes(EtcdClient& client) const {
+  EtcdPages pages(client, node_spans());
+  std::vector<EtcdItem> all;
+  for (;;) {
+    PODWIRE_TRY(auto some, pages.next());
+    if (some.empty()) return all;
+    std::move(some.begin(), some.end(), std::back_inserter(all));
+  }
+}
+
 Result<void> EtcdCluster::list() {
-  PODWIRE_TRY(const auto all, client_.list(table_.keys().all()));
+  PODWIRE_TRY(const auto all, list_nodes(client_));
   const std::lock_guard lock(mutex_);
-  table_.replace(all.items);
+  table_.replace(all);
   return {};
 }
 
@@ -210,9 +236,9 @@ Result<void> EtcdCluster::forget(const std::string& name) {
 }
 
 Result<EtcdTable> EtcdCluster::list_with(EtcdClient& client) const {
-  PODWIRE_TRY(const auto all, client.list(table_.keys().all()));
+  PODWIRE_TRY(const auto all, list_nodes(client));
   EtcdTable now(config_.cluster.prefix, config_.node);
-  now.replace(all.items);
+  now.replace(all);
   return now;
 }
 

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <mutex>
 
+#include "control/cluster/etcd_pages.hpp"
 #include "control/cluster/etcd_sections.hpp"
 #include "control/cluster/etcd_table.hpp"
 #include "control/cluster/silence.hpp"
@@ -53,8 +54,16 @@ class EtcdCluster final : public Cluster, public SharedStore {
   Result<IpPrefix> lease_one(const DomainConfig& domain, const IpPrefix& range);
   Error used_up(const DomainConfig& domain, const IpPrefix& range) const;
 
+  // Of the store: what tells of nodes; that and what is shared, but for endpoints; the endpoints, which are
+  // most of it.
+  std::vector<EtcdSpan> node_spans() const;
+  std::vector<EtcdSpan> spans_without_endpoints() const;
+  EtcdSpan endpoint_span() const;
+
   // The watching thread.
   Result<void> session();
+  Result<std::int64_t> take_listing();
+  Result<std::size_t> take_endpoints(EtcdPages& pages);
   Result<void> claim_name();
   Result<void> claim_prefixes();
   bool take(const std::vector<EtcdEvent>& events);
@@ -63,6 +72,7 @@ class EtcdCluster final : public Cluster, public SharedStore {
   void look_after_silent();
   Result<void> note_silence(EtcdClient& client, const std::string& name);
 
+  Result<std::vector<EtcdItem>> list_nodes(EtcdClient& client) const;
   Result<EtcdTable> list_with(EtcdClient& client) const;
   Result<void> forget_with(EtcdClient& client, const EtcdTable& now, const std::string& name);
   void note_failure(const Error& error);

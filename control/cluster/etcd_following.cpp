@@ -2,11 +2,21 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "control/cluster/etcd_cluster.hpp"
 
 namespace podwire::control {
 namespace {
+
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+// What is told of while the store is followed should be in force sooner than this.
+constexpr auto kLongChange = std::chrono::milliseconds(100);
+
+std::int64_t ms_between(SteadyTime from, SteadyTime to) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(to - from).count();
+}
 
 std::int64_t unix_time_s() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -25,44 +35,77 @@ void EtcdCluster::note_failure(const Error& error) {
 
 // From a listing to the end of the watch that begins there. No error: list again.
 Result<void> EtcdCluster::session() {
-  const auto begun = Clock::now();
-  PODWIRE_TRY(auto all, client_.list(table_.keys().all()));
-  sections_.take_out(all.items);
-  ClusterChange change;
-  {
-    const std::lock_guard lock(mutex_);
-    change = table_.replace(all.items);
-    claims_lost_.clear();
-  }
-  const auto listed = Clock::now();
-  PODWIRE_CHECK(claim_name());
-  PODWIRE_CHECK(claim_prefixes());
-  const auto claimed = Clock::now();
-  changed_(change);
-  const auto ms = [](Clock::duration time) {
-    return std::chrono::duration_cast<std::chrono::milliseconds>(time).count();
-  };
-  spdlog::info("cluster: {} other nodes: read in {} ms, own claims {} ms, programmed in {} ms",
-               change.put.size(), ms(listed - begun), ms(claimed - listed), ms(Clock::now() - claimed));
-  const auto programmed = Clock::now();
-  PODWIRE_CHECK(sections_.tell_listed());
-  spdlog::info("cluster: what nodes share is taken over in {} ms", ms(Clock::now() - programmed));
+  PODWIRE_TRY(const auto revision, take_listing());
   {
     const std::lock_guard lock(mutex_);
     failing_since_.reset();
     last_failure_.reset();
   }
-  auto watched = client_.watch(table_.keys().all(), all.revision + 1,
-                               [this](const auto& events) { return take(events); });
+  auto watched =
+      client_.watch(table_.keys().all(), revision + 1, [this](const auto& events) { return take(events); });
   if (watched) return {};
   // Compaction is nobody's failure: the listing that follows tells what was missed.
   if (watched.error().code == ErrorCode::kNotFound) return {};
   return watched.error();
 }
 
+// The nodes come first, because everything else is behind them; their endpoints are read while those are
+// programmed, and taken over while more of them are read. Returns the revision of all of it.
+Result<std::int64_t> EtcdCluster::take_listing() {
+  const auto begun = Clock::now();
+  sections_.begin_listing();
+  std::vector<EtcdItem> of_nodes;
+  std::int64_t revision = 0;
+  {
+    EtcdPages pages(client_, spans_without_endpoints());
+    for (;;) {
+      PODWIRE_TRY(auto page, pages.next());
+      revision = pages.revision();
+      if (page.empty()) break;
+      sections_.take_out(page);
+      std::move(page.begin(), page.end(), std::back_inserter(of_nodes));
+    }
+  }
+  ClusterChange change;
+  {
+    const std::lock_guard lock(mutex_);
+    change = table_.replace(of_nodes);
+    claims_lost_.clear();
+  }
+  const auto listed = Clock::now();
+  PODWIRE_CHECK(claim_name());
+  PODWIRE_CHECK(claim_prefixes());
+  const auto claimed = Clock::now();
+  EtcdPages endpoints(client_, {endpoint_span()}, revision);
+  changed_(change);
+  const auto programmed = Clock::now();
+  spdlog::info("cluster: {} other nodes: read in {} ms, own claims {} ms, programmed in {} ms",
+               change.put.size(), ms_between(begun, listed), ms_between(listed, claimed),
+               ms_between(claimed, programmed));
+  PODWIRE_TRY(const auto shared, take_endpoints(endpoints));
+  spdlog::info("cluster: what nodes share is taken over in {} ms, {} endpoints among it",
+               ms_between(programmed, Clock::now()), shared);
+  return revision;
+}
+
+// With the rest of what nodes share. How many endpoints there are.
+Result<std::size_t> EtcdCluster::take_endpoints(EtcdPages& pages) {
+  std::size_t count = 0;
+  for (;;) {
+    PODWIRE_TRY(auto page, pages.next());
+    if (page.empty()) break;
+    count += page.size();
+    sections_.take_out(page);
+    sections_.tell_parts();
+  }
+  PODWIRE_CHECK(sections_.tell_listed());
+  return count;
+}
+
 bool EtcdCluster::take(const std::vector<EtcdEvent>& events) {
   ClusterChange change;
   bool robbed = false;
+  const auto begun = Clock::now();
   const auto of_nodes = sections_.take_out(events);
   {
     const std::lock_guard lock(mutex_);
@@ -71,7 +114,12 @@ bool EtcdCluster::take(const std::vector<EtcdEvent>& events) {
     robbed = table_.was_robbed();
   }
   if (!change.put.empty() || !change.gone.empty()) changed_(change);
+  const auto known = Clock::now();
   sections_.tell_changed();
+  const auto done = Clock::now();
+  if (done - begun > kLongChange)
+    spdlog::info("cluster: {} changes took {} ms of nodes and {} ms of what they share", events.size(),
+                 ms_between(begun, known), ms_between(known, done));
   return !robbed;
 }
 

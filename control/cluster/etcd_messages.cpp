@@ -73,15 +73,25 @@ bool wants_token(const Error& error) {
   return error.code == ErrorCode::kDenied && error.message.starts_with(kTokenWanted);
 }
 
+Result<Json> read_etcd_answer(std::string_view text) {
+  PODWIRE_TRY(auto answer, parse_json(text, "etcd's answer"));
+  if (!answer.is_object()) return unavailable("the answer is no object");
+  return answer;
+}
+
+std::optional<std::int64_t> to_etcd_number(std::string_view text) {
+  std::int64_t n = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  const bool whole = error == std::errc{} && end == text.data() + text.size();
+  return whole && n >= 0 ? std::optional<std::int64_t>(n) : std::nullopt;
+}
+
 Result<std::int64_t> read_etcd_number(const Json& object, const char* key) {
   const auto at = object.find(key);
   if (at == object.end()) return std::int64_t{0};
   if (at->is_number_integer() && *at >= 0) return at->get<std::int64_t>();
-  std::int64_t n = 0;
   if (at->is_string()) {
-    const auto& text = at->get_ref<const std::string&>();
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
-    if (error == std::errc{} && end == text.data() + text.size() && n >= 0) return n;
+    if (const auto n = to_etcd_number(at->get_ref<const std::string&>())) return *n;
   }
   return malformed(std::string(key) + " is no number");
 }
@@ -126,22 +136,6 @@ Json etcd_json(const EtcdTransaction& transaction) {
                         {{"key", to_base64(start)}, {"range_end", to_base64(end_of_prefix(start))}}}});
   }
   return {{"compare", std::move(compare)}, {"success", std::move(success)}};
-}
-
-Result<EtcdPage> read_etcd_page(const Json& reply) {
-  if (!reply.is_object()) return malformed("it is no object");
-  EtcdPage page;
-  PODWIRE_TRY(page.revision, read_etcd_revision(reply));
-  page.more = read_flag(reply, "more");
-  const auto at = reply.find("kvs");
-  if (at == reply.end()) return page;
-  if (!at->is_array()) return malformed("kvs is no array");
-  page.items.reserve(at->size());
-  for (const auto& value : *at) {
-    PODWIRE_TRY(auto item, read_etcd_item(value));
-    page.items.push_back(std::move(item));
-  }
-  return page;
 }
 
 Result<EtcdWatchLine> read_etcd_watch(std::string_view line) {

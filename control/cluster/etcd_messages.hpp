@@ -14,7 +14,12 @@ Error etcd_error(const StoreEndpoint& endpoint, const HttpAnswer& answer);
 // Whether that error is one that a new token may mend.
 bool wants_token(const Error& error);
 
-// A number of protobuf's; absent is 0.
+// Any answer but that of a range: an object.
+Result<Json> read_etcd_answer(std::string_view text);
+
+// A number of protobuf's in its text: 0 to 2^63 - 1.
+std::optional<std::int64_t> to_etcd_number(std::string_view text);
+// One that is a member; absent is 0.
 Result<std::int64_t> read_etcd_number(const Json& object, const char* key);
 // The store's, of an answer; never 0.
 Result<std::int64_t> read_etcd_revision(const Json& reply);
@@ -22,12 +27,8 @@ Result<EtcdItem> read_etcd_item(const Json& value);
 
 Json etcd_json(const EtcdTransaction& transaction);
 
-struct EtcdPage {
-  std::int64_t revision = 0;
-  std::vector<EtcdItem> items;
-  bool more = false;
-};
-Result<EtcdPage> read_etcd_page(const Json& reply);
+// The answer of a range, which may have thousands of keys: read without a document in between.
+Result<EtcdPage> read_etcd_page(std::string_view text);
 
 // One line of a watch.
 struct EtcdWatchLine {

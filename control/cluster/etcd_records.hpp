@@ -29,6 +29,9 @@ class EtcdKeys {
   std::string prefixes() const { return prefix_ + "prefixes/"; }
   std::string prefix(const std::string& domain, const IpPrefix& prefix) const;
 
+  // Of all keys that parse() knows.
+  static constexpr const char* kSections[] = {"alive/", "nodes/", "prefixes/", "silent/"};
+
   enum class Kind { kNode, kAlive, kSilent, kPrefix };
   struct Parsed {
     Kind kind = Kind::kNode;

@@ -13,9 +13,15 @@ EtcdSections::Section* EtcdSections::of(const std::string& key) {
   return found;
 }
 
-void EtcdSections::take_out(std::vector<EtcdItem>& items) {
-  for (auto& section : sections_) section.items.clear();
-  std::erase_if(items, [this](EtcdItem& item) {
+void EtcdSections::begin_listing() {
+  for (auto& section : sections_) {
+    section.items.clear();
+    section.by->begin_listing();
+  }
+}
+
+void EtcdSections::take_out(std::vector<EtcdItem>& page) {
+  std::erase_if(page, [this](EtcdItem& item) {
     auto* const section = of(item.key);
     if (section != nullptr) section->items.push_back(std::move(item));
     return section != nullptr;
@@ -29,6 +35,13 @@ std::vector<EtcdEvent> EtcdSections::take_out(const std::vector<EtcdEvent>& even
     (section == nullptr ? rest : section->events).push_back(event);
   }
   return rest;
+}
+
+void EtcdSections::tell_parts() {
+  for (auto& section : sections_) {
+    if (section.by->takes_parts() && !section.items.empty())
+      section.by->list_part(std::exchange(section.items, {}));
+  }
 }
 
 Result<void> EtcdSections::tell_listed() {

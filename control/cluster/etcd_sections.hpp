@@ -14,10 +14,14 @@ class EtcdSections {
   // `start`: of the section's keys.
   void add(std::string start, SharedSection& by) { sections_.push_back({std::move(start), &by, {}, {}}); }
 
-  // Takes what is for followers out of a listing or events, for the next tell() of that kind.
-  void take_out(std::vector<EtcdItem>& items);
-  std::vector<EtcdEvent> take_out(const std::vector<EtcdEvent>& events);
+  // A listing: takes what is for followers out of each page of it; who takes it in parts is told by
+  // tell_parts(), everybody by tell_listed() at its end.
+  void begin_listing();
+  void take_out(std::vector<EtcdItem>& page);
+  void tell_parts();
   Result<void> tell_listed();
+  // What of events is for followers, for the next tell_changed(), is not in what is returned.
+  std::vector<EtcdEvent> take_out(const std::vector<EtcdEvent>& events);
   void tell_changed();
 
  private:

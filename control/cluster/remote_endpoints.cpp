@@ -12,10 +12,8 @@ constexpr const char* kEndpointKind = "ClusterEndpoint";
 constexpr std::uint32_t kFirstVtep = 0x20000000;
 constexpr std::uint32_t kLastVtep = kFirstVtep + 0xd000;
 constexpr std::size_t kEndpointsAgain = 64;
-
-StoredManifest row_of(const EndpointPlace& place, const std::string& body) {
-  return {kEndpointKind, place.node, std::to_string(place.number), body};
-}
+// New ones that go to the engine at once: they surely fit a message.
+constexpr std::size_t kEndpointsAtATime = 1000;
 
 }  // namespace
 
@@ -26,7 +24,9 @@ RemoteEndpoints::RemoteEndpoints(const Config& config, Store& store, SharedStore
       store_(store),
       reconciler_(reconciler),
       located_(std::move(located)),
-      prefix_(cluster.prefix() + kEndpointSection) {
+      prefix_(cluster.prefix() + kEndpointSection),
+      rows_(store, kEndpointKind, "the other nodes' endpoints",
+            [this](const auto& names) { return bodies(names); }) {
   cluster.follow(kEndpointSection, *this);
   retries_.start(retry, [this] { try_again(); });
 }
@@ -37,16 +37,18 @@ Result<void> RemoteEndpoints::load(const NodeObjects& node) {
   const std::lock_guard lock(mutex_);
   domains_ = node.domains;
   for (const auto& a : attachments) {
+    const auto domain = domain_id(a.domain);
     const auto add = [&](const MacAddr& mac, const std::vector<IpPrefix>& addresses) {
-      local_macs_.emplace(a.domain, mac);
-      for (const auto& address : addresses) local_addresses_.emplace(a.domain, address.address);
+      local_macs_.emplace(domain, mac);
+      for (const auto& address : addresses) local_addresses_.emplace(domain, address.address);
     };
     add(a.mac, a.addresses);
     for (const auto& e : a.extra_endpoints) add(e.mac, e.addresses);
   }
   for (const auto& row : rows) {
     const auto place = parse_endpoint_place(row.space + "/" + row.name);
-    if (place) put(*place, {"", row.body, 0});
+    if (!place) continue;
+    put(*place, nodes_[place->node].endpoints[place->number], 0, parse_endpoint_record(row.body));
   }
   return {};  // settled when the nodes are known
 }
@@ -58,20 +60,29 @@ RemoteEndpoints::Entry* RemoteEndpoints::find(const EndpointPlace& place) {
   return at == node->second.endpoints.end() ? nullptr : &at->second;
 }
 
-void RemoteEndpoints::put(const EndpointPlace& place, const EtcdItem& item) {
-  auto& entry = nodes_[place.node].endpoints[place.number];
+// 0: this node has no such domain.
+DomainId RemoteEndpoints::domain_id(const std::string& name) const {
+  const auto at = domains_.find(name);
+  return at == domains_.end() ? DomainId() : at->second;
+}
+
+void RemoteEndpoints::put(const EndpointPlace& place, Entry& entry, std::int64_t revision,
+                          Result<EndpointRecord> record) {
   if (entry.record) release(place, entry);
-  entry.revision = item.mod_revision;
-  auto record = parse_endpoint_record(item.value);
-  entry.problem = record ? "" : record.error().message;
-  entry.record = record ? std::optional<EndpointRecord>(std::move(*record)) : std::nullopt;
+  entry.revision = revision;
+  if (record) {
+    entry.record = std::move(*record);
+  } else {
+    entry.record.reset();
+    faults_[place].problem = record.error().message;
+  }
 }
 
 void RemoteEndpoints::erase(const EndpointPlace& place) {
   const auto node = nodes_.find(place.node);
   if (node == nodes_.end()) return;
   node->second.endpoints.erase(place.number);
-  faulty_.erase(place);
+  faults_.erase(place);
   again_.erase(place);
   if (node->second.endpoints.empty() && !node->second.vtep) nodes_.erase(node);
 }
@@ -91,57 +102,70 @@ std::string RemoteEndpoints::fault_of(const EndpointPlace& place, const Node& no
   return {};
 }
 
-// As this node's engine has it; none: that need not know it.
-std::optional<api::Endpoint> RemoteEndpoints::object_of(const EndpointPlace& place, const Node& node,
-                                                        const EndpointRecord& record) const {
-  const auto domain = config_.find_domain(record.domain);
-  const auto id = domains_.find(record.domain);
-  if (domain == nullptr || domain->mode != api::DomainMode::kL2 || id == domains_.end()) return std::nullopt;
+// Whether the engine is to know the endpoints of a domain.
+bool RemoteEndpoints::is_programmed(const std::string& domain) {
+  const auto known = is_programmed_.find(domain);
+  if (known != is_programmed_.end()) return known->second;
+  const auto config = config_.find_domain(domain);
+  return is_programmed_[domain] =
+             config != nullptr && config->mode == api::DomainMode::kL2 && domains_.contains(domain);
+}
+
+// As this node's engine has it; null: that need not know it.
+SharedEndpoint RemoteEndpoints::object_of(const EndpointPlace& place, const Node& node,
+                                          const EndpointRecord& record) {
   const auto vtep = node.vtep->value();
-  if (vtep < kFirstVtep || vtep > kLastVtep) return std::nullopt;
-  api::Endpoint out;
+  if (vtep < kFirstVtep || vtep > kLastVtep || !is_programmed(record.domain)) return nullptr;
+  constexpr std::size_t kLongestObjectName = 255;  // of an api::Endpoint
+  auto name = to_text(place);
+  if (!record.pod_name.empty()) name += " " + record.pod_namespace + "/" + record.pod_name;
+  RemoteEndpoint out;
   out.id = EndpointId(kFirstVtep + ((vtep - kFirstVtep) << 16) + place.number);
-  out.name =
-      to_text(place) + (record.pod_name.empty() ? "" : " " + record.pod_namespace + "/" + record.pod_name);
-  out.name = out.name.substr(0, 255);
-  out.domain = id->second;
+  out.name = name.substr(0, kLongestObjectName);
+  out.domain = domain_id(record.domain);
   out.vtep = *node.vtep;
   out.mac = record.mac;
   out.addresses = record.addresses;
-  return out;
+  return std::make_shared<const RemoteEndpoint>(std::move(out));
 }
 
-void RemoteEndpoints::program(const std::vector<EndpointPlace>& places, const Before& before) {
+// Where there are many, what changes comes first, all at once, so that two can change places; those that are
+// new go in pieces then: in none of them is half a change.
+void RemoteEndpoints::program(std::span<Turn> turns) {
+  if (turns.size() <= kEndpointsAtATime) return program_at_once(turns);
+  const auto fresh =
+      std::stable_partition(turns.begin(), turns.end(), [](const Turn& turn) { return turn.was != nullptr; });
+  const auto changed = static_cast<std::size_t>(fresh - turns.begin());
+  program_at_once(turns.first(changed));
+  for (auto left = turns.subspan(changed); !left.empty();) {
+    const auto some = std::min(left.size(), kEndpointsAtATime);
+    program_at_once(left.first(some));
+    left = left.subspan(some);
+  }
+}
+
+void RemoteEndpoints::program_at_once(std::span<Turn> turns) {
   RemoteChange change;
-  for (const auto& place : places) {
-    const auto& now = find(place)->programmed;
-    const auto& was = before.at(place);
-    if (was && (!now || now->id != was->id)) change.gone_endpoints.insert(was->id);
-    if (now && (now != was || find(place)->displaced)) change.endpoints.push_back(*now);
+  for (const auto& turn : turns) {
+    const auto& now = turn.entry->programmed;
+    if (turn.was && (!now || now->id != turn.was->id)) change.gone_endpoints.insert(turn.was->id);
+    if (now && (now != turn.was || turn.entry->displaced)) change.endpoints.push_back(now);
   }
-  const auto done = change.empty() ? Result<void>() : reconciler_.change_remote(change);
+  const auto done = change.empty() ? Result<void>() : reconciler_.change_remote(std::move(change));
   if (done) {
-    for (const auto& place : places) {
-      auto& entry = *find(place);
-      entry.refused.clear();
-      entry.displaced = false;
-    }
+    for (auto& turn : turns) turn.entry->displaced = false;
     return;
   }
-  if (places.size() > 1) {
+  if (turns.size() > 1) {
     // Each half for itself, so that one that the engine refuses costs no other.
-    const auto half = places.begin() + static_cast<std::ptrdiff_t>(places.size() / 2);
-    program({places.begin(), half}, before);
-    program({half, places.end()}, before);
+    program_at_once(turns.first(turns.size() / 2));
+    program_at_once(turns.subspan(turns.size() / 2));
     return;
   }
-  auto& entry = *find(places.front());
-  entry.programmed = before.at(places.front());
-  entry.problem = done.error().message;
-  faulty_.insert(places.front());
-  again_.insert(places.front());
-  if (std::exchange(entry.refused, entry.problem) != entry.problem)
-    spdlog::warn("cluster: endpoint {} is left out: {}", to_text(places.front()), entry.problem);
+  auto& turn = turns.front();
+  turn.entry->programmed = turn.was;
+  turn.problem = done.error().message;
+  again_.insert(turn.place);
 }
 
 // Under the mutex; who is told takes no locks that lead back here.
@@ -151,8 +175,8 @@ void RemoteEndpoints::tell_located() {
     auto& addresses = places[pod];
     const auto at = pods_.find(pod);
     if (at == pods_.end()) continue;
-    for (const auto& place : at->second) {
-      const auto& record = *find(place)->record;
+    for (const auto& [node, number] : at->second) {
+      const auto& record = *nodes_.at(*node).endpoints.at(number).record;
       for (const auto& address : record.addresses) addresses.emplace_back(record.domain, address);
     }
     std::sort(addresses.begin(), addresses.end());
@@ -161,28 +185,21 @@ void RemoteEndpoints::tell_located() {
   if (!places.empty() && located_) moved_ = located_(places);
 }
 
-// The engine first: what is on disk is for a start without the store, which tells everything again.
-void RemoteEndpoints::keep(const Places& touched) {
-  unsaved_.insert(touched.begin(), touched.end());
-  if (unsaved_.empty()) return;
-  std::vector<StoredManifest> put, erased;
-  for (const auto& place : unsaved_) {
-    const auto* const entry = find(place);
-    if (entry != nullptr && entry->record)
-      put.push_back(row_of(place, to_value(*entry->record)));
-    else
-      erased.push_back(row_of(place, ""));
+// For the disk.
+std::vector<std::optional<std::string>> RemoteEndpoints::bodies(const std::vector<LateRows::Name>& names) {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::optional<std::string>> out;
+  for (const auto& [node, number] : names) {
+    const auto place = parse_endpoint_place(node + "/" + number);
+    const auto* const entry = place ? find(*place) : nullptr;
+    const bool there = entry != nullptr && entry->record;
+    out.push_back(there ? std::optional<std::string>(to_value(*entry->record)) : std::nullopt);
   }
-  if (auto kept = store_.change_manifests(put, erased); !kept) {
-    spdlog::error("cluster: the other nodes' endpoints could not be kept, trying again: {}",
-                  kept.error().message);
-    return;
-  }
-  unsaved_.clear();
+  return out;
 }
 
 // An ADD that was undone is none that this node's endpoints are told of.
-void RemoteEndpoints::find_displaced(Places& places) {
+void RemoteEndpoints::find_displaced(std::vector<EndpointPlace>& places) {
   for (const auto id : reconciler_.returnable_endpoints()) {
     const auto offset = id.value() - kFirstVtep;
     for (auto& [name, node] : nodes_) {
@@ -190,28 +207,27 @@ void RemoteEndpoints::find_displaced(Places& places) {
       const auto at = node.endpoints.find(offset & 0xffff);
       if (at == node.endpoints.end()) continue;
       at->second.displaced = true;
-      places.insert({name, at->first});
+      places.push_back({name, at->first});
     }
   }
 }
 
 void RemoteEndpoints::try_again() {
   const std::lock_guard lock(mutex_);
-  Places some;
+  std::vector<EndpointPlace> some;
   auto at = again_.upper_bound(last_again_);
   for (std::size_t i = 0; i < std::min(kEndpointsAgain, again_.size()); ++i, ++at) {
     if (at == again_.end()) at = again_.begin();
-    some.insert(last_again_ = *at);
+    some.push_back(last_again_ = *at);
   }
   find_displaced(some);
-  if (!some.empty()) settle(std::move(some));
+  if (!some.empty()) settle(some);
   tell_located();
-  keep({});
 }
 
 void RemoteEndpoints::nodes_changed(const std::vector<RemoteNodes::Reached>& nodes) {
   const std::lock_guard lock(mutex_);
-  Places touched;
+  std::vector<EndpointPlace> touched;
   for (const auto& reached : nodes) {
     auto& node = nodes_[reached.name];
     const bool same = node.vtep == reached.vtep && node.prefixes == reached.prefixes;
@@ -222,31 +238,32 @@ void RemoteEndpoints::nodes_changed(const std::vector<RemoteNodes::Reached>& nod
       continue;
     }
     if (same) continue;
-    for (const auto& [number, entry] : node.endpoints) touched.insert({reached.name, number});
+    for (const auto& [number, entry] : node.endpoints) touched.push_back({reached.name, number});
   }
   if (touched.empty()) return;
-  settle(std::move(touched));
+  settle(touched);
   tell_located();
 }
 
 void RemoteEndpoints::local_changed(const std::vector<EndpointRecord>& endpoints) {
+  const std::lock_guard lock(mutex_);
   std::set<MacKey> macs;
   std::set<AddressKey> addresses;
   for (const auto& endpoint : endpoints) {
-    macs.emplace(endpoint.domain, endpoint.mac);
-    for (const auto& address : endpoint.addresses) addresses.emplace(endpoint.domain, address);
+    const auto domain = domain_id(endpoint.domain);
+    macs.emplace(domain, endpoint.mac);
+    for (const auto& address : endpoint.addresses) addresses.emplace(domain, address);
   }
-  const std::lock_guard lock(mutex_);
   if (macs == local_macs_ && addresses == local_addresses_) return;
-  Places touched;
-  for (const auto& mac : macs) {
-    const auto at = macs_.find(mac);
-    if (at != macs_.end()) touched.insert(at->second);
-  }
-  for (const auto& address : addresses) {
-    const auto at = addresses_.find(address);
-    if (at != addresses_.end()) touched.insert(at->second);
-  }
+  std::vector<EndpointPlace> touched;
+  const auto touch = [&](const auto& owners, const auto& keys) {
+    for (const auto& key : keys) {
+      const auto at = owners.find(key);
+      if (at != owners.end()) touched.push_back({*at->second.node, at->second.number});
+    }
+  };
+  touch(macs_, macs);
+  touch(addresses_, addresses);
   const auto free = [this](const auto& before, const auto& now, const auto& waiters) {
     for (const auto& key : before) {
       const auto waiting = now.contains(key) ? waiters.end() : waiters.find(key);
@@ -257,88 +274,22 @@ void RemoteEndpoints::local_changed(const std::vector<EndpointRecord>& endpoints
   free(local_addresses_, addresses, address_waiters_);
   local_macs_ = std::move(macs);
   local_addresses_ = std::move(addresses);
-  settle(std::move(touched));
+  settle(touched);
   tell_located();
-}
-
-Result<void> RemoteEndpoints::listed(const std::vector<EtcdItem>& items) {
-  const std::lock_guard lock(mutex_);
-  buried_.clear();
-  Places gone, changed;
-  for (const auto& [name, node] : nodes_) {
-    for (const auto& [number, entry] : node.endpoints) gone.insert({name, number});
-  }
-  for (const auto& item : items) {
-    const auto place = parse_endpoint_place(item.key.substr(prefix_.size()));
-    if (!place) continue;
-    gone.erase(*place);
-    auto* const entry = find(*place);
-    const auto record = parse_endpoint_record(item.value);
-    if (entry != nullptr && entry->record && record && *record == *entry->record) {
-      entry->revision = item.mod_revision;
-      continue;
-    }
-    put(*place, item);
-    changed.insert(*place);
-  }
-  take_in(gone, std::move(changed));
-  return {};
-}
-
-void RemoteEndpoints::changed(const std::vector<EtcdEvent>& events) {
-  const std::lock_guard lock(mutex_);
-  Places gone, changed;
-  for (const auto& event : events) {
-    const auto place = parse_endpoint_place(event.item.key.substr(prefix_.size()));
-    if (!place) continue;
-    auto* const entry = find(*place);
-    const bool late = entry != nullptr ? event.item.mod_revision <= entry->revision
-                                       : buried_.is_late(event.item.key, event.item.mod_revision);
-    if (late) continue;
-    gone.erase(*place);
-    changed.erase(*place);
-    if (event.erased) {
-      buried_.bury(event.item.key, event.item.mod_revision);
-      if (entry == nullptr) continue;
-      gone.insert(*place);
-      entry->revision = event.item.mod_revision;
-    } else {
-      put(*place, event.item);
-      changed.insert(*place);
-    }
-  }
-  take_in(gone, std::move(changed));
-}
-
-// All at once, so that who waits gets nothing that somebody has before and after. What is no more is settled
-// as without a record, then forgotten.
-void RemoteEndpoints::take_in(const Places& gone, Places changed) {
-  for (const auto& place : gone) {
-    auto& entry = *find(place);
-    release(place, entry);
-    entry.record.reset();
-    entry.problem.clear();
-  }
-  changed.insert(gone.begin(), gone.end());
-  settle(changed);
-  for (const auto& place : gone) erase(place);
-  tell_located();
-  keep(changed);
 }
 
 std::vector<std::string> RemoteEndpoints::problems() const {
   constexpr std::size_t kMost = 50;
   const std::lock_guard lock(mutex_);
   std::vector<std::string> out;
-  for (const auto& place : faulty_) {
+  for (const auto& [place, fault] : faults_) {
     if (out.size() == kMost) {
-      out.push_back("... and " + std::to_string(faulty_.size() - kMost) +
+      out.push_back("... and " + std::to_string(faults_.size() - kMost) +
                     " more endpoints of other nodes are left out");
       break;
     }
-    const auto& entry = nodes_.at(place.node).endpoints.at(place.number);
     out.push_back("endpoint " + std::to_string(place.number) + " of node \"" + place.node +
-                  "\" is left out: " + entry.problem + "; see " + prefix_ + to_text(place) +
+                  "\" is left out: " + fault.problem + "; see " + prefix_ + to_text(place) +
                   " in the cluster's store");
   }
   return out;

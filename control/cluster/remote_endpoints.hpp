@@ -2,19 +2,22 @@
 // l2 they become endpoints of this node's engine, so that their MACs need not be flooded to and ARP and ND
 // are answered at home; in all domains network policies learn where pods are. What a record says is checked
 // first: an address that its node has not leased, or a MAC that somebody else has, would take traffic away
-// from others; who has it already keeps it. The last state is kept on disk for a start without the store. A
-// change costs what it touches. Changes come on the cluster's thread, those of this node's own endpoints on
-// another, and a thread of its own tries again what the engine, the disk or the policies refused; everything
-// is thread-safe.
+// from others; who has it already keeps it. The last state is kept on disk for a start without the store
+// (late_rows.hpp). A change costs what it touches; a listing is taken in as it comes. Changes come on the
+// cluster's thread, those of this node's own endpoints on another, and a thread of its own tries again what
+// the engine, the disk or the policies refused; everything is thread-safe.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <mutex>
 #include <set>
+#include <span>
+#include <unordered_map>
 
 #include "control/cluster/buried_keys.hpp"
 #include "control/cluster/endpoint_records.hpp"
+#include "control/cluster/late_rows.hpp"
 #include "control/cluster/periodic_thread.hpp"
 #include "control/cluster/remote_nodes.hpp"
 #include "control/cluster/shared_store.hpp"
@@ -43,6 +46,9 @@ class RemoteEndpoints final : public SharedSection {
   void local_changed(const std::vector<EndpointRecord>& endpoints);
 
   Result<void> listed(const std::vector<EtcdItem>& items) override;
+  bool takes_parts() const override { return true; }
+  void begin_listing() override;
+  void list_part(const std::vector<EtcdItem>& items) override;
   void changed(const std::vector<EtcdEvent>& events) override;
 
   // Some of what was refused, in turn. Its own thread does so every `retry`.
@@ -54,40 +60,66 @@ class RemoteEndpoints final : public SharedSection {
  private:
   struct Entry {
     std::int64_t revision = 0;
+    std::uint32_t listing = 0;  // the last one that it was in, or came after
+    bool located = false;       // its pod's addresses are told
+    bool waiting = false;       // left out because somebody else has what it says is its
+    bool displaced = false;     // the engine has it no more: a pod of this node took its place, and is gone
+    bool settling = false;      // has its turn now
     std::optional<EndpointRecord> record;  // none: the value is no such record
-    std::string problem;
-    std::optional<api::Endpoint> programmed;
-    bool located = false;    // its pod's addresses are told
-    bool waiting = false;    // left out because somebody else has what it says is its
-    bool displaced = false;  // the engine has it no more: a pod of this node took its place, and is gone
-    std::string refused;     // why the engine did not take it; said once
+    SharedEndpoint programmed;             // null: the engine has none of it
   };
   struct Node {
     std::optional<VtepId> vtep;
     DomainPrefixes prefixes;
     std::map<std::uint32_t, Entry> endpoints;
   };
+  // Of an entry. The name is its node's, which stays as long as the entry does.
+  struct Spot {
+    const std::string* node;
+    std::uint32_t number;
+    bool is(const EndpointPlace& place) const { return number == place.number && *node == place.node; }
+  };
+  struct Fault {
+    std::string problem, said;  // what is wrong with it, and what of that has been said
+  };
+  // One that may be another for the engine now.
+  struct Turn {
+    EndpointPlace place;
+    Spot spot;
+    const Node* node;
+    Entry* entry;
+    SharedEndpoint was, wanted;
+    int number = 0;
+    std::string problem;
+  };
   using Places = std::set<EndpointPlace>;
-  using MacKey = std::pair<std::string, MacAddr>;     // domain
-  using AddressKey = std::pair<std::string, IpAddr>;  // domain
-  using Before = std::map<EndpointPlace, std::optional<api::Endpoint>>;
+  struct PodHash {
+    std::size_t operator()(const std::pair<std::string, std::string>& pod) const noexcept {
+      return std::hash<std::string>{}(pod.first) * 31 + std::hash<std::string>{}(pod.second);
+    }
+  };
 
   Entry* find(const EndpointPlace& place);
-  void put(const EndpointPlace& place, const EtcdItem& item);
+  DomainId domain_id(const std::string& name) const;
+  void put(const EndpointPlace& place, Entry& entry, std::int64_t revision, Result<EndpointRecord> record);
   void erase(const EndpointPlace& place);
-  void take_in(const Places& gone, Places changed);
+  std::vector<EndpointPlace> list_some(const std::vector<EtcdItem>& items);
+  void take_in(const std::vector<EndpointPlace>& gone, std::vector<EndpointPlace> changed);
   std::string fault_of(const EndpointPlace& place, const Node& node, const EndpointRecord& record) const;
-  std::optional<api::Endpoint> object_of(const EndpointPlace& place, const Node& node,
-                                         const EndpointRecord& record) const;
+  bool is_programmed(const std::string& domain);
+  SharedEndpoint object_of(const EndpointPlace& place, const Node& node, const EndpointRecord& record);
   void release(const EndpointPlace& place, Entry& entry);
   void wait(const EndpointPlace& place, Entry& entry);
-  void settle(Places touched);
-  std::optional<api::Endpoint> judge(const EndpointPlace& place, Entry& entry) const;
-  void grant(const EndpointPlace& place, Entry& entry, std::optional<api::Endpoint> object);
-  void program(const std::vector<EndpointPlace>& places, const Before& before);
-  void find_displaced(Places& places);
+  void settle(const std::vector<EndpointPlace>& touched);
+  std::vector<Turn> turns_of(const std::vector<EndpointPlace>& touched);
+  void judge(Turn& turn);
+  void grant(Turn& turn);
+  void program(std::span<Turn> turns);
+  void program_at_once(std::span<Turn> turns);
+  void finish(Turn& turn);
+  void find_displaced(std::vector<EndpointPlace>& places);
   void tell_located();
-  void keep(const Places& touched);
+  std::vector<std::optional<std::string>> bodies(const std::vector<LateRows::Name>& names);
 
   const Config& config_;
   Store& store_;
@@ -98,21 +130,23 @@ class RemoteEndpoints final : public SharedSection {
   mutable std::mutex mutex_;
   std::map<std::string, DomainId> domains_;
   std::map<std::string, Node> nodes_;
+  std::uint32_t listing_ = 0;  // counts them
   BuriedKeys buried_;
-  std::map<MacKey, EndpointPlace> macs_;           // who has them, of those that are programmed
-  std::map<AddressKey, EndpointPlace> addresses_;  // likewise
+  std::unordered_map<MacKey, Spot, EndpointKeyHash> macs_;  // who has them, of those that are programmed
+  std::unordered_map<AddressKey, Spot, EndpointKeyHash> addresses_;  // likewise
   std::set<MacKey> local_macs_;
   std::set<AddressKey> local_addresses_;
   std::map<MacKey, Places> mac_waiters_;  // who waits, by everything that they say is theirs
   std::map<AddressKey, Places> address_waiters_;
-  Places freed_;              // who waited for what is free now: for the next settle()
-  Places faulty_;             // with a problem
-  Places again_;              // that the engine did not take
-  EndpointPlace last_again_;  // the last of these that was tried again
-  Places unsaved_;            // not on disk as they are
-  std::map<std::pair<std::string, std::string>, Places> pods_;
+  Places freed_;                               // who waited for what is free now: for the next settle()
+  std::map<EndpointPlace, Fault> faults_;      // of those with a problem
+  Places again_;                               // that the engine did not take
+  EndpointPlace last_again_;                   // the last of these that was tried again
+  std::map<std::string, bool> is_programmed_;  // by domain, in one settle()
+  std::unordered_map<std::pair<std::string, std::string>, std::vector<Spot>, PodHash> pods_;
   PodNames moved_;  // pods whose addresses are to be told
   PeriodicThread retries_;
+  LateRows rows_;  // last: it writes what is left before the rest goes
 };
 
 }  // namespace podwire::control

@@ -14,13 +14,13 @@ constexpr const char* kKind = "ClusterNode";
 constexpr std::uint32_t kFirstId = 0x20000000;
 constexpr std::size_t kAgainAtOnce = 64;
 
-StoredManifest stored_node(const ClusterNode& node) {
+std::string body_of(const ClusterNode& node) {
   Json prefixes = Json::object();
   for (const auto& [domain, list] : node.prefixes) {
     prefixes[domain] = Json::array();
     for (const auto& prefix : list) prefixes[domain].push_back(to_string(prefix));
   }
-  return {kKind, "", node.name, Json{{"record", to_value(node.record)}, {"prefixes", prefixes}}.dump()};
+  return Json{{"record", to_value(node.record)}, {"prefixes", prefixes}}.dump();
 }
 
 Result<ClusterNode> read_stored(const StoredManifest& row) {
@@ -40,6 +40,13 @@ Result<ClusterNode> read_stored(const StoredManifest& row) {
 }
 
 }  // namespace
+
+RemoteNodes::RemoteNodes(const Config& config, const Config& cluster, Store& store,
+                         EngineReconciler& reconciler)
+    : shares_(config, cluster),
+      store_(store),
+      reconciler_(reconciler),
+      rows_(store, kKind, "the other nodes' state", [this](const auto& names) { return bodies(names); }) {}
 
 Result<void> RemoteNodes::load(const NodeObjects& node, const NodeUnderlay& underlay) {
   PODWIRE_TRY(const auto rows, store_.manifests(kKind));
@@ -66,8 +73,7 @@ Result<void> RemoteNodes::load(const NodeObjects& node, const NodeUnderlay& unde
   PODWIRE_CHECK(store_.keep_ids("cluster_route", routes));
   const std::lock_guard lock(mutex_);
   shares_.set_node(node, underlay);
-  take_in(settle(last));
-  unsaved_.clear();
+  take_in(settle(last, false));
   return {};
 }
 
@@ -127,8 +133,8 @@ void RemoteNodes::unclaim(const ClusterNode& node) {
   }
 }
 
-// Takes the change into known_; returns the nodes whose share may be another now.
-RemoteNodes::Names RemoteNodes::settle(const ClusterChange& change) {
+// Takes the change into known_; returns the nodes whose share may be another now. `keep`: on disk.
+RemoteNodes::Names RemoteNodes::settle(const ClusterChange& change, bool keep) {
   Names touched(change.gone.begin(), change.gone.end());
   if (change.everything) {
     for (const auto& [name, known] : known_) touched.insert(name);
@@ -138,7 +144,7 @@ RemoteNodes::Names RemoteNodes::settle(const ClusterChange& change) {
   for (const auto& name : touched) {
     unclaim(known_[name].node);
     gone_.insert(name);
-    unsaved_.insert(name);
+    if (keep) rows_.note({"", name});
   }
   for (const auto& node : change.put) {
     auto& known = known_[node.name];
@@ -148,7 +154,7 @@ RemoteNodes::Names RemoteNodes::settle(const ClusterChange& change) {
     known.node = node;
     claim(node);
     touched.insert(node.name);
-    unsaved_.insert(node.name);
+    if (keep) rows_.note({"", node.name});
   }
   return touched;
 }
@@ -173,28 +179,19 @@ void RemoteNodes::change(const ClusterChange& change) {
   } else if (!lock.try_lock()) {
     return;
   }
-  take_in(nothing ? some_again() : settle(change));
-  save();
+  take_in(nothing ? some_again() : settle(change, true));
 }
 
-// The engine first: what is on disk is for a start without the store, which tells everything again.
-void RemoteNodes::save() {
-  if (unsaved_.empty()) return;
-  std::vector<StoredManifest> put, erased;
-  for (const auto& name : unsaved_) {
+// For the disk.
+std::vector<std::optional<std::string>> RemoteNodes::bodies(const std::vector<LateRows::Name>& names) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::optional<std::string>> out;
+  for (const auto& [space, name] : names) {
     const auto at = known_.find(name);
-    if (at == known_.end() || gone_.contains(name)) {
-      erased.push_back({kKind, "", name, ""});
-    } else {
-      put.push_back(stored_node(at->second.node));
-    }
+    const bool gone = at == known_.end() || gone_.contains(name);
+    out.push_back(gone ? std::nullopt : std::optional<std::string>(body_of(at->second.node)));
   }
-  if (auto kept = store_.change_manifests(put, erased); !kept) {
-    spdlog::error("cluster: the other nodes' state could not be kept, trying again: {}",
-                  kept.error().message);
-    return;
-  }
-  unsaved_.clear();
+  return out;
 }
 
 // What they have, their tunnels' addresses free for others; who wants one of these is of `names` too.

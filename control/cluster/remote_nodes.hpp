@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 
+#include "control/cluster/late_rows.hpp"
 #include "control/cluster/remote_share.hpp"
 #include "control/state/engine_reconciler.hpp"
 #include "control/state/store.hpp"
@@ -18,8 +19,7 @@ class RemoteNodes {
  public:
   // All must outlive it. `config` is this node's, with what it leased; `cluster` says what all nodes lease
   // from.
-  RemoteNodes(const Config& config, const Config& cluster, Store& store, EngineReconciler& reconciler)
-      : shares_(config, cluster), store_(store), reconciler_(reconciler) {}
+  RemoteNodes(const Config& config, const Config& cluster, Store& store, EngineReconciler& reconciler);
 
   // What was known when the daemon last ran, for the reconciler's first full replace: before its
   // set_node(node).
@@ -59,7 +59,7 @@ class RemoteNodes {
   using Names = std::set<std::string>;
   using Shares = std::map<std::string, RemoteShare>;
 
-  Names settle(const ClusterChange& change);
+  Names settle(const ClusterChange& change, bool keep);
   void claim(const ClusterNode& node);
   void unclaim(const ClusterNode& node);
   Names some_again();
@@ -70,7 +70,7 @@ class RemoteNodes {
   Result<void> allot_ids(Shares& shares, const Shares& before, Names& lacking);
   void program(const Shares& before);
   void program_singly(const Shares& before);
-  void save();
+  std::vector<std::optional<std::string>> bodies(const std::vector<LateRows::Name>& names) const;
 
   RemoteShares shares_;
   Store& store_;
@@ -82,8 +82,8 @@ class RemoteNodes {
   std::map<IpAddr, Names> claims_;           // who says to have an address
   Names again_;                              // what the engine or the disk refused of them is tried again
   std::string last_again_;                   // the last of these that was
-  Names unsaved_;                            // not on disk as they are
   std::function<void(const std::vector<Reached>&)> told_;
+  LateRows rows_;  // last: it writes what is left before the rest goes
 };
 
 }  // namespace podwire::control

@@ -17,6 +17,12 @@ class SharedSection {
   // All of the section, as it was at one revision: at first, and again after every interruption. An error
   // ends the session; the next one begins with another listing.
   virtual Result<void> listed(const std::vector<EtcdItem>& items) = 0;
+  // Who can begin with a part of a long listing gets it as it comes, in order of keys: begin_listing(), some
+  // of it any number of times, and the rest by listed(). One that breaks off ends with the next
+  // begin_listing(); what it told was so.
+  virtual bool takes_parts() const { return false; }
+  virtual void begin_listing() {}
+  virtual void list_part(const std::vector<EtcdItem>&) {}
   // What changed since; may tell things twice, and late.
   virtual void changed(const std::vector<EtcdEvent>& events) = 0;
 };

@@ -27,6 +27,7 @@ Result<std::unique_ptr<RouteFollower>> RouteFollower::start(Options options) {
   std::unique_ptr<RouteFollower> made(
       new RouteFollower(std::move(options), std::move(monitor), std::move(netlink)));
   PODWIRE_CHECK(made->list());
+  if (made->handing_over_.valid()) made->handing_over_.get();
   made->thread_ = std::thread([follower = made.get()] { follower->follow(); });
   return made;
 }
@@ -43,8 +44,17 @@ Result<void> RouteFollower::list() {
   PODWIRE_TRY(auto routes, netlink_.routes(0, 0));
   mirror_.reset(link ? link->index : 0, std::move(routes));
   ++lists_;
-  if (auto patch = mirror_.take(); !patch.empty()) options_.changed(std::move(patch));
+  hand_over();
   return {};
+}
+
+// What there is, after what is under way.
+void RouteFollower::hand_over() {
+  auto patch = mirror_.take();
+  if (patch.empty()) return;
+  if (handing_over_.valid()) handing_over_.get();
+  handing_over_ = std::async(
+      std::launch::async, [this, patch = std::move(patch)]() mutable { options_.changed(std::move(patch)); });
 }
 
 bool RouteFollower::wait(int pause_ms) {
@@ -66,7 +76,7 @@ void RouteFollower::follow() {
       }
     } else if (changes) {
       for (auto& change : changes->routes) mirror_.apply(std::move(change));
-      if (auto patch = mirror_.take(); !patch.empty()) options_.changed(std::move(patch));
+      hand_over();
     }
     if (changes) continue;
     spdlog::warn("routing: {}; trying again", changes.error().message);

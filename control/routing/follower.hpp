@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <functional>
+#include <future>
 #include <string>
 #include <thread>
 
@@ -22,7 +23,8 @@ class RouteFollower {
     std::string interface;              // the host interface's name
     std::vector<std::uint32_t> tables;  // as RouteMirror has it
     PortId uplink;
-    std::function<void(RoutePatch)> changed;  // called by the thread; kernel changes wait meanwhile
+    // Called for one after the other, on another thread; what comes meanwhile waits to be the next.
+    std::function<void(RoutePatch)> changed;
   };
   // The first list has been handed over when this returns.
   static Result<std::unique_ptr<RouteFollower>> start(Options options);
@@ -36,6 +38,7 @@ class RouteFollower {
   RouteFollower(Options options, netlink::Monitor monitor, netlink::Netlink netlink);
   Result<void> list();
   void follow();
+  void hand_over();
   // Whether the thread is to go on after `pause_ms`, or as soon as there is something to read (negative).
   bool wait(int pause_ms);
 
@@ -45,6 +48,7 @@ class RouteFollower {
   RouteMirror mirror_;
   UniqueFd stop_;
   std::atomic<std::uint64_t> lists_ = 0;
+  std::future<void> handing_over_;
   std::thread thread_;
 };
 

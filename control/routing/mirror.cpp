@@ -3,6 +3,7 @@
 #include <linux/rtnetlink.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace podwire::control {
 namespace {
@@ -64,24 +65,30 @@ std::size_t RouteMirror::rank(std::uint32_t table) const {
   return static_cast<std::size_t>(std::find(tables_.begin(), tables_.end(), table) - tables_.begin());
 }
 
+void RouteMirror::touch(Entries::iterator at) {
+  if (!std::exchange(at->second.dirty, true)) dirty_.push_back(at);
+}
+
 void RouteMirror::reset(unsigned link, std::vector<Route> routes) {
   link_ = link;
-  for (auto& [prefix, entry] : entries_) {
-    entry.kernel.clear();
-    dirty_.insert(prefix);
+  for (auto at = entries_.begin(); at != entries_.end(); ++at) {
+    at->second.kernel.clear();
+    touch(at);
   }
   for (auto& route : routes) {
     if (!counts(route)) continue;
-    dirty_.insert(route.destination);
-    entries_[route.destination].kernel.push_back(std::move(route));
+    const auto at = entries_.try_emplace(route.destination).first;
+    touch(at);
+    at->second.kernel.push_back(std::move(route));
   }
 }
 
 void RouteMirror::apply(netlink::RouteChange change) {
   auto& route = change.route;
   if (!counts(route)) return;
-  auto& kernel = entries_[route.destination].kernel;
-  dirty_.insert(route.destination);
+  const auto entry = entries_.try_emplace(route.destination).first;
+  auto& kernel = entry->second.kernel;
+  touch(entry);
   const auto same = [&](const Route& other) { return same_place(other, route); };
   if (route.destination.address.is_v6()) {
     const auto at = std::find_if(kernel.begin(), kernel.end(), same);
@@ -130,15 +137,14 @@ std::vector<api::NextHop> RouteMirror::next_hops_of(const Entry& entry) const {
 
 RouteId RouteMirror::allot(const IpPrefix& prefix) {
   auto id = hash_of(prefix) | kFirstMirroredRoute;
-  while (!ids_.emplace(id, prefix).second) id = (id + 1) | kFirstMirroredRoute;
+  while (!ids_.insert(id).second) id = (id + 1) | kFirstMirroredRoute;
   return RouteId(id);
 }
 
 RoutePatch RouteMirror::take() {
   RoutePatch patch;
-  for (const auto& prefix : dirty_) {
-    const auto at = entries_.find(prefix);
-    auto& entry = at->second;
+  for (const auto at : std::exchange(dirty_, {})) {
+    auto& [prefix, entry] = *at;
     auto next_hops = next_hops_of(entry);
     if (next_hops.empty() && entry.id) {
       patch.remove.push_back(entry.id);
@@ -148,10 +154,10 @@ RoutePatch RouteMirror::take() {
       patch.put.push_back({entry.id, kUnderlayDomain, prefix, next_hops, false});
     }
     entry.next_hops = std::move(next_hops);
+    entry.dirty = false;
     if (entry.kernel.empty()) entries_.erase(at);
   }
   for (const auto id : patch.remove) ids_.erase(id.value());
-  dirty_.clear();
   return patch;
 }
 

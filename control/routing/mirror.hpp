@@ -9,7 +9,7 @@
 #pragma once
 
 #include <map>
-#include <set>
+#include <unordered_set>
 #include <vector>
 
 #include "control/netlink/monitor.hpp"
@@ -46,7 +46,10 @@ class RouteMirror {
     std::vector<netlink::Route> kernel;
     RouteId id;  // 0: not mirrored
     std::vector<api::NextHop> next_hops;
+    bool dirty = false;  // among dirty_
   };
+  using Entries = std::map<IpPrefix, Entry>;
+  void touch(Entries::iterator at);
   bool counts(const netlink::Route& route) const;
   std::size_t rank(std::uint32_t table) const;
   std::vector<api::NextHop> next_hops_of(const Entry& entry) const;
@@ -55,9 +58,9 @@ class RouteMirror {
   const std::vector<std::uint32_t> tables_;
   const PortId uplink_;
   unsigned link_ = 0;
-  std::map<IpPrefix, Entry> entries_;
-  std::map<std::uint32_t, IpPrefix> ids_;
-  std::set<IpPrefix> dirty_;
+  Entries entries_;
+  std::unordered_set<std::uint32_t> ids_;
+  std::vector<Entries::iterator> dirty_;
 };
 
 }  // namespace podwire::control

@@ -130,7 +130,10 @@ class EngineReconciler final : public Reconciler {
   void loop();
   Result<void> serve();  // one connection, until it ends
   void wait_for_work(int socket, int timeout_ms);
-  Result<void> program(EngineSession& session);
+  // What becomes of the objects that the engine refuses in a full replace: they are left out, each with a
+  // warning or a problem of its own; or it is not done, and who asked for it knows what it may be.
+  enum class Refusal { kIsLeftOut, kIsTheCallers };
+  Result<void> program(EngineSession& session, Refusal refusal = Refusal::kIsLeftOut);
   Result<void> gather_queues(EngineSession& session, const std::map<PortId, api::Port>& known);
   void gather_pod_queues(EngineSession& session, Held& held, const std::map<PortId, api::Port>& known,
                          std::chrono::steady_clock::time_point deadline);

@@ -16,36 +16,41 @@ Result<std::uint64_t> read_generation(const Json& reply) {
   return generation;
 }
 
-// Collects objects as JSON until a line is full, then hands them to `send`.
+// Collects objects' texts until a line is full, then hands them to `send` as the text of a `put`.
 class ChunkWriter {
  public:
-  using Send = std::function<Result<void>(const Json& put, const std::vector<int>& fds)>;
+  using Send = std::function<Result<void>(const std::string& put, const std::vector<int>& fds)>;
   explicit ChunkWriter(Send send) : send_(std::move(send)) {}
 
-  Result<void> add(const char* noun, Json object, const std::vector<int>& fds = {}) {
-    const auto bytes = object.dump(-1, ' ', false, Json::error_handler_t::replace).size() + 1;
-    if (!put_.empty() && (bytes_ + bytes > kChunkBytes || fds_.size() + fds.size() > kMaxLineFds))
+  Result<void> add(const char* noun, const Json& object, const std::vector<int>& fds = {}) {
+    const auto text = object.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (!put_.empty() && (put_.size() + text.size() > kChunkBytes || fds_.size() + fds.size() > kMaxLineFds))
       PODWIRE_CHECK(flush());
-    put_[noun].push_back(std::move(object));
-    bytes_ += bytes;
+    if (noun != noun_) {
+      put_ += std::string(put_.empty() ? "{\"" : "],\"") + noun + "\":[";
+      noun_ = noun;
+    } else {
+      put_ += ',';
+    }
+    put_ += text;
     fds_.insert(fds_.end(), fds.begin(), fds.end());
     return {};
   }
 
   Result<void> flush() {
     if (put_.empty()) return {};
+    put_ += "]}";
     auto sent = send_(put_, fds_);
-    put_ = Json::object();
+    put_.clear();
+    noun_.clear();
     fds_.clear();
-    bytes_ = 0;
     return sent;
   }
 
  private:
   Send send_;
-  Json put_ = Json::object();
+  std::string put_, noun_;  // that the last object was of
   std::vector<int> fds_;
-  std::size_t bytes_ = 0;
 };
 
 // The port as it is sent: with as many descriptors as `queues` has for it.
@@ -105,14 +110,14 @@ Result<EngineSession> EngineSession::open(const std::string& socket, std::uint64
 
 Result<std::uint64_t> EngineSession::replace(const api::ObjectSet& objects, const PortQueues& queues) {
   PODWIRE_TRY(const Json begun, client_.call("replace_begin", Json::object()));
-  ChunkWriter writer([this](const Json& put, const std::vector<int>& fds) -> Result<void> {
-    PODWIRE_TRY(const Json ignored, client_.call("replace_chunk", {{"put", put}}, fds));
+  ChunkWriter writer([this](const std::string& put, const std::vector<int>& fds) -> Result<void> {
+    PODWIRE_TRY(const Json ignored, client_.call_with_text("replace_chunk", "{\"put\":" + put + "}", fds));
     return {};
   });
   for (const auto& port : objects.ports) {
     std::vector<int> fds;
-    auto json = port_json(port, queues, fds);
-    PODWIRE_CHECK(writer.add("ports", std::move(json), fds));
+    const auto json = port_json(port, queues, fds);
+    PODWIRE_CHECK(writer.add("ports", json, fds));
   }
   for (const auto& vtep : objects.vteps) PODWIRE_CHECK(writer.add("vteps", to_json(vtep)));
   for (const auto& domain : objects.domains) PODWIRE_CHECK(writer.add("domains", to_json(domain)));
@@ -127,16 +132,15 @@ Result<std::uint64_t> EngineSession::replace(const api::ObjectSet& objects, cons
 
 Result<std::uint64_t> EngineSession::patch(const api::ObjectSet& put, const api::IdSet& remove,
                                            const PortQueues& queues) {
-  api::ObjectSet sent = put;
+  Json sent = to_json(put);
   std::vector<int> fds;
-  for (auto& port : sent.ports) {
-    const auto at = queues.find(port.id);
-    if (at == queues.end()) continue;
-    port.descriptors = static_cast<std::uint16_t>(at->second.size());
-    fds.insert(fds.end(), at->second.begin(), at->second.end());
+  for (std::size_t i = 0; i < put.ports.size(); ++i) {
+    std::vector<int> own;
+    sent["ports"][i] = port_json(put.ports[i], queues, own);
+    fds.insert(fds.end(), own.begin(), own.end());
   }
   PODWIRE_TRY(const Json reply,
-              client_.call("patch", {{"put", to_json(sent)}, {"delete", to_json(remove)}}, fds));
+              client_.call("patch", {{"put", std::move(sent)}, {"delete", to_json(remove)}}, fds));
   return read_generation(reply);
 }
 

@@ -29,16 +29,21 @@ std::set<IpPrefix> node_prefixes(const NodeObjects& node) {
 
 Result<void> EngineReconciler::change_routes(const std::vector<api::Route>& put,
                                              const std::vector<RouteId>& remove) {
-  std::vector<api::Route> taken;
+  std::vector<api::Route> some;  // in place of `put`, where not all of them find room
+  bool all = true;
   {
     const std::lock_guard lock(mutex_);
     for (const auto id : remove) mirrored_.erase(id);
     for (const auto& route : put) {
-      if (mirrored_.size() >= kMostMirroredRoutes && !mirrored_.contains(route.id)) continue;
+      const bool room = mirrored_.size() < kMostMirroredRoutes || mirrored_.contains(route.id);
+      if (all && !room) some.assign(put.begin(), put.begin() + (&route - put.data()));
+      all = all && room;
+      if (!room) continue;
       mirrored_[route.id] = route;
-      taken.push_back(route);
+      if (!all) some.push_back(route);
     }
   }
+  const auto& taken = all ? put : some;
   Change change;
   change.call = [&](EngineSession& session) { return patch_routes(session, taken, remove); };
   auto done = submit(std::move(change));

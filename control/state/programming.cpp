@@ -161,7 +161,7 @@ api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Por
   return set;
 }
 
-Result<void> EngineReconciler::program(EngineSession& session) {
+Result<void> EngineReconciler::program(EngineSession& session, Refusal refusal) {
   {
     const std::lock_guard lock(mutex_);
     if (next_node_) {
@@ -190,7 +190,7 @@ Result<void> EngineReconciler::program(EngineSession& session) {
       return program_services(session);
     }
   }
-  if (!replaced && session.ok()) {
+  if (!replaced && session.ok() && refusal == Refusal::kIsLeftOut) {
     spdlog::warn("engine refused the full replace: {}; programming attachments one by one",
                  replaced.error().message);
     PortQueues all;

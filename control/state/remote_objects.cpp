@@ -5,13 +5,21 @@
 namespace podwire::control {
 namespace {
 
+template <class Object>
+auto id_of(const Object& object) {
+  return object.id;
+}
+EndpointId id_of(const SharedEndpoint& endpoint) {
+  return endpoint->id;
+}
+
 template <class Id, class Object>
 void put_all(std::map<Id, Object>& kept, const std::vector<Object>& objects, std::vector<Object>& before,
              std::set<Id>& fresh) {
   for (const auto& object : objects) {
-    const auto [at, is_new] = kept.try_emplace(object.id, object);
+    const auto [at, is_new] = kept.try_emplace(id_of(object), object);
     if (is_new) {
-      fresh.insert(object.id);
+      fresh.insert(fresh.end(), id_of(object));
     } else {
       before.push_back(std::exchange(at->second, object));
     }
@@ -27,6 +35,17 @@ void erase_all(std::map<Id, Object>& kept, const std::set<Id>& ids, std::vector<
 
 }  // namespace
 
+api::Endpoint RemoteEndpoint::object() const {
+  api::Endpoint out;
+  out.id = id;
+  out.name = name;
+  out.domain = domain;
+  out.vtep = vtep;
+  out.mac = mac;
+  out.addresses = addresses;
+  return out;
+}
+
 RemoteChange RemoteObjects::apply(const RemoteChange& change) {
   RemoteChange undo;
   auto gone_endpoints = change.gone_endpoints;
@@ -34,12 +53,12 @@ RemoteChange RemoteObjects::apply(const RemoteChange& change) {
     const auto at = behind_.find(vtep);
     if (at != behind_.end()) gone_endpoints.insert(at->second.begin(), at->second.end());
   }
-  for (const auto& endpoint : change.endpoints) displaced_.erase(endpoint.id);
+  for (const auto& endpoint : change.endpoints) displaced_.erase(endpoint->id);
   std::erase_if(displaced_, [&](const auto& one) {
-    return change.gone_endpoints.contains(one.first) || change.gone_vteps.contains(one.second.vtep);
+    return change.gone_endpoints.contains(one.first) || change.gone_vteps.contains(one.second->vtep);
   });
   for (const auto id : gone_endpoints) {
-    if (const auto at = endpoints_.find(id); at != endpoints_.end()) note(at->second, false);
+    if (const auto at = endpoints_.find(id); at != endpoints_.end()) note(*at->second, false);
   }
   erase_all(endpoints_, gone_endpoints, undo.endpoints);
   erase_all(vteps_, change.gone_vteps, undo.vteps);
@@ -53,10 +72,10 @@ RemoteChange RemoteObjects::apply(const RemoteChange& change) {
     if (route.domain == kUnderlayDomain) plain_.insert(route.prefix);
   }
   for (const auto& endpoint : change.endpoints) {
-    if (const auto at = endpoints_.find(endpoint.id); at != endpoints_.end()) note(at->second, false);
+    if (const auto at = endpoints_.find(endpoint->id); at != endpoints_.end()) note(*at->second, false);
   }
   put_all(endpoints_, change.endpoints, undo.endpoints, undo.gone_endpoints);
-  for (const auto& endpoint : change.endpoints) note(endpoint, true);
+  for (const auto& endpoint : change.endpoints) note(*endpoint, true);
   for (const auto& [domain, vtep] : change.unflooded) {
     if (flood_[domain].erase(vtep) != 0) undo.flooded.insert({domain, vtep});
   }
@@ -67,7 +86,7 @@ RemoteChange RemoteObjects::apply(const RemoteChange& change) {
 }
 
 // In the indexes.
-void RemoteObjects::note(const api::Endpoint& endpoint, bool there) {
+void RemoteObjects::note(const RemoteEndpoint& endpoint, bool there) {
   const auto set = [&](auto& owners, const auto& key) {
     if (there)
       owners[key] = endpoint.id;
@@ -78,7 +97,7 @@ void RemoteObjects::note(const api::Endpoint& endpoint, bool there) {
   for (const auto& address : endpoint.addresses) set(addresses_, AddressKey(endpoint.domain, address));
   auto& behind = behind_[endpoint.vtep];
   if (there)
-    behind.insert(endpoint.id);
+    behind.insert(behind.end(), endpoint.id);
   else
     behind.erase(endpoint.id);
   if (behind.empty()) behind_.erase(endpoint.vtep);
@@ -107,13 +126,14 @@ void RemoteObjects::displace(const api::Endpoint& own) {
   RemoteChange change;
   change.gone_endpoints.insert(displaced.begin(), displaced.end());
   auto undo = apply(change);
-  for (auto& endpoint : undo.endpoints) displaced_.insert_or_assign(endpoint.id, std::move(endpoint));
+  for (auto& endpoint : undo.endpoints) displaced_.insert_or_assign(endpoint->id, std::move(endpoint));
 }
 
 void RemoteObjects::add_to(api::ObjectSet& set) const {
   for (const auto& [id, vtep] : vteps_) set.vteps.push_back(vtep);
   for (const auto& [id, route] : routes_) set.routes.push_back(route);
-  for (const auto& [id, endpoint] : endpoints_) set.endpoints.push_back(endpoint);
+  set.endpoints.reserve(set.endpoints.size() + endpoints_.size());
+  for (const auto& [id, endpoint] : endpoints_) set.endpoints.push_back(endpoint->object());
   for (auto& domain : set.domains) complete(domain);
 }
 

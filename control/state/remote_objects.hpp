@@ -4,16 +4,34 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <set>
+#include <unordered_map>
 
+#include "control/state/endpoint_keys.hpp"
 #include "dataplane/api/objects.hpp"
 
 namespace podwire::control {
 
+// What an endpoint of another node has of an api::Endpoint. There are hundreds of thousands, so that
+// everybody who has to do with one shares it.
+struct RemoteEndpoint {
+  EndpointId id;
+  DomainId domain;
+  VtepId vtep;
+  MacAddr mac;
+  std::vector<IpAddr> addresses;
+  std::string name;
+
+  bool operator==(const RemoteEndpoint&) const = default;
+  api::Endpoint object() const;
+};
+using SharedEndpoint = std::shared_ptr<const RemoteEndpoint>;
+
 struct RemoteChange {
   std::vector<api::Vtep> vteps;
   std::vector<api::Route> routes;
-  std::vector<api::Endpoint> endpoints;
+  std::vector<SharedEndpoint> endpoints;
   std::set<VtepId> gone_vteps;
   std::set<RouteId> gone_routes;
   std::set<EndpointId> gone_endpoints;
@@ -44,28 +62,26 @@ class RemoteObjects {
   std::vector<EndpointId> displaced_by(const api::Endpoint& own) const;
   void displace(const api::Endpoint& own);
   // Those that were, and have not changed or gone since.
-  const std::map<EndpointId, api::Endpoint>& displaced() const { return displaced_; }
+  const std::map<EndpointId, SharedEndpoint>& displaced() const { return displaced_; }
 
   const std::map<VtepId, api::Vtep>& vteps() const { return vteps_; }
   const std::map<RouteId, api::Route>& routes() const { return routes_; }
   // Whether a route of the underlay leads to this very prefix: a node's that is reached without a tunnel.
   bool reaches_plainly(const IpPrefix& prefix) const { return plain_.contains(prefix); }
-  const std::map<EndpointId, api::Endpoint>& endpoints() const { return endpoints_; }
+  const std::map<EndpointId, SharedEndpoint>& endpoints() const { return endpoints_; }
 
  private:
-  using MacKey = std::pair<DomainId, MacAddr>;
-  using AddressKey = std::pair<DomainId, IpAddr>;
-  void note(const api::Endpoint& endpoint, bool there);
+  void note(const RemoteEndpoint& endpoint, bool there);
 
   std::map<VtepId, api::Vtep> vteps_;
   std::map<RouteId, api::Route> routes_;
   std::map<DomainId, std::set<VtepId>> flood_;
   std::set<IpPrefix> plain_;  // of routes_ in the underlay
-  std::map<EndpointId, api::Endpoint> endpoints_;
-  std::map<EndpointId, api::Endpoint> displaced_;
+  std::map<EndpointId, SharedEndpoint> endpoints_;
+  std::map<EndpointId, SharedEndpoint> displaced_;
   std::map<VtepId, std::set<EndpointId>> behind_;
-  std::map<MacKey, EndpointId> macs_;
-  std::map<AddressKey, EndpointId> addresses_;
+  std::unordered_map<MacKey, EndpointId, EndpointKeyHash> macs_;
+  std::unordered_map<AddressKey, EndpointId, EndpointKeyHash> addresses_;
 };
 
 }  // namespace podwire::control

@@ -34,8 +34,8 @@ RemoteObjects EngineReconciler::remote() const {
 std::vector<EndpointId> EngineReconciler::returnable_endpoints() const {
   const std::lock_guard lock(mutex_);
   if (remote_.displaced().empty()) return {};
-  std::set<std::pair<DomainId, MacAddr>> macs;
-  std::set<std::pair<DomainId, IpAddr>> addresses;
+  std::set<MacKey> macs;
+  std::set<AddressKey> addresses;
   for (const auto& [port, held] : held_) {
     const auto domain = node_.domains.find(held.attachment.domain);
     if (domain == node_.domains.end()) continue;
@@ -47,9 +47,9 @@ std::vector<EndpointId> EngineReconciler::returnable_endpoints() const {
   std::vector<EndpointId> out;
   for (const auto& [id, endpoint] : remote_.displaced()) {
     const bool taken =
-        macs.contains({endpoint.domain, endpoint.mac}) ||
-        std::any_of(endpoint.addresses.begin(), endpoint.addresses.end(), [&](const IpAddr& address) {
-          return addresses.contains({endpoint.domain, address});
+        macs.contains({endpoint->domain, endpoint->mac}) ||
+        std::any_of(endpoint->addresses.begin(), endpoint->addresses.end(), [&](const IpAddr& address) {
+          return addresses.contains({endpoint->domain, address});
         });
     if (!taken) out.push_back(id);
   }
@@ -64,7 +64,7 @@ Result<void> EngineReconciler::patch_remote(EngineSession& session, const Remote
   std::size_t floods = 0, reordered = 0;
   put.vteps = change.vteps;
   put.routes = change.routes;
-  put.endpoints = change.endpoints;
+  for (const auto& endpoint : change.endpoints) put.endpoints.push_back(endpoint->object());
   remove.vteps.assign(change.gone_vteps.begin(), change.gone_vteps.end());
   remove.routes.assign(change.gone_routes.begin(), change.gone_routes.end());
   {
@@ -72,7 +72,7 @@ Result<void> EngineReconciler::patch_remote(EngineSession& session, const Remote
     undo = remote_.apply(change);
     reordered = reorder_mirrored(change, undo, put, remove);
     for (const auto& endpoint : undo.endpoints) {
-      if (!remote_.endpoints().contains(endpoint.id)) remove.endpoints.push_back(endpoint.id);
+      if (!remote_.endpoints().contains(endpoint->id)) remove.endpoints.push_back(endpoint->id);
     }
     std::set<DomainId> flooding;
     for (const auto& [domain, vtep] : change.flooded) flooding.insert(domain);
@@ -85,11 +85,11 @@ Result<void> EngineReconciler::patch_remote(EngineSession& session, const Remote
     }
   }
   if (put.empty() && remove.endpoints.empty() && remove.vteps.empty() && remove.routes.empty()) return {};
-  // Larger ones go as a full replace, which is sent in pieces and applied as a difference.
+  // Larger ones go as a full replace, which is sent in pieces and applied as a difference, or not at all.
   const bool fits =
       change.size() + reordered + remove.endpoints.size() <= kPatchObjects && floods <= kPatchFloods;
   const auto send = [&]() -> Result<void> {
-    if (!fits) return program(session);
+    if (!fits) return program(session, Refusal::kIsTheCallers);
     PODWIRE_TRY(const auto generation, session.patch(put, remove, {}));
     set_generation(generation);
     return {};
@@ -97,15 +97,8 @@ Result<void> EngineReconciler::patch_remote(EngineSession& session, const Remote
   auto sent = send();
   // A connection that broke is followed by a full replace, of the new.
   if (sent || !session.ok()) return {};
-  {
-    const std::lock_guard lock(mutex_);
-    remote_.apply(undo);
-  }
-  if (!fits) {
-    if (auto restored = program(session); !restored)
-      return Error{sent.error().code,
-                   sent.error().message + "; going back failed: " + restored.error().message};
-  }
+  const std::lock_guard lock(mutex_);
+  remote_.apply(undo);
   return sent;
 }
 

@@ -75,7 +75,7 @@ ErrorCode from_rpc_code(int rpc) {
 }
 
 Result<RpcRequest> parse_request(std::string_view line, Json& id) {
-  PODWIRE_TRY(const Json message, parse_json(line, "request"));
+  PODWIRE_TRY(Json message, parse_json(line, "request"));
   if (message.is_array()) return bad_request("batches are not supported; send one request a line");
   if (!message.is_object()) return bad_request("a request must be an object, not " + json_type_name(message));
   RpcRequest request;
@@ -94,7 +94,7 @@ Result<RpcRequest> parse_request(std::string_view line, Json& id) {
   request.method = method->get<std::string>();
   if (const auto params = message.find("params"); params != message.end()) {
     if (!params->is_object()) return bad_request("params must be an object, not " + json_type_name(*params));
-    request.params = *params;
+    request.params = std::move(*params);
   }
   for (const auto& [key, value] : message.items()) {
     if (key != "id" && key != "jsonrpc" && key != "method" && key != "params") {
@@ -104,12 +104,20 @@ Result<RpcRequest> parse_request(std::string_view line, Json& id) {
   return request;
 }
 
+// Parameters and results may be of a megabyte: they are not copied to be put into a message.
 std::string make_request(std::string_view method, const Json& params, std::int64_t id) {
-  return dump(Json{{"jsonrpc", "2.0"}, {"id", id}, {"method", method}, {"params", params}});
+  return make_request_of_text(method, dump(params), id);
+}
+
+std::string make_request_of_text(std::string_view method, std::string_view params, std::int64_t id) {
+  std::string text =
+      "{\"jsonrpc\":\"2.0\",\"id\":" + std::to_string(id) + ",\"method\":" + dump(Json(method));
+  text.reserve(text.size() + params.size() + 16);
+  return text.append(",\"params\":").append(params).append("}");
 }
 
 std::string make_reply(const Json& id, const Json& result) {
-  return dump(Json{{"jsonrpc", "2.0"}, {"id", id}, {"result", result}});
+  return "{\"jsonrpc\":\"2.0\",\"id\":" + dump(id) + ",\"result\":" + dump(result) + "}";
 }
 
 std::string make_error(const Json& id, const Error& error) {
@@ -125,6 +133,11 @@ Result<RpcClient> RpcClient::connect(const std::string& path) {
 
 Result<Json> RpcClient::call(std::string_view method, const Json& params, const std::vector<int>& fds,
                              int timeout_ms) {
+  return call_with_text(method, dump(params), fds, timeout_ms);
+}
+
+Result<Json> RpcClient::call_with_text(std::string_view method, std::string_view params,
+                                       const std::vector<int>& fds, int timeout_ms) {
   if (!socket_) return unavailable("the connection is closed");
   reply_fds_.clear();
   const std::int64_t id = next_id_++;
@@ -132,7 +145,7 @@ Result<Json> RpcClient::call(std::string_view method, const Json& params, const 
     socket_.reset();
     return error;
   };
-  const auto text = make_request(method, params, id);
+  const auto text = make_request_of_text(method, params, id);
   if (text.size() + 1 > kMaxLineBytes)
     return invalid("request \"" + std::string(method) + "\" is longer than 1 MiB");
   if (auto sent = send_line(socket_.get(), text, fds, timeout_ms); !sent) {

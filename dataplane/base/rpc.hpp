@@ -27,6 +27,8 @@ struct RpcRequest {
 Result<RpcRequest> parse_request(std::string_view line, Json& id);
 
 std::string make_request(std::string_view method, const Json& params, std::int64_t id);
+// `params` is an object's text.
+std::string make_request_of_text(std::string_view method, std::string_view params, std::int64_t id);
 std::string make_reply(const Json& id, const Json& result);
 std::string make_error(const Json& id, const Error& error);
 
@@ -43,6 +45,9 @@ class RpcClient {
   // kUnavailable, after which the client is unusable (ok() is false).
   Result<Json> call(std::string_view method, const Json& params, const std::vector<int>& fds = {},
                     int timeout_ms = 30000);
+  // The same, for large parameters that are text already.
+  Result<Json> call_with_text(std::string_view method, std::string_view params,
+                              const std::vector<int>& fds = {}, int timeout_ms = 30000);
   // The descriptors that came with the last reply.
   std::vector<UniqueFd> take_fds() { return std::move(reply_fds_); }
   bool ok() const { return static_cast<bool>(socket_); }

@@ -94,15 +94,27 @@ void Underlay::rebuild_lookups() {
   publish_needed_ = true;
 }
 
-bool Underlay::affects_all(const Changes& changes) const {
+bool Underlay::affects_all(const Changes& changes) {
   const auto any = [](const auto& list, auto&& test) {
     return std::any_of(list.begin(), list.end(), [&](const auto& change) {
       return (change.before && test(*change.before)) || (change.after && test(*change.after));
     });
   };
   return any(changes.ports, [](const api::Port& port) { return port.role == api::PortRole::kUplink; }) ||
-         any(changes.vteps, [](const api::Vtep& vtep) { return vtep.local; }) ||
-         any(changes.routes, [](const api::Route& route) { return route.domain == kUnderlayDomain; });
+         any(changes.vteps, [](const api::Vtep& vtep) { return vtep.local; });
+}
+
+// Of VTEPs at addresses of `prefix`: no others go by a route to it.
+void Underlay::add_slots_within(const IpPrefix& prefix, std::set<std::uint32_t>& slots) const {
+  const auto first = prefix.network().address;
+  auto last = first.bytes();
+  for (int bit = prefix.length; bit < first.bits(); ++bit)
+    last[static_cast<std::size_t>(bit / 8)] |= static_cast<std::uint8_t>(0x80 >> bit % 8);
+  // The families lie among each other there.
+  for (auto it = places_.lower_bound({first, 0}); it != places_.end() && it->first.first.bytes() <= last;
+       ++it) {
+    if (prefix.contains(it->first.first)) slots.insert(it->second);
+  }
 }
 
 void Underlay::update(const Changes& changes, std::uint64_t now_ms) {
@@ -113,9 +125,17 @@ void Underlay::update(const Changes& changes, std::uint64_t now_ms) {
     }
     return;
   }
+  std::set<std::uint32_t> slots;
   for (const auto& change : changes.vteps) {
-    if (is_remote(change.after)) resolve(slots_.at(change.after->id), now_ms);
+    if (is_remote(change.after)) slots.insert(slots_.at(change.after->id));
   }
+  for (const auto& change : changes.routes) {
+    for (const auto* const route :
+         {change.before ? &*change.before : nullptr, change.after ? &*change.after : nullptr}) {
+      if (route != nullptr && route->domain == kUnderlayDomain) add_slots_within(route->prefix, slots);
+    }
+  }
+  for (const auto slot : slots) resolve(slot, now_ms);
 }
 
 std::vector<std::uint32_t> Underlay::remove_slots(const Changes& changes, std::uint64_t now_ms) {

@@ -94,7 +94,8 @@ class Underlay : private NeighborActions {
   const api::Vtep* source_for(const VtepEntry& entry) const;
   std::optional<NeighborKey> way_to(const IpAddr& address) const;
   void rebuild_lookups();
-  bool affects_all(const Changes& changes) const;
+  static bool affects_all(const Changes& changes);
+  void add_slots_within(const IpPrefix& prefix, std::set<std::uint32_t>& slots) const;
 
   const Intent& intent_;
   FindPort find_port_;

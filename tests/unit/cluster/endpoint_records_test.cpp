@@ -74,6 +74,50 @@ TEST(EtcdSections, EveryKeyIsForTheNarrowest) {
   EXPECT_EQ(all.heard, (std::set<std::string>{"/p/endpoints/b/1", "+/p/endpoints/b/1"}));
 }
 
+// Takes a listing as it comes.
+struct PartSection final : SharedSection {
+  bool takes_parts() const override { return true; }
+  void begin_listing() override { heard += "begin "; }
+  void list_part(const std::vector<EtcdItem>& items) override { heard += texts(items) + "part "; }
+  Result<void> listed(const std::vector<EtcdItem>& items) override {
+    heard += texts(items) + "end ";
+    return {};
+  }
+  void changed(const std::vector<EtcdEvent>&) override {}
+  static std::string texts(const std::vector<EtcdItem>& items) {
+    std::string text;
+    for (const auto& item : items) text += item.key + " ";
+    return text;
+  }
+  std::string heard;
+};
+
+TEST(EtcdSections, WhoTakesPartsIsToldOfThemAsTheyCome) {
+  PartSection parts;
+  HeardSection whole;
+  EtcdSections sections;
+  sections.add("/p/endpoints/", parts);
+  sections.add("/p/endpoints/a/", whole);
+  const auto page = [&](std::vector<EtcdItem> items) {
+    sections.take_out(items);
+    sections.tell_parts();
+    EXPECT_TRUE(items.empty());
+  };
+  sections.begin_listing();
+  page({{"/p/endpoints/a/1", "", 1}, {"/p/endpoints/b/1", "", 1}});
+  // One that breaks off has no end.
+  sections.begin_listing();
+  page({{"/p/endpoints/a/1", "", 1}, {"/p/endpoints/a/2", "", 1}});
+  page({{"/p/endpoints/b/1", "", 1}, {"/p/endpoints/b/2", "", 1}});
+  EXPECT_TRUE(whole.heard.empty());
+  std::vector<EtcdItem> last{{"/p/endpoints/c/1", "", 1}};
+  sections.take_out(last);
+  ASSERT_TRUE(sections.tell_listed());
+  EXPECT_EQ(parts.heard,
+            "begin /p/endpoints/b/1 part begin /p/endpoints/b/1 /p/endpoints/b/2 part /p/endpoints/c/1 end ");
+  EXPECT_EQ(whole.heard, (std::set<std::string>{"/p/endpoints/a/1", "/p/endpoints/a/2"}));
+}
+
 TEST(BuriedKeys, OfThoseThatWentLongAgoTheRevisionIsEnough) {
   BuriedKeys buried;
   buried.bury("/p/first", 5);

@@ -5,42 +5,11 @@
 
 #include <fstream>
 
-#include "control/cluster/base64.hpp"
-#include "tests/support/scripted_http.hpp"
+#include "tests/unit/cluster/etcd_answers.hpp"
 #include "tests/unit/control/temporary_directory.hpp"
 
 namespace podwire::control {
 namespace {
-
-using std::chrono_literals::operator""ms;
-using std::chrono_literals::operator""s;
-using HttpReply = ScriptedHttp::Reply;
-using HttpRequest = ScriptedHttp::Request;
-
-EtcdOptions options_for(const std::vector<std::string>& urls, std::chrono::milliseconds answer = 500ms) {
-  EtcdOptions options;
-  for (const auto& url : urls) options.endpoints.push_back(*parse_endpoint(url));
-  options.timeouts = {500ms, answer};
-  return options;
-}
-
-std::string item_json(const std::string& key, const std::string& value, int revision) {
-  return "{\"key\":\"" + to_base64(key) + "\",\"value\":\"" + to_base64(value) + "\",\"mod_revision\":\"" +
-         std::to_string(revision) + "\"}";
-}
-
-std::string range_reply(const std::vector<std::string>& items, bool more = false) {
-  std::string all;
-  for (const auto& one : items) all += (all.empty() ? "" : ",") + one;
-  return "{\"header\":{\"revision\":\"7\"},\"kvs\":[" + all + "]" + (more ? ",\"more\":true" : "") + "}";
-}
-
-HttpReply json_reply(std::string body, int status = 200) {
-  HttpReply reply;
-  reply.status = status;
-  reply.body = std::move(body);
-  return reply;
-}
 
 TEST(EtcdClient, ListsInPagesOfOneRevision) {
   ScriptedHttp server([](const HttpRequest& request) {

@@ -38,11 +38,14 @@ class FakeSharedStore final : public SharedStore {
   Result<void> list() {
     pending.clear();
     for (const auto& [start, section] : sections_) {
-      std::vector<EtcdItem> all;
+      section->begin_listing();
+      std::vector<EtcdItem> some;
       for (const auto& [key, item] : items) {
-        if (key.starts_with(start)) all.push_back(item);
+        if (!key.starts_with(start)) continue;
+        if (some.size() == part && section->takes_parts()) section->list_part(std::exchange(some, {}));
+        some.push_back(item);
       }
-      PODWIRE_CHECK(section->listed(all));
+      PODWIRE_CHECK(section->listed(some));
     }
     return {};
   }
@@ -62,6 +65,7 @@ class FakeSharedStore final : public SharedStore {
   std::mutex mutex;  // for tests in which a thread writes
   std::map<std::string, EtcdItem> items;
   std::vector<EtcdEvent> pending;
+  std::size_t part = SIZE_MAX;  // of a listing: how many keys are told at once
   bool down = false;
   int writes_left = -1;  // before it fails; -1: any number
   int writes = 0;

@@ -81,6 +81,29 @@ TEST_F(RemoteFaultsTest, WhatTheEngineRefusesIsTriedAgainByItself) {
   EXPECT_EQ(engine_.patches, settled) << "nothing is left to try";
 }
 
+TEST_F(RemoteFaultsTest, OneOfTooManyForAPatchIsToldAsOfFew) {
+  std::vector<ClusterNode> all;
+  for (int i = 4; i < 1004; ++i) {
+    auto one = node(2, "10.244." + std::to_string(i / 4) + "." + std::to_string(i % 4 * 64) + "/26");
+    one.name = "node" + std::to_string(i);
+    const auto host = std::to_string(101 + i / 250) + "." + std::to_string(1 + i % 250);
+    one.record.addresses = {*parse_ip("192.168." + host)};
+    all.push_back(std::move(one));
+  }
+  engine_.refused_vtep = "node7";
+  const int replaces = engine_.replaces;
+  everything(all);
+  EXPECT_EQ(engine_.replaces, replaces + 1) << "once as a whole, and then each for itself";
+  EXPECT_NE(problem("node7").find("vtep node7 is refused"), std::string::npos) << problem("node7");
+  EXPECT_EQ(others_->problems().size(), 1u);
+  EXPECT_EQ(routes().size(), all.size() - 1);
+  EXPECT_TRUE(differences().empty());
+  engine_.refused_vtep.clear();
+  try_again();
+  EXPECT_EQ(routes().size(), all.size());
+  EXPECT_TRUE(others_->problems().empty());
+}
+
 TEST_F(RemoteFaultsTest, ThousandsThatAreRefusedTakeTurns) {
   // All of them are left out for the same reason, so a round takes some, and the next goes on.
   fill_disk("ids");

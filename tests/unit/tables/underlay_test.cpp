@@ -108,6 +108,39 @@ TEST_F(UnderlayTest, VtepWithoutSourceOrRouteIsNotAskedFor) {
   EXPECT_EQ(asked, std::vector<std::string>{"192.168.100.5"});
 }
 
+TEST_F(UnderlayTest, ARouteConcernsTheVtepsOfItsPrefixOnly) {
+  change({.vteps = {vtep(4, "10.9.1.1"), vtep(5, "fd00:100::1", true), vtep(6, "a09:3::1")},
+          .routes = {route(6, "a00::/8", {via_port(1, "fd00:100::fe")}, 1)}});
+  answer("192.168.100.254", mac(0xfe));
+  answer("fd00:100::fe", mac(0x6e));
+  const auto hop_of = [&](std::uint32_t id) { return *underlay.next_hop(underlay.slot_of(VtepId(id))); };
+  const auto add = [&](std::uint32_t id, const char* prefix) {
+    asked.clear();
+    change({.routes = {route(id, prefix, {via_port(1, "192.168.100.77")}, 1)}});
+    return asked;
+  };
+  const std::vector<std::string> gateway{"192.168.100.77"};
+  underlay.take_publish_needed();
+  EXPECT_TRUE(add(10, "10.8.0.0/16").empty()) << "nobody is there";
+  EXPECT_TRUE(add(11, "10.9.0.4/32").empty());
+  EXPECT_FALSE(underlay.take_publish_needed());
+  EXPECT_EQ(add(12, "10.9.0.0/24"), gateway);
+  EXPECT_EQ(hop_of(3).address, ip("192.168.100.77"));
+  EXPECT_EQ(hop_of(4).address, ip("192.168.100.254"));
+  EXPECT_EQ(hop_of(6).address, ip("fd00:100::fe"));
+  // One that goes lets them fall back to what is left, one that changes takes them along.
+  change({}, {.routes = {RouteId(12)}});
+  EXPECT_EQ(hop_of(3).address, ip("192.168.100.254"));
+  change({.routes = {route(10, "10.9.1.1/32", {via_port(1, "192.168.100.78")}, 1)}});
+  EXPECT_EQ(hop_of(4).address, ip("192.168.100.78"));
+  change({.routes = {route(10, "10.9.0.0/32", {via_port(1, "192.168.100.78")}, 1)}});
+  EXPECT_EQ(hop_of(4).address, ip("192.168.100.254"));
+  change({.routes = {route(2, "0.0.0.0/0", {via_port(1, "192.168.100.79")}, 1)}});
+  EXPECT_EQ(hop_of(3).address, ip("192.168.100.79"));
+  EXPECT_EQ(hop_of(4).address, ip("192.168.100.79"));
+  EXPECT_EQ(hop_of(2).address, ip("192.168.100.2"));
+}
+
 TEST_F(UnderlayTest, BlackholeAndHostRoutesLeadNowhere) {
   ports[PortId(2)].id = PortId(2);
   ports[PortId(2)].role = api::PortRole::kHost;
