@@ -11,6 +11,7 @@
 #
 # Builds for this machine in build-bench (or in PODWIRE_BUILD_DIR, as it is configured). Names: stage/STAGE/TRAFFIC,
 # pipeline/TRAFFIC, with burst size, flow count and cold (1: frames come from memory, 0: they were just read);
+# stage/express is the express lane; TRAFFIC "tracked" are established connections of a stateful domain.
 # table|insert|fib/WHOSE/..., with the number of entries and hot (1: 1,000 of them take turns, 0: all in random order).
 # policy/first_packet|compile with the number of rules, policy/sweep with that of the pods which a change concerns.
 # Cycles are the TSC's. Runs on the last CPU. CI builds none of this; `meson test -C build-bench micro` runs each benchmark for
@@ -37,6 +38,8 @@ build=${PODWIRE_BUILD_DIR:-build-bench}
 {
   config/packages.sh build
   [ -f "$build/build.ninja" ] || meson setup --unity=on -Dunity_size=8 -Dmarch=native -Dbench=true -Dtests=false "$build"
+  # bench/run.sh makes it without the benches.
+  grep -q '^build bench/micro' "$build/build.ninja" || meson configure -Dbench=true "$build"
   ninja -C "$build" bench/micro/podwire-micro
 } >&2
 work=$(mktemp -d)

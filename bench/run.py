@@ -8,7 +8,7 @@ import sys
 _HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(_HERE), str(_HERE.parent / "tests")]
 
-from lab import build, machine, report, results, scenarios, traffic
+from lab import build, goals, machine, report, results, scenarios, traffic
 from lab.machine import say
 from lab.runner import Runner
 from support.netns import sweep
@@ -86,12 +86,13 @@ def main():
     if not cells:
         sys.exit("bench/run.sh: nothing was measured")
     ratios = results.ratios(cells)
+    judged = goals.judge(cells, ratios)
     path = report.write(options.results, machine.facts(), cells, ratios, runner.left_out)
     if options.json:
-        for ratio in ratios:
-            print(json.dumps(ratio))
+        for line in [*ratios, *judged]:
+            print(json.dumps(line))
     else:
-        print("\n".join(report.table(cells, ratios)))
+        print("\n".join([*report.table(cells, ratios), "", *report.goal_table(judged)]))
     say(f"written: {path}, .md and a chart a scenario")
     sys.exit(1 if runner.failed else 0)
 

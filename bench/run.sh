@@ -7,7 +7,7 @@
 #
 #   --quick          p2p, route, encap, decap with 64 B, 1 and 10,000 flows, short windows: below 3 minutes
 #   --scenario NAME  only this; p2p, route, encap, encap-many, encap-100k, decap,
-#                    encap-stateful, decap-stateful, encap-stateful-1-rule, decap-stateful-1-rule, new-flows,
+#                    encap-stateful, decap-stateful, encap-stateful-1-rule, decap-stateful-1-rule, encap-stateful-1m, new-flows,
 #                    small-bursts-16, small-bursts-4, churn, memif, vhost.
 #                    Options that name something may be given several times.
 #   --size SIZE      only this: 64, 1400 (bytes without FCS) or imix
@@ -16,7 +16,7 @@
 #   --repeat N       windows of each system, of which the median counts (9; 5 with --quick)
 #   --seconds S      length of a window (0.5; 0.3 with --quick); the kernel disturbs those of a second and more
 #   --march ARCH     what Podwire is compiled for (native)
-#   --json -         one line a figure, then one line a ratio, on standard output instead of the table
+#   --json -         one line a figure, then one a ratio and one a goal, on standard output instead of the tables
 #   --stages         tells where Podwire's cycles went, stage by stage
 #   --results DIR    where the JSON file, the table and the charts go (bench/results)
 #   --without-hugepages  on 4 KiB pages, and therefore without OVS-DPDK

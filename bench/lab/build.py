@@ -22,8 +22,9 @@ def has(system):
 
 
 def engine(system, ns, directory, **options):
-    """An engine of that build with one worker, running."""
-    engine = Engine(ns, directory, workers=1, cpus=[machine.SWITCH_CPU], idle="busy", log_level="warn", **options)
+    """An engine of that build, running; with one worker unless `options` say otherwise."""
+    options = {"workers": 1, "cpus": [machine.SWITCH_CPU], "idle": "busy", "log_level": "warn", **options}
+    engine = Engine(ns, directory, **options)
     engine.daemon.argv[:1] = [*machine.DIES_WITH_US, str(_directory(system) / "dataplane/podwire-engine")]
     try:
         return engine.start()

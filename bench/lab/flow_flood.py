@@ -111,7 +111,6 @@ class FlowFlood(podwire.Podwire):
         self.flooder = {"ports": [podwire.port(FLOODER, "flooder", f"net_pcap{FLOODER},rx_pcap={played},infinite_rx=1")],
                         "endpoints": [{"id": FLOODER, "name": "flooder", "domain": podwire.DOMAIN, "port": FLOODER,
                                        "mac": FLOODER_MAC, "addresses": [FLOODER_IP]}]}
-        self.engine_options = {"max_flows": 1 << (cell.flows + (1 << 18)).bit_length()}
         self.spare_mbufs = flood_flows + 8192
         try:
             super().__init__("podwire", ns, directory, cell, march)
@@ -120,6 +119,9 @@ class FlowFlood(podwire.Podwire):
         except BaseException:
             self.close_bystanders()
             raise
+
+    def options(self, cell):
+        return {"max_flows": 1 << (cell.flows + (1 << 18)).bit_length()}
 
     def flood(self, on):
         if on:

@@ -23,17 +23,27 @@ def say(*words):
     print(*words, file=sys.stderr, flush=True)
 
 
+def threads_of(pid, *prefixes):
+    """The ids of the threads whose names begin with one of these, in the order in which they were made."""
+    tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
+    found = sorted(int(task.name) for task in tasks if (task / "comm").read_text().startswith(prefixes))
+    if not found:
+        raise RuntimeError(f"process {pid} has no thread called {' or '.join(prefixes)}")
+    return found
+
+
 def thread_of(pid, *prefixes):
-    """The id of the thread whose name begins with one of these."""
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        if (task / "comm").read_text().startswith(prefixes):
-            return int(task.name)
-    raise RuntimeError(f"process {pid} has no thread called {' or '.join(prefixes)}")
+    return threads_of(pid, *prefixes)[0]
+
+
+def worker_threads(pid):
+    """The forwarding threads of a DPDK process."""
+    return threads_of(pid, "rte-worker", "lcore-worker", "dpdk-worker")
 
 
 def worker_thread(pid):
-    """The one forwarding thread of a DPDK process."""
-    return thread_of(pid, "rte-worker", "lcore-worker", "dpdk-worker")
+    """Of a process that has one."""
+    return worker_threads(pid)[0]
 
 
 @contextlib.contextmanager

@@ -19,6 +19,9 @@ class NewFlows(podwire.Podwire):
         self.round = 0
         super().__init__(name, ns, directory, cell, march)
 
+    def options(self, cell):
+        return {}  # full, at the default's size
+
     def establish(self):
         pass  # nobody answers
 

@@ -13,8 +13,16 @@ SPARE_MBUFS = 16384
 _MBUF_BYTES = 2432
 # The source never runs dry, so the cycles that are counted are all there are.
 _CROSS_CHECK = 0.05
+# Connections that nobody may push out take up to this part of the table.
+_FULL = 0.7
+_DEFAULT_FLOWS = 1 << 20
 # An underlay neighbour that does not answer for 30 s is asked again, and nobody is there to answer.
 _RESOLVED_FOR = 20
+
+
+def max_flows(flows):
+    """The engine's option, for a source of so many connections."""
+    return max(_DEFAULT_FLOWS, 1 << int(flows / _FULL).bit_length())
 
 
 def memory_mib(packets, spare=SPARE_MBUFS):
@@ -102,31 +110,34 @@ def decap(cell, directory, sink=None, **domain):
             "vteps": vteps(1), "endpoints": [_pod(SINK)], "routes": [_underlay(SOURCE), _remote()]}
 
 
-_SERVED = {"destination": "10.244.2.0/24", "destination_ports": [5201, 5201]}
+SERVED = {"destination": "10.244.2.0/24", "destination_ports": [5201, 5201]}
 
 
-def _stateful(rules, allowed):
+def stateful(rules, allowed):
     """Of `rules` rules the last is the one that matches."""
     others = [{"action": "deny", "protocol": "udp", "destination": "10.244.0.0/16", "destination_ports": [port, port]}
               for port in traffic.denied_ports(rules - 1)]
     return {"stateful": True, "rules": others + [{"action": "allow", "protocol": "udp", **allowed}]}
 
 
+def unlimited(objects):
+    """One pod stands for all of a node's: what one may begin is no bound here."""
+    source = next(port for port in objects["ports"] if port["id"] == SOURCE)
+    source["flow_limit"] = 1 << 24
+    return objects
+
+
 def encap_stateful(rules):
     def program(cell, directory):
         # The peer's answers come in by an uplink of their own, so that every connection is established.
         answers = traffic.pcap("vxlan", cell.size, cell.flows)
-        return encap(cell, directory, **_stateful(rules, _SERVED)) | {
+        return unlimited(encap(cell, directory, **stateful(rules, SERVED))) | {
             "answers": port(ANSWERS, "answers", f"net_pcap2,rx_pcap={answers}", "uplink")}
     return program
 
 
 def encap_new(cell, directory):
-    # One pod stands for all of a node's: what one may begin is no bound here.
-    objects = encap(cell, directory, **_stateful(1, _SERVED))
-    source = next(port for port in objects["ports"] if port["id"] == SOURCE)
-    source["flow_limit"] = 1 << 24
-    return objects
+    return unlimited(encap(cell, directory, **stateful(1, SERVED)))
 
 
 def decap_stateful(rules):
@@ -135,7 +146,7 @@ def decap_stateful(rules):
         played = traffic.join(directory / "pod.pcap", [traffic.pcap("plain", cell.size, cell.flows)] * 2)
         sink = port(SINK, "sink", f"net_pcap1,rx_pcap={played}")
         return decap(cell, directory, sink,
-                     **_stateful(rules, {"source": "10.244.2.0/24", "source_ports": [5201, 5201]}))
+                     **stateful(rules, {"source": "10.244.2.0/24", "source_ports": [5201, 5201]}))
     return program
 
 
@@ -144,6 +155,7 @@ PROGRAMS = {"p2p": (p2p, 0), "route": (route, 0), "encap": (encap, 1), "encap-ma
             "encap-100k": (encap_100k, 16), "decap": (decap, 0),
             "small-bursts-16": (encap, 1), "small-bursts-4": (encap, 1),
             "encap-stateful": (encap_stateful(traffic.RULES), 1), "encap-stateful-1-rule": (encap_stateful(1), 1),
+            "encap-stateful-1m": (encap_stateful(1), 1),
             "decap-stateful": (decap_stateful(traffic.RULES), 0), "decap-stateful-1-rule": (decap_stateful(1), 0)}
 _OBJECTS_A_MESSAGE = 5000
 
@@ -152,7 +164,6 @@ class Podwire(System):
     """`name`: which build."""
 
     programs = PROGRAMS
-    engine_options = {}
     spare_mbufs = SPARE_MBUFS
 
     def __init__(self, name, ns, directory, cell, march):
@@ -160,8 +171,8 @@ class Podwire(System):
         self.directory = directory
         packets = traffic.packets_of(cell.size, cell.flows)
         self.engine = build.engine(name, ns, directory, mbufs=packets + self.spare_mbufs, jumbo_mbufs=64,
-                                   memory_mib=memory_mib(packets, self.spare_mbufs), **self.engine_options,
-                                   **({"burst": cell.burst} if cell.burst else {}),
+                                   memory_mib=memory_mib(packets, self.spare_mbufs),
+                                   **({"burst": cell.burst} if cell.burst else {}), **self.options(cell),
                                    hugepages="require" if cell.hugepages else "never")
         try:
             program, self.peers = self.programs[cell.scenario]
@@ -171,7 +182,7 @@ class Podwire(System):
                 for port in self.objects["ports"]:
                     port.pop("flow_limit", None)
             self.pids = [self.engine.pid]
-            self.threads = [machine.worker_thread(self.engine.pid)]
+            self.threads = machine.worker_threads(self.engine.pid)
             self.put()
         except RpcError as error:
             self.engine.close()
@@ -179,6 +190,10 @@ class Podwire(System):
         except BaseException:
             self.engine.close()
             raise
+
+    def options(self, cell):
+        """Further options of the engine."""
+        return {"max_flows": max_flows(cell.flows)}
 
     def put(self):
         """Everything; what needs the underlay begins to flow when its peers are resolved, or the events of packets that
@@ -245,6 +260,7 @@ class Podwire(System):
                                f"{ {drop['reason']: drop['packets'] for drop in after['drops']} }")
         cycles = {name: round(stage["cycles"] / received, 1) for name, stage in stages.items() if stage["packets"]}
         busy, elapsed = of("worker", "busy_cycles") / received, after["tsc_hz"] * (ended - began) / received
+        elapsed *= len(self.threads)
         if abs(elapsed / busy - 1) > _CROSS_CHECK:
             machine.say(f"  podwire counts {busy:.1f} busy cycles a packet, and the clock {elapsed:.1f}")
         return Window(ended - began, sent, busy, {"stages": cycles, "clock_cycles": round(elapsed, 1),

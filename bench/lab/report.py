@@ -3,7 +3,7 @@ import datetime
 import html
 import json
 
-from lab import results, scenarios
+from lab import goals, results, scenarios
 
 _COLOURS = {"podwire": "#1f6f8b", "podwire-baseline": "#74b3c4", "testpmd": "#b8b8b8", "ovs-dpdk": "#d98e04"}
 _BAR, _GAP, _PANEL, _LEFT, _TOP = 44, 28, 190, 64, 66
@@ -14,7 +14,8 @@ def write(directory, facts, cells, ratios, left_out):
     """The path of the JSON file; the others stand beside it."""
     directory.mkdir(parents=True, exist_ok=True)
     date = datetime.datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-    document = {"date": date, **facts, "cells": cells, "ratios": ratios, "left_out": left_out}
+    document = {"date": date, **facts, "cells": cells, "ratios": ratios, "goals": goals.judge(cells, ratios),
+                "left_out": left_out}
     path = directory / f"{date}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")
     path.with_suffix(".md").write_text(markdown(document))
@@ -58,6 +59,20 @@ def _figure(cell):
             f"{' ?' if cell['spread'] > results.NOISY else ''}")
 
 
+def goal_table(judged):
+    """What the project wants, and what there is."""
+    if not judged:
+        return []
+    lines = ["| goal | scenario | size | flows | wanted | measured | |", "|---|---|---|---|---|---|---|"]
+    for one in judged:
+        wanted = f"≤ {one['at_most']:g}" if "at_most" in one else f"≥ {one['at_least']:g}"
+        wanted += f" ({one['named']:g}: {one['why']})" if "why" in one else ""
+        verdict = ("met" if one["met"] else "missed") + (" ?" if one["noisy"] else "")
+        lines.append(f"| {one['goal']} | {one['scenario']} | {_size(one['size'])} | {_flows(one['flows'])} | {wanted} | "
+                     f"{one['measured']:g} | {verdict} |")
+    return lines
+
+
 def markdown(document):
     marches = {cell["system"]: cell["march"] for cell in document["cells"]}
     lines = [f"# Podwire's laboratory, {document['date']}", "",
@@ -67,6 +82,8 @@ def markdown(document):
              "× is how many times as fast Podwire is, window by window. "
              f"? marks a spread above {results.NOISY:.0%}: do not conclude.", "",
              *table(document["cells"], document["ratios"]), ""]
+    if document["goals"]:
+        lines += ["The project's goals, one worker:", "", *goal_table(document["goals"]), ""]
     churn = [cell for cell in document["cells"] if "reply_ms_p99" in cell]
     for cell in churn:
         lines += [f"Churn: {cell['updates_per_second']} updates/s cost {cell['lost']:.1%} of {cell['quiet_mpps']:.2f} "

@@ -26,6 +26,8 @@ SCENARIOS = {s.name: s for s in (
     Scenario("decap", "a VXLAN peer to a local pod", "vxlan"),
     Scenario("encap-stateful", "encap of established connections, 1,000 rules"),
     Scenario("encap-stateful-1-rule", "encap of established connections, one rule", sizes=("64",)),
+    Scenario("encap-stateful-1m", "encap of a million established connections, one rule", sizes=("64",),
+             flows=(1_000_000,)),
     Scenario("decap-stateful", "decap of established connections, 1,000 rules", "vxlan"),
     Scenario("decap-stateful-1-rule", "decap of established connections, one rule", "vxlan", ("64",)),
     Scenario("new-flows", "encap, every packet a new connection", sizes=("64",), flows=(1_000_000,)),

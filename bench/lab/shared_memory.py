@@ -132,8 +132,8 @@ class OvsSwitch(Switch):
         self.ovs.close()
 
 
-_SWITCHES = {"podwire": PodwireSwitch, "podwire-baseline": PodwireSwitch, "testpmd": TestpmdSwitch,
-             "ovs-dpdk": OvsSwitch}
+SWITCHES = {"podwire": PodwireSwitch, "podwire-baseline": PodwireSwitch, "testpmd": TestpmdSwitch,
+            "ovs-dpdk": OvsSwitch}
 
 
 class TrafficMachine(Testpmd):
@@ -165,7 +165,7 @@ class SharedMemory(System):
     def __init__(self, name, ns, directory, cell, march):
         self.name, self.march, self.cell = name, march, cell
         sockets = [directory / f"{i}.sock" for i in (0, 1)]
-        self.switch = _SWITCHES[name](name, ns, directory, cell.scenario, sockets)
+        self.switch = SWITCHES[name](name, ns, directory, cell.scenario, sockets)
         self.traffic = None
         try:
             self.traffic = TrafficMachine(ns, directory, cell.scenario, cell.size, self.switch.queues, sockets)

@@ -23,7 +23,7 @@ class Cell:
 def answered(objects, cell, kind):
     """The peer's answers come in by an uplink of their own, so that every connection is established."""
     played = traffic.pcap(kind, cell.size, cell.flows)
-    return objects | {"answers": podwire.port(podwire.ANSWERS, "answers", f"net_pcap2,rx_pcap={played}", "uplink")}
+    return podwire.unlimited(objects) | {"answers": podwire.port(podwire.ANSWERS, "answers", f"net_pcap2,rx_pcap={played}", "uplink")}
 
 
 def policy(rules):

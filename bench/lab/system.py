@@ -36,7 +36,8 @@ class Window:
 class System:
     """A switch between start and close(); stopped (SIGSTOP) except while it is measured.
 
-    A subclass sets `pids`, `threads` (those that poll, which become real-time) and defines observe().
+    A subclass sets `pids`, `threads` (those of the first process that poll, which become real-time) and defines
+    observe().
     """
 
     name = None
@@ -75,9 +76,14 @@ class System:
                 self.pause()
 
     def _observe(self, seconds):
-        """The window, and the part of it for which the polling thread had its CPU."""
-        share = lambda: (machine.run_time(self.pids[0], self.threads[0]) - before) / (time.monotonic() - began)
-        began, before = time.monotonic(), machine.run_time(self.pids[0], self.threads[0])
+        """The window, and the part of it for which the polling thread that had the least had its CPU."""
+        run_time = lambda: [machine.run_time(self.pids[0], thread) for thread in self.threads]
+        began, before = time.monotonic(), run_time()
+
+        def share():
+            elapsed = time.monotonic() - began
+            return min(after - first for after, first in zip(run_time(), before)) / elapsed
+
         try:
             window = self.observe(seconds)
         except Unmeasurable:

@@ -10,6 +10,7 @@ world  the answers to plain of a node that hides its pods behind its own address
 Sizes are bytes in the buffer, without FCS; vxlan's are the inner frame's. scapy makes one header of each kind; the
 fields that differ from flow to flow are patched in with their checksums, which is a thousand times as fast.
 """
+import itertools
 import os
 import pathlib
 import struct
@@ -141,13 +142,14 @@ def write_pcap(path, frames):
             out.write(frame)
 
 
-def pcap(kind, size, flows):
-    """The path of the file, which is made when it is not there."""
+def pcap(kind, size, flows, part=0):
+    """The path of the file, which is made when it is not there. Parts have the same number of flows, and none in common."""
     _DIRECTORY.mkdir(mode=0o755, exist_ok=True)
-    path = _DIRECTORY / f"{kind}-{size}-{flows}.{_FORMAT}.pcap"
+    path = _DIRECTORY / f"{kind}-{size}-{flows}{f'-{part}' if part else ''}.{_FORMAT}.pcap"
     if not path.exists():
         unfinished = path.with_suffix(f".{os.getpid()}")
-        write_pcap(unfinished, _frames(kind, size, flows))
+        count = packets_of(size, flows)
+        write_pcap(unfinished, itertools.islice(_frames(kind, size, (part + 1) * flows), part * count, None))
         unfinished.rename(path)
     return path
 

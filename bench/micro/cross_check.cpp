@@ -72,8 +72,8 @@ void check(Traffic traffic, bool json) {
 }  // namespace
 
 void cross_check(bool json) {
-  for (const auto traffic :
-       {Traffic::kLocal, Traffic::kBridge, Traffic::kEncap, Traffic::kEncap6, Traffic::kDecap})
+  for (const auto traffic : {Traffic::kLocal, Traffic::kBridge, Traffic::kEncap, Traffic::kEncap6,
+                             Traffic::kDecap, Traffic::kTracked})
     check(traffic, json);
 }
 

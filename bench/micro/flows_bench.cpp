@@ -3,20 +3,19 @@
 // of established ones with some that may be replaced between them, or of established ones alone. Keys never
 // come twice, so slots and entries are met cold.
 #include <benchmark/benchmark.h>
-#include <rte_cycles.h>
 
 #include <algorithm>
 #include <array>
 #include <memory>
 #include <vector>
 
-#include "bench/micro/median.hpp"
+#include "bench/micro/lookups.hpp"
 #include "dataplane/tables/flow_table.hpp"
 
 namespace podwire::engine::bench {
 namespace {
 
-constexpr std::size_t kBurst = FlowTable::kBurst;
+static_assert(kBurst == FlowTable::kBurst);
 constexpr std::uint32_t kCapacity = 1u << 20, kNow = 1000;
 constexpr FlowPhase kHalfOpen{FlowState::kSynSent}, kHeld{FlowState::kEstablished};
 

@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "tests/support/packet_builder.hpp"
 #include "tests/support/silent_port.hpp"
@@ -15,13 +16,15 @@ namespace {
 
 using tests::Packet;
 
-constexpr PortId kUplink{1}, kHostPort{2}, kPod1{11}, kPod2{12}, kBridge1{21}, kBridge2{22};
-constexpr DomainId kRouted{2}, kBridged{3};
+constexpr PortId kUplink{1}, kHostPort{2}, kPod1{11}, kPod2{12}, kBridge1{21}, kBridge2{22}, kTracked1{31};
+constexpr DomainId kRouted{2}, kBridged{3}, kTrackedDomain{4};
 constexpr Vni kRoutedVni{100};
 constexpr MacAddr kGatewayMac{{0x02, 0x70, 0x77, 0, 0, 1}}, kBroadcast{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 constexpr MacAddr kUplinkMac{{0x02, 0, 0, 0, 1, 1}}, kPeerNodeMac{{0x02, 0, 0, 0, 1, 2}};
 constexpr MacAddr kOurVtepMac{{0x02, 0, 0, 0, 2, 1}}, kPeerVtepMac{{0x02, 0, 0, 0, 2, 2}};
 constexpr MacAddr kPod1Mac{{0x02, 0, 0, 0, 3, 1}}, kBridge1Mac{{0x02, 0, 0, 0, 4, 1}};
+constexpr MacAddr kTracked1Mac{{0x02, 0, 0, 0, 5, 1}};
+constexpr std::uint32_t kFlowCapacity = 1u << 18;
 constexpr Ipv4 kNodeIp{{192, 168, 100, 1}}, kGateway4{{10, 244, 1, 1}};
 constexpr Ipv4 kPod1Ip{{10, 244, 1, 11}}, kPod2Ip{{10, 244, 1, 12}};
 constexpr Ipv6 kPod1Ip6{{0xfd, 0, 0, 0x10, 2, 0x44, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x11}};
@@ -36,17 +39,23 @@ constexpr const char* kNode = R"({
     {"id": 11, "name": "pod1", "kind": "tap", "domain": 2, "mac": "02:00:00:00:03:01", "mtu": 1450, "descriptors": 1},
     {"id": 12, "name": "pod2", "kind": "tap", "domain": 2, "mac": "02:00:00:00:03:02", "mtu": 1450, "descriptors": 1},
     {"id": 21, "name": "bridge1", "kind": "tap", "domain": 3, "mac": "02:00:00:00:04:01", "mtu": 1450, "descriptors": 1},
-    {"id": 22, "name": "bridge2", "kind": "tap", "domain": 3, "mac": "02:00:00:00:04:02", "mtu": 1450, "descriptors": 1}],
+    {"id": 22, "name": "bridge2", "kind": "tap", "domain": 3, "mac": "02:00:00:00:04:02", "mtu": 1450, "descriptors": 1},
+    {"id": 31, "name": "tracked1", "kind": "tap", "domain": 4, "mac": "02:00:00:00:05:01", "mtu": 1450, "descriptors": 1,
+     "flow_limit": 1000000}],
   "vteps": [{"id": 1, "name": "self", "local": true, "address": "192.168.100.1", "mac": "02:00:00:00:02:01"}],
   "domains": [
     {"id": 2, "name": "routed", "vni": 100, "gateway_mac": "02:70:77:00:00:01", "mtu": 1450, "host_access": true,
      "gateways": ["10.244.1.1/24", "fd00:10:244:1::1/64"]},
-    {"id": 3, "name": "bridged", "vni": 200, "mode": "l2", "gateway_mac": "02:70:77:00:00:01", "mtu": 1450, "flood": [2, 3]}],
+    {"id": 3, "name": "bridged", "vni": 200, "mode": "l2", "gateway_mac": "02:70:77:00:00:01", "mtu": 1450, "flood": [2, 3]},
+    {"id": 4, "name": "tracked", "vni": 300, "gateway_mac": "02:70:77:00:00:01", "mtu": 1450, "stateful": true,
+     "gateways": ["10.244.1.1/24"]}],
   "endpoints": [
     {"id": 1, "name": "pod1", "domain": 2, "port": 11, "mac": "02:00:00:00:03:01", "addresses": ["10.244.1.11", "fd00:10:244:1::11"]},
     {"id": 2, "name": "pod2", "domain": 2, "port": 12, "mac": "02:00:00:00:03:02", "addresses": ["10.244.1.12", "fd00:10:244:1::12"]},
-    {"id": 3, "name": "bridge1", "domain": 3, "port": 21, "mac": "02:00:00:00:04:01", "addresses": ["10.9.0.1"]}],
-  "routes": [{"id": 1, "domain": 1, "prefix": "192.168.100.0/24", "next_hops": [{"port": 1}]}]
+    {"id": 3, "name": "bridge1", "domain": 3, "port": 21, "mac": "02:00:00:00:04:01", "addresses": ["10.9.0.1"]},
+    {"id": 4, "name": "tracked1", "domain": 4, "port": 31, "mac": "02:00:00:00:05:01", "addresses": ["10.244.1.11"]}],
+  "routes": [{"id": 1, "domain": 1, "prefix": "192.168.100.0/24", "next_hops": [{"port": 1}]},
+    {"id": 2, "domain": 4, "prefix": "10.128.0.0/9", "next_hops": [{"vtep": 2}]}]
 })";
 
 [[noreturn]] void fail(const std::string& message) {
@@ -175,6 +184,12 @@ Packet frame_of(Traffic traffic, unsigned flow, unsigned segment) {
           .ipv4(Ipv4{{10, 9, 0, 1}}, Ipv4{{10, 9, 0, 255}})
           .udp(port, 2000)
           .payload(18);
+    case Traffic::kTracked:
+      return Packet()
+          .eth(kGatewayMac, kTracked1Mac)
+          .ipv4(kPod1Ip, endpoint4(flow))
+          .udp(port, 2000)
+          .payload(18);
     case Traffic::kCount:
       break;
   }
@@ -189,6 +204,8 @@ PortId ingress_of(Traffic traffic) {
       return kUplink;
     case Traffic::kFlood:
       return kBridge1;
+    case Traffic::kTracked:
+      return kTracked1;
     default:
       return kPod1;
   }
@@ -197,8 +214,8 @@ PortId ingress_of(Traffic traffic) {
 }  // namespace
 
 const char* name_of(Traffic traffic) {
-  static constexpr const char* kNames[] = {"local",     "bridge", "encap", "encap6", "decap",
-                                           "decap_tcp", "host",   "arp",   "flood",  "checksum"};
+  static constexpr const char* kNames[] = {"local", "bridge", "encap", "encap6",   "decap",  "decap_tcp",
+                                           "host",  "arp",    "flood", "checksum", "tracked"};
   static_assert(std::size(kNames) == static_cast<std::size_t>(Traffic::kCount));
   return kNames[static_cast<std::size_t>(traffic)];
 }
@@ -215,19 +232,24 @@ BenchNode& BenchNode::get() {
 }
 
 BenchNode::BenchNode()
-    : pool_(make_pool("micro", kPoolPackets)), warm_pool_(make_pool("warm", kWarmPoolPackets)) {
+    : pool_(make_pool("micro", kPoolPackets)),
+      warm_pool_(make_pool("warm", kWarmPoolPackets)),
+      flows_(kFlowCapacity, 7) {
   kept_.mbufs.reserve(kPoolPackets);
   ctx_.counters = &counters_.worker(0);
   ctx_.pool = pool_;
   ctx_.events = this;
   ctx_.tsc_hz = rte_get_tsc_hz();
   ctx_.now_tsc = rte_rdtsc();
+  ctx_.now_s = 1000;
+  ctx_.flows = &flows_;
   publisher_.set_waker([this] { publisher_.report_ports_seen(0, UINT64_MAX); });
   ProgrammerEnvironment environment;
   environment.publisher = &publisher_;
   environment.injector = this;
   environment.counters = &counters_.main();
   environment.pool = pool_;
+  environment.flows = &flows_;
   environment.open_port = [this](const api::Port& config,
                                  std::vector<UniqueFd>) -> Result<std::unique_ptr<Port>> {
     return std::unique_ptr<Port>(std::make_unique<KeepingPort>(config, kept_));
@@ -259,7 +281,7 @@ void BenchNode::resolve_vteps() {
   }
   programmer_->flush(now_ms_);
   for (const auto& vtep : publisher_.load()->vteps) {
-    if (vtep.known && !vtep.resolved) fail("a VTEP is not resolved");
+    if (vtep.known && !vtep.direct && !vtep.resolved) fail("a VTEP is not resolved");
   }
 }
 
@@ -282,7 +304,37 @@ const FrameSet& BenchNode::frames(Traffic traffic) {
     set.length = static_cast<std::uint16_t>(bytes.size());
     set.bytes.insert(set.bytes.end(), bytes.begin(), bytes.end());
   }
+  if (traffic == Traffic::kTracked) establish(set);
   return set;
+}
+
+// Each connection's first packet takes the stages, which note the way of those behind it; then it is
+// answered.
+void BenchNode::establish(const FrameSet& frames) {
+  class : public EgressSink {
+   public:
+    void take(Burst& burst) noexcept override {
+      rte_pktmbuf_free_bulk(burst.mbufs.data(), burst.count);
+      burst.count = 0;
+    }
+  } nowhere;
+  auto* const egress = std::exchange(ctx_.egress, &nowhere);
+  static Burst burst;
+  for (unsigned first = 0; first < kMaxFlows; first += kBurstMax) {
+    receive(frames, first, kMaxFlows, kBurstMax, false, burst);
+    Pipeline::run(ctx_, burst);
+  }
+  ctx_.egress = egress;
+  for (unsigned flow = 0; flow < kMaxFlows; ++flow) {
+    const auto port = static_cast<std::uint16_t>(1024 + flow % 50000);
+    const auto ref = flows_.find(
+        make_flow_key(kTrackedDomain, ip_proto::kUdp, IpAddr(kPod1Ip), IpAddr(endpoint4(flow)), port, 2000));
+    if (!ref) fail("connection " + std::to_string(flow) + " was not noted");
+    flows_.update(ref, [](FlowPhase phase) {
+      phase.state = FlowState::kUdpReplied;
+      return FlowStep{FlowStep::Outcome::kPass, phase};
+    });
+  }
 }
 
 void BenchNode::receive(const FrameSet& frames, std::size_t first, std::size_t flows, unsigned count,

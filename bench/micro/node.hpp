@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "dataplane/pipeline/pipeline.hpp"
+#include "dataplane/tables/flow_table.hpp"
 #include "dataplane/tables/programmer.hpp"
 #include "dataplane/telemetry/counter_set.hpp"
 
@@ -31,6 +32,7 @@ enum class Traffic {
   kArp,       // pod asks for its gateway
   kFlood,     // broadcast in an L2 domain: one port and two VTEPs
   kChecksum,  // encap, with the UDP checksum left to the switch
+  kTracked,   // encap in a stateful domain, connections that have been answered
   kCount,
 };
 const char* name_of(Traffic traffic);
@@ -53,6 +55,7 @@ class BenchNode final : private EventSink, private Injector {
  public:
   static BenchNode& get();  // made at first use, after EAL's start
 
+  // Connections of kTracked are established with it.
   const FrameSet& frames(Traffic traffic);
   // Fresh packets of flows first.. in `burst`, as a worker receives them; `flows` of them take turns. `cold`:
   // of the large pool.
@@ -71,6 +74,7 @@ class BenchNode final : private EventSink, private Injector {
   bool push(const Event& event) noexcept override;
   bool inject(rte_mbuf* mbuf, const PacketMeta& meta) override;
   void resolve_vteps();
+  void establish(const FrameSet& frames);
 
   rte_mempool *pool_, *warm_pool_;
   CounterSet counters_{1};
@@ -78,6 +82,7 @@ class BenchNode final : private EventSink, private Injector {
   Context ctx_;
   Kept kept_;
   std::unique_ptr<Programmer> programmer_;
+  FlowTable flows_;
   std::map<Traffic, FrameSet> frames_;
   std::uint64_t now_ms_ = 1000;
   unsigned moves_ = 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "dataplane/pipeline/express.hpp"
 #include "dataplane/worker/egress.hpp"
 
 namespace podwire::engine::bench {
@@ -163,13 +164,38 @@ Spent run_one(const Load& load) {
   return spent;
 }
 
-Spent run_egress(const Load& load) {
-  auto& node = BenchNode::get();
-  auto& ctx = node.context();
+EgressQueues& worker_queues(BenchNode& node) {
   static HandoverRings rings(1, 1024);
   static EgressQueues egress(0, rings, {nullptr}, node.own_counters(), kMaxStages - 1);
-  egress.rebuild(*ctx.tables);
-  egress.begin(ctx.tables);
+  egress.rebuild(*node.context().tables);
+  egress.begin(node.context().tables);
+  return egress;
+}
+
+Spent run_express(const Load& load) {
+  auto& node = BenchNode::get();
+  auto& ctx = node.context();
+  auto& queue = queue_of_bursts();
+  prepare<0>(node, load, queue);
+  auto& egress = worker_queues(node);
+  ctx.egress = &egress;
+  const auto& counters = node.counters().stages[kExpressCounter];
+  const auto before = counted(counters);
+  auto spent = measure(queue, load.cold, [&](Burst& burst) {
+    const PacketMeta first = burst.meta[0];
+    Express<Pipeline>::run(ctx, burst, first);
+  });
+  egress.flush();
+  const auto driver = since(before, counters);
+  spent.counted_packets = driver.counted_packets;
+  spent.counted_cycles = driver.counted_cycles;
+  node.kept().free();
+  return spent;
+}
+
+Spent run_egress(const Load& load) {
+  auto& node = BenchNode::get();
+  auto& egress = worker_queues(node);
   auto& queue = queue_of_bursts();
   prepare<Pipeline::kCount>(node, load, queue);
   const auto& counters = node.counters().stages[kMaxStages - 1];
@@ -187,7 +213,7 @@ Spent run_egress(const Load& load) {
 
 template <std::size_t... Stage>
 constexpr auto all_passes(std::index_sequence<Stage...>) {
-  return std::array{&run_one<Stage>..., &run_egress};
+  return std::array{&run_one<Stage>..., &run_egress, &run_express};
 }
 constexpr auto kPasses = all_passes(std::make_index_sequence<Pipeline::kCount>{});
 
@@ -201,7 +227,8 @@ void Spent::add(const Spent& other) {
 }
 
 std::string_view stage_name(std::size_t stage) {
-  return stage < Pipeline::kCount ? Pipeline::kNames[stage] : std::string_view("egress");
+  if (stage < Pipeline::kCount) return Pipeline::kNames[stage];
+  return stage == kEgress ? "egress" : "express";
 }
 
 Spent run_stage(std::size_t stage, const Load& load) {

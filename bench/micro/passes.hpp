@@ -37,9 +37,12 @@ struct Spent {
 };
 
 inline constexpr std::size_t kEgress = Pipeline::kCount;  // as a stage number: queueing and sending
+// As a stage number: the express lane, with queueing and with sending where a queue fills; what it does not
+// take goes through the stages, and counts.
+inline constexpr std::size_t kExpressLane = kEgress + 1;
 
 std::string_view stage_name(std::size_t stage);
-// One pass of stage number `stage` (order of pipeline.hpp, or kEgress) alone.
+// One pass of stage number `stage` (order of pipeline.hpp, or one of those above) alone.
 Spent run_stage(std::size_t stage, const Load& load);
 // One pass of the whole pipeline, and what its own counters say of each stage.
 Spent run_pipeline(const Load& load, std::array<Spent, Pipeline::kCount>& by_stage);

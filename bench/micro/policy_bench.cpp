@@ -14,7 +14,7 @@
 namespace podwire::engine::bench {
 namespace {
 
-constexpr DomainId kDomain{2};
+constexpr DomainId kPolicyDomain{2};
 constexpr std::uint32_t kPods = 5000;
 constexpr std::size_t kQuestions = 1 << 16;
 
@@ -52,7 +52,7 @@ api::Policy policy_of(std::uint32_t rules) {
 struct World {
   explicit World(std::uint32_t rules) : set(policy_of(rules)), table4(kPods), members(kPods + 1) {
     for (std::uint32_t i = 1; i <= kPods; ++i) {
-      table4.put(fib4_key(kDomain, pod(i).v4().to_u32(), 32), i);
+      table4.put(fib4_key(kPolicyDomain, pod(i).v4().to_u32(), 32), i);
       members[i] = PolicyMember{IdentityId(i), 1}.packed();
     }
     view.sets = {nullptr, &set};
@@ -78,7 +78,7 @@ void first_packet(benchmark::State& state) {
   for (std::size_t i = 0; i < kQuestions; ++i) {
     const auto a = pod(below(kPods) + 1);
     const auto b = i % 2 == 0 ? pod(below(kPods) + 1) : stranger(below(10'000));
-    keys.push_back(make_flow_key(kDomain, ip_proto::kTcp, i % 4 < 2 ? a : b, i % 4 < 2 ? b : a, 40000,
+    keys.push_back(make_flow_key(kPolicyDomain, ip_proto::kTcp, i % 4 < 2 ? a : b, i % 4 < 2 ? b : a, 40000,
                                  static_cast<std::uint16_t>(below(5000))));
   }
   std::vector<double> cycles;
@@ -113,18 +113,18 @@ void sweep(benchmark::State& state) {
   const World world(100);
   FlowTable flows(1 << 20, 7);
   for (std::uint32_t i = 0; i < kConnections; ++i) {
-    const auto key = make_flow_key(kDomain, ip_proto::kTcp, pod(i % kPods + 1), stranger(i), 40000, 80);
+    const auto key = make_flow_key(kPolicyDomain, ip_proto::kTcp, pod(i % kPods + 1), stranger(i), 40000, 80);
     flows.insert(key, key.reversed(), {FlowState::kEstablished}, 1, 100);
   }
   std::vector<DomainPrefix> addresses;
   for (std::uint32_t i = 1; i <= static_cast<std::uint32_t>(state.range(0)); ++i)
-    addresses.push_back({kDomain, {pod(i), 32}});
+    addresses.push_back({kPolicyDomain, {pod(i), 32}});
   const AddressFilter filter(addresses);
   std::vector<double> cycles;
   for ([[maybe_unused]] auto _ : state) {
     std::size_t denied = 0;
     const auto begin = rte_rdtsc();
-    flows.review(1, flows.capacity(), [&](const FlowKey& original, const FlowKey& reply, FlowState, bool) {
+    flows.review(1, flows.capacity(), [&](const FlowKey& original, const FlowKey& reply, FlowState, PortId) {
       if (filter.may_contain(original.domain(), original.source()) ||
           filter.may_contain(reply.domain(), reply.source()))
         denied += ask_policies(world.tables, original, reply, false).allowed ? 0 : 1;

@@ -13,17 +13,17 @@
 namespace podwire::engine::bench {
 namespace {
 
-constexpr DomainId kDomain{2};
+constexpr DomainId kServicesDomain{2};
 constexpr std::size_t kConnections = 1 << 16;
 
 std::vector<api::Service> services_of(std::size_t count, std::size_t backends, std::uint32_t affinity_s) {
   std::vector<api::Service> all(count);
   for (std::uint32_t i = 0; i < count; ++i) {
     all[i].id = ServiceId(i + 1);
-    all[i].domain = kDomain;
+    all[i].domain = kServicesDomain;
     all[i].affinity_s = affinity_s;
     api::ServiceFrontend frontend;
-    frontend.domain = kDomain;
+    frontend.domain = kServicesDomain;
     frontend.address = IpAddr(Ipv4::from_u32((10u << 24) + (96u << 16) + i));
     frontend.port = 80;
     all[i].frontends = {frontend};
@@ -47,7 +47,7 @@ void find_and_choose(benchmark::State& state) {
   std::uniform_int_distribution<std::uint32_t> random;
   std::vector<FlowKey> keys;
   for (std::size_t i = 0; i < kConnections; ++i) {
-    keys.push_back(make_flow_key(kDomain, ip_proto::kTcp,
+    keys.push_back(make_flow_key(kServicesDomain, ip_proto::kTcp,
                                  IpAddr(Ipv4::from_u32(random(engine) >> 8 | 10u << 24)),
                                  *services[random(engine) % services.size()].frontends[0].address,
                                  static_cast<std::uint16_t>(random(engine)), 80));

@@ -39,7 +39,15 @@ const Case kCases[] = {
     {Pipeline::index_of<FinalizeStage>(), Traffic::kChecksum},
     {Pipeline::index_of<EncapStage>(), Traffic::kEncap},
     {Pipeline::index_of<EncapStage>(), Traffic::kEncap6},
+    {Pipeline::index_of<FlowStage>(), Traffic::kEncap},
+    {Pipeline::index_of<FlowStage>(), Traffic::kTracked},
+    {Pipeline::index_of<TrackStage>(), Traffic::kTracked},
     {kEgress, Traffic::kLocal},
+    {kExpressLane, Traffic::kLocal},
+    {kExpressLane, Traffic::kEncap},
+    {kExpressLane, Traffic::kEncap6},
+    {kExpressLane, Traffic::kDecap},
+    {kExpressLane, Traffic::kTracked},
 };
 
 Load load_of(const benchmark::State& state, Traffic traffic) {

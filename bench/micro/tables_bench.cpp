@@ -4,35 +4,20 @@
 #include <benchmark/benchmark.h>
 #include <rte_cycles.h>
 #include <rte_fib.h>
-#include <rte_hash.h>
-#include <rte_hash_crc.h>
 #include <rte_lpm.h>
-#include <rte_malloc.h>
 
 #include <algorithm>
 #include <array>
 #include <numeric>
-#include <random>
 #include <vector>
 
-#include "bench/micro/median.hpp"
+#include "bench/micro/lookups.hpp"
 #include "dataplane/tables/snapshot.hpp"
 
 namespace podwire::engine::bench {
 namespace {
 
-constexpr std::size_t kBurst = 64, kHotKeys = 1000, kSequence = 1 << 20;
 constexpr DomainId kDomain{2};
-
-// Indices of keys in the order in which they are asked for; a power of two of them.
-std::vector<std::uint32_t> sequence(std::size_t keys, bool hot) {
-  std::mt19937 random(7);
-  std::uniform_int_distribution<std::uint32_t> one(
-      0, static_cast<std::uint32_t>(hot ? std::min(keys, kHotKeys) : keys) - 1);
-  std::vector<std::uint32_t> order(kSequence);
-  for (auto& index : order) index = one(random);
-  return order;
-}
 
 // Hosts of 10/8, scattered.
 std::uint32_t address_of(std::uint32_t index) {
@@ -60,33 +45,6 @@ std::vector<Key> keys_of(std::size_t count) {
   std::vector<Key> keys(count);
   for (std::uint32_t i = 0; i < count; ++i) keys[i] = key_of<Key>(i);
   return keys;
-}
-
-std::size_t eal_bytes() {
-  rte_malloc_socket_stats stats{};
-  rte_malloc_get_socket_stats(0, &stats);
-  return stats.heap_allocsz_bytes;
-}
-
-// Runs `burst(keys of the burst)` over the whole sequence, again and again.
-template <class Key, class Work>
-void look_up(benchmark::State& state, const std::vector<Key>& keys, Work burst) {
-  const auto order = sequence(keys.size(), state.range(1) != 0);
-  std::vector<Key> asked(kSequence);
-  std::ranges::transform(order, asked.begin(), [&](std::uint32_t i) { return keys[i]; });
-  std::size_t at = 0;
-  std::vector<double> cycles;
-  for ([[maybe_unused]] auto _ : state) {
-    const auto begin = rte_rdtsc();
-    for (int i = 0; i < 64; ++i) {
-      benchmark::DoNotOptimize(burst(std::span(asked).subspan(at, kBurst)));
-      at = (at + kBurst) % kSequence;
-    }
-    cycles.push_back(static_cast<double>(rte_rdtsc() - begin) / 64 / kBurst);
-  }
-  const auto lookups = static_cast<double>(state.iterations()) * 64 * kBurst;
-  state.SetItemsProcessed(static_cast<std::int64_t>(lookups));
-  state.counters["cycles_per_lookup"] = median(std::move(cycles));
 }
 
 template <class Key>
@@ -117,32 +75,6 @@ void own_table(benchmark::State& state, bool batched) {
   state.counters["bytes_per_entry"] = static_cast<double>(table.bytes()) / static_cast<double>(keys.size());
 }
 
-// With lock-free readers, as ours; freed with its owner.
-struct RteHash {
-  RteHash(std::size_t entries, std::uint32_t key_bytes) {
-    rte_hash_parameters parameters{};
-    parameters.name = "micro";
-    parameters.entries = static_cast<std::uint32_t>(entries);
-    parameters.key_len = key_bytes;
-    parameters.hash_func = rte_hash_crc;
-    parameters.socket_id = SOCKET_ID_ANY;
-    parameters.extra_flag = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF | RTE_HASH_EXTRA_FLAGS_EXT_TABLE;
-    table = rte_hash_create(&parameters);
-  }
-  ~RteHash() { rte_hash_free(table); }
-  RteHash(const RteHash&) = delete;
-  RteHash& operator=(const RteHash&) = delete;
-  rte_hash* table;
-};
-
-template <class Key>
-bool fill(rte_hash* table, const std::vector<Key>& keys) {
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    if (rte_hash_add_key_data(table, &keys[i], reinterpret_cast<void*>(i + 1)) != 0) return false;
-  }
-  return true;
-}
-
 template <class Key>
 void dpdk_hash(benchmark::State& state, bool batched) {
   const auto keys = keys_of<Key>(static_cast<std::size_t>(state.range(0)));
@@ -161,12 +93,7 @@ void dpdk_hash(benchmark::State& state, bool batched) {
       }
       return sum;
     }
-    std::array<const void*, kBurst> pointers;
-    std::array<void*, kBurst> data;
-    for (std::size_t i = 0; i < kBurst; ++i) pointers[i] = &asked[i];
-    std::uint64_t hits = 0;
-    rte_hash_lookup_bulk_data(hash.table, pointers.data(), kBurst, &hits, data.data());
-    for (const auto* one : data) sum += reinterpret_cast<std::uintptr_t>(one);
+    for (const auto* one : find_bulk(hash, asked)) sum += reinterpret_cast<std::uintptr_t>(one);
     return sum;
   });
 }

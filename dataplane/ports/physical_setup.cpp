@@ -145,7 +145,10 @@ Result<void> Setup::configure() {
   rte_eth_conf conf{};
   // net_af_packet says 1500 is its most, but it takes what its frames hold.
   conf.rxmode.mtu = packet_ ? std::min<std::uint16_t>(out_.mtu, RTE_ETHER_MTU) : out_.mtu;
-  conf.rxmode.offloads = info_.rx_offload_capa & kRxOffloads;
+  // A virtio card that may leave checksums to us says of those that its host's senders left unfinished that
+  // they are no good and the data are. Unless it may, its host finishes them.
+  const bool virtio = std::string_view(info_.driver_name).starts_with("net_virtio");
+  conf.rxmode.offloads = virtio ? 0 : info_.rx_offload_capa & kRxOffloads;
   if (out_.mtu + kEtherOverhead > kSharedRoom && (info_.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER) != 0) {
     conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
   }
@@ -224,12 +227,14 @@ Result<void> Setup::start() {
   rte_ether_addr address{};
   rte_eth_macaddr_get(id, &address);
   std::memcpy(out_.mac.bytes.data(), address.addr_bytes, out_.mac.bytes.size());
-  if (config_.mac.is_zero() || config_.mac == out_.mac) return {};
-  // Frames for a MAC that is not the device's own.
+  const bool pod = config_.role == api::PortRole::kPod;
+  if (!pod && (config_.mac.is_zero() || config_.mac == out_.mac)) return {};
+  // Frames for a MAC that is not the device's own: what a pod sends is for the gateway or another pod.
   const int code = rte_eth_promiscuous_enable(id);
   if (code == 0 || code == -ENOTSUP) return {};
-  return refused("MAC " + to_string(config_.mac) + " is not the device's " + to_string(out_.mac) +
-                 ", and promiscuous mode is refused: " + std::strerror(-code));
+  const std::string why = pod ? "a pod sends to other MACs than the device's "
+                              : "MAC " + to_string(config_.mac) + " is not the device's ";
+  return refused(why + to_string(out_.mac) + ", and promiscuous mode is refused: " + std::strerror(-code));
 }
 
 // AF_PACKET opens one socket a queue pair, in order, when it is probed.

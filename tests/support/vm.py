@@ -1,5 +1,6 @@
-"""A real virtual machine: QEMU with Debian's cloud kernel and an initramfs of busybox, made by the test. Its network card
-is a vhost-user one that the engine serves. KVM is used where it boots, else QEMU translates (TCG)."""
+"""A real virtual machine: QEMU with Debian's cloud kernel and an initramfs of busybox, made by the test. KVM is used where
+it boots, else QEMU translates (TCG). Vm's network card is a vhost-user one that the engine serves; support/pci_guest.py
+has one in which the engine runs."""
 import gzip
 import itertools
 import os
@@ -71,58 +72,47 @@ def cpio(entries):
     return bytes(out)
 
 
-def boot_files(directory):
-    """(kernel, initramfs in the directory)"""
+def boot_files(directory, modules=MODULES, more=()):
+    """(kernel, initramfs in the directory); `modules` are loaded in this order, `more` are further entries of the archive."""
     root = download_kernel()
     entries = [(directory, 0o040755, b"") for directory in ("bin", "modules", "dev")]
     entries += [("bin/busybox", 0o100755, pathlib.Path("/usr/bin/busybox").read_bytes()),
                 ("bin/sh", 0o120777, b"busybox"),
-                ("init", 0o100755, INIT.format(modules=" ".join(MODULES)).encode())]
-    for module in MODULES:
+                ("init", 0o100755, INIT.format(modules=" ".join(modules)).encode())]
+    for module in modules:
         entries.append((f"modules/{module}.ko", 0o100644, next(root.rglob(f"{module}.ko")).read_bytes()))
+    entries += more
     initramfs = directory / "initramfs.gz"
     initramfs.write_bytes(gzip.compress(cpio(entries), 1))
     return next(root.glob("boot/vmlinuz-*")), initramfs
 
 
-class Vm:
-    """One machine; run() is its shell on the serial console. `socket_server`: QEMU listens and the engine connects.
-    `iommu`: the machine has one, behind which the card is."""
+class Machine:
+    """run() is its shell on the serial console. `files`: what boot_files() returns; `devices`: QEMU's arguments; `fds`:
+    descriptors that they name."""
 
     working = None  # the accelerator that booted in this session
 
-    def __init__(self, directory, name, socket, mac, socket_server=False, memory_mib=256, iommu=False):
+    def __init__(self, directory, name, files, memory_mib, devices, kernel_options="", fds=()):
         self.directory, self.name = pathlib.Path(directory), name
         self.log = self.directory / f"{name}.console"
-        # Strict: what is unmapped is taken back by itself, and not now and then everything with it.
-        kernel_options = " intel_iommu=on iommu.strict=1" if iommu else ""
-        # Only a card behind a port has address translation services: by these it hears of what is taken back. Without
-        # KVM nobody asks where interrupts are delivered from; with it, remapping needs them outside of the kernel.
-        machine, bus, options = ("q35,kernel-irqchip=split", ",bus=port0", ",iommu_platform=on,ats=on,disable-legacy=on") \
-            if iommu else ("q35", "", "")
-        units = ["-device", "intel-iommu,intremap=on,device-iotlb=on", "-device", "pcie-root-port,id=port0"] if iommu else []
-        role = "server=on,wait=off" if socket_server else "reconnect=1"
-        kernel, initramfs = boot_files(self.directory)
+        self.fds = fds
+        kernel, initramfs = files
         self.argv = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", memory_mib,
-                     "-kernel", kernel, "-initrd", initramfs, "-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check" + kernel_options,
-                     "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-                     "-object", f"memory-backend-memfd,id=memory,size={memory_mib}M,share=on",
-                     "-machine", f"{machine},memory-backend=memory", *units,
-                     "-chardev", f"socket,id=port,path={socket},{role}",
-                     "-netdev", "vhost-user,id=net,chardev=port",
-                     # QEMU 7.2 without KVM crashes when it polls a vhost device's MSI-X vector of configuration changes.
-                     "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0,rx_queue_size=1024{bus}{options}"]
+                     "-kernel", kernel, "-initrd", initramfs,
+                     "-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check" + kernel_options,
+                     "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console", *devices]
         self.process = None
         self.seen = ""
 
     def start(self, timeout=60):
         """Boots to the shell: with KVM if that comes up, else without."""
-        attempts = [Vm.working] if Vm.working else ["kvm", "tcg"] if os.path.exists("/dev/kvm") else ["tcg"]
+        attempts = [Machine.working] if Machine.working else ["kvm", "tcg"] if os.path.exists("/dev/kvm") else ["tcg"]
         for accelerator in attempts:
             # Nested KVM may exist and hang; a kernel that boots has said so by then.
-            limit = 8 if accelerator == "kvm" and not Vm.working else timeout
+            limit = 8 if accelerator == "kvm" and not Machine.working else timeout
             if self.boot(accelerator, limit):
-                Vm.working = accelerator
+                Machine.working = accelerator
                 return self
         raise AssertionError(f"{self.name} did not boot with {attempts}:\n{self.seen[-3000:]}\n"
                              + self.log.read_text()[-1000:])
@@ -132,7 +122,7 @@ class Vm:
         argv = ["qemu-system-x86_64", "-accel", accelerator, "-cpu", "max", *self.argv]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                            stderr=log)
+                                            stderr=log, pass_fds=self.fds)
         if self.wait_for("vm-is-ready\n", timeout):
             return True
         self.seen += f"\n(QEMU's exit status: {self.process.poll()})"
@@ -173,3 +163,26 @@ class Vm:
             self.process.stdin.close()
             self.process.stdout.close()
             self.process = None
+
+
+class Vm(Machine):
+    """One with a vhost-user card. `socket_server`: QEMU listens and the engine connects. `iommu`: the machine has one,
+    behind which the card is."""
+
+    def __init__(self, directory, name, socket, mac, socket_server=False, memory_mib=256, iommu=False):
+        # Strict: what is unmapped is taken back by itself, and not now and then everything with it.
+        kernel_options = " intel_iommu=on iommu.strict=1" if iommu else ""
+        # Only a card behind a port has address translation services: by these it hears of what is taken back. Without
+        # KVM nobody asks where interrupts are delivered from; with it, remapping needs them outside of the kernel.
+        machine, bus, options = ("q35,kernel-irqchip=split", ",bus=port0", ",iommu_platform=on,ats=on,disable-legacy=on") \
+            if iommu else ("q35", "", "")
+        units = ["-device", "intel-iommu,intremap=on,device-iotlb=on", "-device", "pcie-root-port,id=port0"] if iommu else []
+        role = "server=on,wait=off" if socket_server else "reconnect=1"
+        super().__init__(directory, name, boot_files(pathlib.Path(directory)), memory_mib, [
+            "-object", f"memory-backend-memfd,id=memory,size={memory_mib}M,share=on",
+            "-machine", f"{machine},memory-backend=memory", *units,
+            "-chardev", f"socket,id=port,path={socket},{role}",
+            "-netdev", "vhost-user,id=net,chardev=port",
+            # QEMU 7.2 without KVM crashes when it polls a vhost device's MSI-X vector of configuration changes.
+            "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0,rx_queue_size=1024{bus}{options}"],
+            kernel_options)
