@@ -4,7 +4,7 @@ import statistics
 NOISY = 0.10
 KEYS = ("scenario", "system", "size", "flows", "cycles_per_packet", "mpps", "spread")
 # What only some scenarios have.
-MORE_KEYS = ("new_mflows", "quiet_mpps", "lost", "updates_per_second", "reply_ms_p50", "reply_ms_p99")
+MORE_KEYS = ("switch_busy", "traffic_busy", "new_mflows", "quiet_mpps", "lost", "updates_per_second", "reply_ms_p50", "reply_ms_p99")
 
 
 def spread(values):
@@ -32,8 +32,9 @@ def _times(ours, theirs):
     return [a / b if ours["by"] == "mpps" else b / a for a, b in pairs]
 
 
-def ratios(cells):
-    """Podwire beside each other system on the same frames: how many times as fast it is."""
+def ratios(cells, goal=lambda scenario, system: None):
+    """Podwire beside each other system on the same frames: how many times as fast it is. `goal`: what it is to be at
+    least, where there is something."""
     out = []
     same = ("scenario", "size", "flows")
     for ours in (cell for cell in cells if cell["system"].startswith("podwire")):
@@ -45,4 +46,6 @@ def ratios(cells):
                         "times": round(statistics.median(times), 3), "spread": round(spread(times), 3),
                         "podwire_march": ours["march"], "other_march": theirs["march"],
                         "noisy": spread(times) > NOISY})
+            if (least := goal(ours["scenario"], theirs["system"])) is not None:
+                out[-1] |= {"goal": least, "reached": out[-1]["times"] >= least}
     return out
