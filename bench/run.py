@@ -8,7 +8,7 @@ import sys
 _HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(_HERE), str(_HERE.parent / "tests")]
 
-from lab import build, goals, machine, report, results, scenarios, traffic
+from lab import build, goals, machine, report, results, scenarios
 from lab.machine import say
 from lab.runner import Runner
 from support.netns import sweep
@@ -19,7 +19,7 @@ def parse():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--scenario", action="append", choices=list(scenarios.SCENARIOS))
     parser.add_argument("--system", action="append", choices=scenarios.SYSTEMS)
-    parser.add_argument("--size", action="append", choices=traffic.SIZES)
+    parser.add_argument("--size", action="append", choices=scenarios.SIZES)
     parser.add_argument("--flows", action="append", type=int)
     parser.add_argument("--repeat", type=int)
     parser.add_argument("--seconds", type=float)
@@ -79,6 +79,9 @@ def main():
             print(json.dumps({key: one[key] for key in results.KEYS + results.MORE_KEYS if key in one}), flush=True)
         if options.stages and "stages" in one:
             say("  cycles a packet: " + ", ".join(f"{name} {value}" for name, value in one["stages"].items()))
+        if "switch_busy" in one:
+            say(f"  {one['system']} had packets in hand for {one['switch_busy']:.0%} of the time, its traffic machine for "
+                f"{one['traffic_busy']:.0%}")
         if one["spread"] > results.NOISY:
             say(f"  {one['system']}: too noisy to conclude, its windows differ by {one['spread']:.0%}")
 

@@ -8,9 +8,9 @@
 #   --quick          p2p, route, encap, decap with 64 B, 1 and 10,000 flows, short windows: below 3 minutes
 #   --scenario NAME  only this; p2p, route, encap, encap-many, encap-100k, decap,
 #                    encap-stateful, decap-stateful, encap-stateful-1-rule, decap-stateful-1-rule, encap-stateful-1m, new-flows,
-#                    small-bursts-16, small-bursts-4, churn, memif, vhost.
+#                    small-bursts-16, small-bursts-4, churn, memif, memif-few, vhost.
 #                    Options that name something may be given several times.
-#   --size SIZE      only this: 64, 1400 (bytes without FCS) or imix
+#   --size SIZE      only this: 64, 1400 (bytes without FCS) or imix; memif and vhost also 1500
 #   --flows N        only this number of flows (1, 1000, 10000, 100000); 1000000 where memory suffices
 #   --system NAME    only this: podwire, podwire-baseline (compiled as packages are; not with --quick), testpmd, ovs-dpdk
 #   --repeat N       windows of each system, of which the median counts (9; 5 with --quick)

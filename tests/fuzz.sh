@@ -31,7 +31,7 @@ build() {
 build memif_control_fuzz $memif $base
 # shellcheck disable=SC2086
 build memif_ring_fuzz dataplane/ports/memif_ring.cpp
-build vhost_message_fuzz dataplane/ports/vhost_message.cpp dataplane/ports/vhost_socket.cpp $base
+build vhost_message_fuzz dataplane/ports/vhost_message.cpp dataplane/ports/vhost_address_map.cpp dataplane/ports/vhost_socket.cpp $base
 
 crashes=0
 for target in memif_control memif_ring vhost_message; do

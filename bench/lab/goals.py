@@ -52,6 +52,10 @@ def _of_the_issue():
         yield Goal(scenario, _FEW, 1400, times=("testpmd", round(1 / _MOST_OF_TESTPMD, 3)))
     yield Goal("small-bursts-16", _FEW, of=("encap", 1.25))
     yield Goal("small-bursts-4", _FEW, of=("encap", 1.8))
+    for scenario in ("memif", "vhost"):
+        for size in (64, 1500):
+            yield Goal(scenario, 1, size, times=("testpmd", 0.95))
+            yield Goal(scenario, 1, size, times=("ovs-dpdk", 1.5))
     yield Goal("new-flows", 1_000_000, figure=("new_mflows", "at_least", 2.0))
     yield Goal("churn", _FEW, figure=("lost", "at_most", 0.02))
 

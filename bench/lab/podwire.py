@@ -160,6 +160,20 @@ PROGRAMS = {"p2p": (p2p, 0), "route": (route, 0), "encap": (encap, 1), "encap-ma
 _OBJECTS_A_MESSAGE = 5000
 
 
+def stage_counters(before, after):
+    """What the stages did between two answers to `stats`, by name."""
+    return {new["name"]: {key: new[key] - old[key] for key in ("packets", "bursts", "dropped", "cycles")}
+            for old, new in zip(before["stages"], after["stages"])}
+
+
+def stage_facts(before, after):
+    """The same for a window: cycles of each stage a received packet, and packets a burst."""
+    stages = stage_counters(before, after)
+    received = stages["receive"]["packets"]
+    return {"stages": {name: round(stage["cycles"] / received, 1) for name, stage in stages.items() if stage["packets"]},
+            "burst": round(received / stages["receive"]["bursts"], 1)}
+
+
 class Podwire(System):
     """`name`: which build."""
 
@@ -250,21 +264,18 @@ class Podwire(System):
     def window(self, first, last):
         """What was done between two samples."""
         (began, before), (ended, after) = first, last
-        stages = {}
-        for old, new in zip(before["stages"], after["stages"]):
-            stages[new["name"]] = {key: new[key] - old[key] for key in ("packets", "bursts", "dropped", "cycles")}
+        stages = stage_counters(before, after)
         of = lambda section, key: after[section][key] - before[section][key]
         received, sent = stages["receive"]["packets"], of("ledger", "sent")
         if received == 0 or sent < LEAST_FORWARDED * received:
             raise Unmeasurable(f"podwire received {received} packets and sent {sent}; drops: "
                                f"{ {drop['reason']: drop['packets'] for drop in after['drops']} }")
-        cycles = {name: round(stage["cycles"] / received, 1) for name, stage in stages.items() if stage["packets"]}
+        facts = stage_facts(before, after)
         busy, elapsed = of("worker", "busy_cycles") / received, after["tsc_hz"] * (ended - began) / received
         elapsed *= len(self.threads)
         if abs(elapsed / busy - 1) > _CROSS_CHECK:
             machine.say(f"  podwire counts {busy:.1f} busy cycles a packet, and the clock {elapsed:.1f}")
-        return Window(ended - began, sent, busy, {"stages": cycles, "clock_cycles": round(elapsed, 1),
-                                                  "burst": round(received / stages["receive"]["bursts"], 1)})
+        return Window(ended - began, sent, busy, {**facts, "clock_cycles": round(elapsed, 1)})
 
     def close(self):
         super().close()

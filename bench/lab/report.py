@@ -46,10 +46,15 @@ def table(cells, ratios):
         row = {cell["system"]: cell for cell in cells if of(cell) == key}
         times = {r["ratio"].removeprefix("podwire to "): r for r in ratios if of(r) == key}
         figures = [_figure(row.get(name)) for name in systems]
-        figures += [f"{times[name]['times']:.2f}{' ?' if times[name]['noisy'] else ''}" if name in times else ""
-                    for name in others]
+        figures += [_ratio(times.get(name)) for name in others]
         lines.append(f"| {key[0]} | {_size(key[1])} | {_flows(key[2])} | " + " | ".join(figures) + " |")
     return lines
+
+
+def _ratio(ratio):
+    if ratio is None:
+        return ""
+    return f"{ratio['times']:.2f}{' ?' if ratio['noisy'] else ''}"
 
 
 def _figure(cell):
@@ -89,6 +94,10 @@ def markdown(document):
         lines += [f"Churn: {cell['updates_per_second']} updates/s cost {cell['lost']:.1%} of {cell['quiet_mpps']:.2f} "
                   f"Mpps; a reply takes {cell['reply_ms_p50']} ms, at the 99th percentile {cell['reply_ms_p99']} ms.",
                   ""]
+    busy = [cell for cell in document["cells"] if "switch_busy" in cell]
+    for cell in busy:
+        lines += [f"{cell['scenario']}, {_size(cell['size'])}: {cell['system']} had packets in hand for "
+                  f"{cell['switch_busy']:.0%} of the time, its traffic machine for {cell['traffic_busy']:.0%}.", ""]
     if document["left_out"]:
         lines += ["Left out:", ""] + [f"- {one['cell']}: {one['why']}" for one in document["left_out"]] + [""]
     return "\n".join(lines)

@@ -4,7 +4,7 @@ import statistics
 NOISY = 0.10
 KEYS = ("scenario", "system", "size", "flows", "cycles_per_packet", "mpps", "spread")
 # What only some scenarios have.
-MORE_KEYS = ("new_mflows", "quiet_mpps", "lost", "updates_per_second", "reply_ms_p50", "reply_ms_p99")
+MORE_KEYS = ("switch_busy", "traffic_busy", "new_mflows", "quiet_mpps", "lost", "updates_per_second", "reply_ms_p50", "reply_ms_p99")
 
 
 def spread(values):

@@ -55,7 +55,8 @@ class Runner:
         """The summaries of its systems, best effort: what cannot be had is told and left out."""
         cell = scenarios.Cell(scenario, size, flows)
         systems = [name for name in self.options.system if scenarios.takes(name, scenario)]
-        if traffic.bytes_of(size, flows) > MOST_TRAFFIC_BYTES:
+        frames = scenarios.SCENARIOS[scenario].frames
+        if frames and traffic.bytes_of(size, flows) > MOST_TRAFFIC_BYTES:
             self.leave_out(cell, "its frames take more than 2 GiB")
             return []
         memory = sum(scenarios.memory_mib(name, cell) for name in systems) + _SPARE_MIB
@@ -63,7 +64,6 @@ class Runner:
         if not hugepages and not self.options.without_hugepages:
             self.leave_out(cell, f"{memory} MiB of hugepages are needed, {machine.free_hugepages() * 2} are free")
             return []
-        frames = scenarios.SCENARIOS[scenario].frames
         pcap = traffic.pcap(frames, size, flows) if frames else None
         return self._measure(scenarios.Cell(scenario, size, flows, pcap, hugepages), systems)
 

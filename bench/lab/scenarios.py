@@ -34,10 +34,12 @@ SCENARIOS = {s.name: s for s in (
     Scenario("small-bursts-16", "encap, 16 packets at a time", sizes=("64",), burst=16),
     Scenario("small-bursts-4", "encap, 4 packets at a time", sizes=("64",), burst=4),
     Scenario("churn", "encap while 1,000 remote endpoints a second change", sizes=("64",), flows=(10_000,)),
-    Scenario("memif", "two memif ports, both directions together", None, ("64", "1400"), (1,), "mpps"),
-    Scenario("vhost", "two vhost-user ports, both directions together", None, ("64", "1400"), (1,), "mpps"),
+    Scenario("memif", "two memif ports, both directions together", None, shared_memory.SIZES, (1,), "mpps"),
+    Scenario("memif-few", "the same with 32 frames under way in each direction", None, ("64",), (1,), "mpps"),
+    Scenario("vhost", "two vhost-user ports, both directions together", None, shared_memory.SIZES, (1,), "mpps"),
 )}
 QUICK = ("p2p", "route", "encap", "decap")
+SIZES = tuple(dict.fromkeys(size for scenario in SCENARIOS.values() for size in scenario.sizes))
 SYSTEMS = ("podwire", "podwire-baseline", "testpmd", "ovs-dpdk")
 
 
@@ -72,18 +74,18 @@ def _setups(system):
 
 def takes(system, scenario):
     """Whether the system has this scenario."""
-    return scenario in shared_memory.SCENARIOS or scenario in _setups(system)
+    return scenario in shared_memory.KINDS or scenario in _setups(system)
 
 
 def start(system, ns, directory, cell, march):
-    if cell.scenario in shared_memory.SCENARIOS:
+    if cell.scenario in shared_memory.KINDS:
         return shared_memory.SharedMemory(system, ns, directory, cell, march)
     return _setups(system)[cell.scenario](system, ns, directory, cell, march)
 
 
 def memory_mib(system, cell):
     """Of hugepages."""
-    if cell.scenario in shared_memory.SCENARIOS:
+    if cell.scenario in shared_memory.KINDS:
         return shared_memory.MEMORY_MIB[system]
     if system == "ovs-dpdk":
         return ovs.MEMORY_MIB

@@ -10,6 +10,8 @@ from support.process import wait_until
 
 SPARE_MBUFS = 16384
 _MBUF_BYTES = 2432
+# Of its statistics: cycles a packet, cycles with packets in hand, MHz.
+CYCLES = r"CPU cycles/packet=([\d.]+) \(total cycles=(\d+) .*\) at (\d+) MHz Clock"
 
 
 def memory_mib(packets):
@@ -78,7 +80,7 @@ class Testpmd:
 
 
 def cycles_per_packet(text):
-    return float(re.search(r"CPU cycles/packet=([\d.]+)", text).group(1))
+    return float(re.search(CYCLES, text).group(1))
 
 
 class TestpmdIo(System):

@@ -73,6 +73,9 @@ class Port {
   // already; then there is no sleep. disarm: the worker polls again, signals may stop.
   virtual bool arm(std::uint16_t /*queue*/) noexcept { return true; }
   virtual void disarm(std::uint16_t /*queue*/) noexcept {}
+  // Goes on with what tx_burst has taken and the peer cannot take yet. rx_burst does so by itself: for its
+  // worker while it must not receive. False when something is left, and nobody will give a signal for it.
+  virtual bool go_on(std::uint16_t /*queue*/) noexcept { return true; }
   // True when rx_burst costs a system call even if it finds nothing: the worker then asks poll_fd first.
   virtual bool receive_when_ready() const noexcept { return false; }
 

@@ -15,6 +15,7 @@
 #include "dataplane/ports/refused_frame.hpp"
 #include "dataplane/ports/vhost_driver.hpp"
 #include "dataplane/ports/vhost_relay.hpp"
+#include "dataplane/ports/vhost_waiting.hpp"
 #include "dataplane/ports/vnet_header.hpp"
 #include "dataplane/telemetry/counters.hpp"
 
@@ -26,8 +27,6 @@ constexpr std::uint64_t kChecksum = feature_bits(VirtioFeature::kGuestChecksum);
 constexpr std::uint64_t kSegmentation =
     kChecksum | feature_bits(VirtioFeature::kGuestTso4, VirtioFeature::kGuestTso6);
 constexpr std::uint64_t kTranslated = feature_bits(VirtioFeature::kAccessPlatform);
-constexpr std::size_t kMostWaiting = 64;   // packets for a guest behind an IOMMU, of one worker
-constexpr std::uint64_t kPatienceMs = 50;  // that they wait for addresses
 constexpr std::uint64_t kMergeable = feature_bits(VirtioFeature::kMergeableBuffers);
 
 // virtio 1.1 section 5.1.2: receiveq1, transmitq1, receiveq2, ..., as the guest sees them.
@@ -85,11 +84,7 @@ class VhostPort final : public Port {
     mac_ = config.mac;
     mtu_ = config.mtu;
     for (unsigned queue = 0; config.iommu && queue < config.queues; ++queue)
-      send_[receiver(static_cast<std::uint16_t>(queue))].waiting.reserve(kMostWaiting);
-  }
-  ~VhostPort() override {
-    for (auto& state : send_)
-      rte_pktmbuf_free_bulk(state.waiting.data(), static_cast<unsigned>(state.waiting.size()));
+      send_[receiver(static_cast<std::uint16_t>(queue))].waiting.reserve();
   }
 
   std::uint16_t rx_burst(std::uint16_t queue, std::span<rte_mbuf*> out) noexcept override;
@@ -98,6 +93,7 @@ class VhostPort final : public Port {
   int poll_fd(std::uint16_t queue) const noexcept override { return driver_->kick_fd(queue); }
   bool arm(std::uint16_t queue) noexcept override;
   void disarm(std::uint16_t queue) noexcept override;
+  bool go_on(std::uint16_t queue) noexcept override;
   std::uint16_t rx_queues() const noexcept override { return static_cast<std::uint16_t>(receive_.size()); }
   std::uint16_t tx_queues() const noexcept override { return static_cast<std::uint16_t>(send_.size()); }
   const PortCapabilities& capabilities() const noexcept override;
@@ -113,12 +109,10 @@ class VhostPort final : public Port {
     bool armed = false;
   };
   struct alignas(64) SendState {
-    Counter packets, bytes, untranslated;
+    Counter packets, bytes, refused, untranslated;
     TxStop stop = TxStop::kFull;
-    // Packets whose buffers' addresses have been asked for: they were taken and are counted as sent. Only
-    // workers that come back here by themselves, to receive, have room in it.
-    std::vector<rte_mbuf*> waiting;
-    std::uint64_t waiting_since_tsc = 0;
+    // Only workers that come back here by themselves, to receive, have room in it.
+    WaitingPackets waiting;
   };
   // The worker that receives from `queue` (worker/poll_list.hpp).
   std::uint16_t receiver(std::uint16_t queue) const noexcept {
@@ -129,9 +123,9 @@ class VhostPort final : public Port {
                                std::uint64_t& bytes) const noexcept;
   std::uint16_t enqueue(int vid, std::uint16_t worker, std::span<rte_mbuf*> in) noexcept;
   bool send_waiting(int vid, std::uint16_t worker) noexcept;
-  static std::uint16_t let_wait(SendState& state, std::span<rte_mbuf*> packets) noexcept;
   TxStop stop_for(int vid, std::uint16_t worker, std::uint64_t features) const noexcept;
   bool make_sendable(rte_mbuf*& packet, std::uint64_t features) const noexcept;
+  void add_counters(Json& ring) const;
 
   const PortId id_;
   rte_mempool* const pool_;
@@ -181,8 +175,7 @@ std::uint16_t VhostPort::take_frames(int vid, std::uint16_t queue, std::span<rte
 
 std::uint16_t VhostPort::rx_burst(std::uint16_t queue, std::span<rte_mbuf*> out) noexcept {
   const int vid = driver_->vid();
-  if (!send_[receiver(queue)].waiting.empty()) [[unlikely]]
-    send_waiting(vid, receiver(queue));
+  go_on(queue);
   if (vid < 0 || (driver_->receiving() >> queue & 1) == 0) return 0;
   const std::uint16_t count = take_frames(vid, queue, out);
   if (count == 0) return 0;
@@ -252,30 +245,19 @@ std::uint16_t VhostPort::enqueue(int vid, std::uint16_t worker, std::span<rte_mb
   return count;
 }
 
-// The library asks for the address of a buffer when it needs it, and knows it a moment later. Whether none
-// waits any more.
+// Whether none waits any more.
 bool VhostPort::send_waiting(int vid, std::uint16_t worker) noexcept {
   SendState& state = send_[worker];
-  auto& waiting = state.waiting;
-  auto count = vid < 0 ? std::uint16_t{0} : enqueue(vid, worker, waiting);
-  const auto now = rte_rdtsc();
-  if (count != 0) state.waiting_since_tsc = now;
-  if (vid < 0 || now - state.waiting_since_tsc > kPatienceMs * rte_get_tsc_hz() / 1000) {
-    state.untranslated.add(waiting.size() - count);
-    count = static_cast<std::uint16_t>(waiting.size());
-  }
-  if (count == 0) return false;
-  free_packets(std::span(waiting).first(count));
-  waiting.erase(waiting.begin(), waiting.begin() + count);
-  return waiting.empty();
+  const auto given_up = state.waiting.send(vid < 0 ? 0 : driver_->run(), [&](std::span<rte_mbuf*> packets) {
+    return enqueue(vid, worker, packets);
+  });
+  if (given_up != 0) state.untranslated.add(given_up);
+  return state.waiting.empty();
 }
 
-std::uint16_t VhostPort::let_wait(SendState& state, std::span<rte_mbuf*> packets) noexcept {
-  auto& waiting = state.waiting;
-  const auto count = std::min(waiting.capacity() - waiting.size(), packets.size());
-  if (waiting.empty()) state.waiting_since_tsc = rte_rdtsc();
-  waiting.insert(waiting.end(), packets.begin(), packets.begin() + static_cast<std::ptrdiff_t>(count));
-  return static_cast<std::uint16_t>(count);
+bool VhostPort::go_on(std::uint16_t queue) noexcept {
+  const auto worker = receiver(queue);
+  return send_[worker].waiting.empty() || send_waiting(driver_->vid(), worker);
 }
 
 // Why a packet that may be sent was not. With buffers left, a guest that does not merge them has none that it
@@ -303,8 +285,10 @@ std::uint16_t VhostPort::tx_burst(std::uint16_t queue, std::span<rte_mbuf*> in) 
   if (state.waiting.empty() || send_waiting(vid, queue)) count = enqueue(vid, queue, in.first(sendable));
   if (count != 0) free_packets(in.first(count));
   if (count < sendable && translated) [[unlikely]]
-    count = static_cast<std::uint16_t>(count + let_wait(state, in.subspan(count, sendable - count)));
+    count = static_cast<std::uint16_t>(
+        count + state.waiting.add(driver_->run(), in.subspan(count, sendable - count)));
   state.stop = count < sendable ? stop_for(vid, queue, features) : TxStop::kRejected;
+  if (count < sendable && state.stop == TxStop::kFull) state.refused.add(in.size() - count);
   if (count == 0) return 0;
   for (const rte_mbuf* packet : in.subspan(count)) bytes -= packet->pkt_len;
   state.packets.add(count);
@@ -342,6 +326,25 @@ QueueCounters VhostPort::queue_counters(std::uint16_t queue) const {
   return counters;
 }
 
+// Since the port was opened. Which worker sends on which ring depends on what the guest has enabled: it is
+// told as it is now.
+void VhostPort::add_counters(Json& ring) const {
+  const auto queue = ring["queue"].get<unsigned>();
+  const auto rings = driver_->sending();
+  std::uint64_t packets = 0, bytes = 0, refused = 0;
+  for (unsigned worker = 0; rings != 0 && worker < send_.size(); ++worker) {
+    if (pick_bit(rings, worker) != queue) continue;
+    packets += send_[worker].packets.get();
+    bytes += send_[worker].bytes.get();
+    refused += send_[worker].refused.get();
+  }
+  ring.update({{"received_packets", receive_[queue].packets.get()},
+               {"received_bytes", receive_[queue].bytes.get()},
+               {"sent_packets", packets},
+               {"sent_bytes", bytes},
+               {"refused", refused}});
+}
+
 Json VhostPort::describe() const {
   std::uint64_t oversized = 0, without_buffers = 0, held = 0;
   for (const auto& state : receive_) {
@@ -353,6 +356,7 @@ Json VhostPort::describe() const {
   for (const auto& state : send_) untranslated += state.untranslated.get();
   Json facts = relay_->describe();
   facts.update(driver_->describe());
+  for (auto& ring : facts["rings"]) add_counters(ring);
   facts.update({{"oversized", oversized},
                 {"receive_without_buffers", without_buffers},
                 {"receive_held", held},

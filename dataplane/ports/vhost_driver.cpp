@@ -227,6 +227,7 @@ void VhostDriver::device_runs(int vid) {
   std::uint64_t features = 0;
   rte_vhost_get_negotiated_features(vid, &features);
   features_.store(features, std::memory_order_release);
+  run_.fetch_add(1, std::memory_order_relaxed);
   vid_.store(vid, std::memory_order_release);
 }
 

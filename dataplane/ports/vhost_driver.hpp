@@ -40,6 +40,9 @@ class VhostDriver {
   int vid() const noexcept {
     return condemned_.load(std::memory_order_relaxed) ? -1 : vid_.load(std::memory_order_acquire);
   }
+  // With a vid: which run of a device it is, never 0; another one, also of the same guest, has another
+  // number.
+  std::uint64_t run() const noexcept { return run_.load(std::memory_order_relaxed); }
   // Bit q: the ring that queue q receives from (the guest sends on it), or sends on, is enabled.
   std::uint32_t receiving() const noexcept { return receiving_.load(std::memory_order_acquire); }
   std::uint32_t sending() const noexcept { return sending_.load(std::memory_order_acquire); }
@@ -97,6 +100,7 @@ class VhostDriver {
   std::array<std::atomic<int>, 2 * kVhostMaxQueues> interrupt_fds_;
 
   std::atomic<int> vid_{-1};
+  std::atomic<std::uint64_t> run_{0};
   std::atomic<std::uint32_t> receiving_{0}, sending_{0};
   std::atomic<std::uint64_t> features_{0};
   std::atomic<bool> condemned_{false};

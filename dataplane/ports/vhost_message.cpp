@@ -76,6 +76,15 @@ bool wraps(std::uint64_t start, std::uint64_t bytes) {
   return start > ~std::uint64_t{0} - bytes;
 }
 
+VhostMessage taking_back(const VhostAddressMap::Range& range) {
+  VhostMessage message;
+  message.header = {static_cast<std::uint32_t>(VhostRequest::kIotlb), VhostHeader::kVersion, 32};
+  message.set(0, range.first);
+  message.set(8, range.bytes);
+  message.set(25, VhostTranslation::kInvalidate);
+  return message;
+}
+
 }  // namespace
 
 std::string vhost_request_name(std::uint32_t request) {
@@ -102,6 +111,7 @@ std::string VhostMessageCheck::check_header(const VhostHeader& header) const {
 
 std::string VhostMessageCheck::check(const VhostMessage& message) {
   if (auto bad = check_header(message.header); !bad.empty()) return bad;
+  to_forget_.clear();
   const auto request = static_cast<VhostRequest>(message.header.request);
   switch (request) {
     case VhostRequest::kSetMemTable:
@@ -133,7 +143,14 @@ std::string VhostMessageCheck::check(const VhostMessage& message) {
   }
 }
 
-std::string VhostMessageCheck::check_memory(const VhostMessage& message) const {
+// Where the library keeps translations over a change that ends their meaning, it is told.
+void VhostMessageCheck::forget_all() {
+  if (addresses_.empty()) return;
+  to_forget_.push_back(VhostAddressMap::kAll);
+  addresses_.clear();
+}
+
+std::string VhostMessageCheck::check_memory(const VhostMessage& message) {
   const auto count = message.at<std::uint32_t>(0);
   if (count == 0 || count > kVhostMaxRegions || message.fds.size() != count ||
       message.header.size < 8 + 32 * count) {
@@ -141,6 +158,7 @@ std::string VhostMessageCheck::check_memory(const VhostMessage& message) const {
            " descriptors and " + std::to_string(message.header.size) + " bytes";
   }
   std::uint64_t total = 0;
+  std::vector<VhostAddressMap::Range> regions;
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::size_t region = 8 + 32 * i;
     const auto guest = message.at<std::uint64_t>(region), bytes = message.at<std::uint64_t>(region + 8);
@@ -151,7 +169,10 @@ std::string VhostMessageCheck::check_memory(const VhostMessage& message) const {
     if (auto bad = check_file(message.fds[i].get(), offset, bytes); !bad.empty()) return name + bad;
     total += bytes + offset;  // the library maps a file from its start
     if (total > kMaxGuestBytes) return "SET_MEM_TABLE maps more than 1 TiB";
+    regions.push_back({user, bytes});
   }
+  forget_all();
+  addresses_.set_memory(std::move(regions));
   return {};
 }
 
@@ -173,7 +194,7 @@ std::string VhostMessageCheck::check_ring(const VhostMessage& message, VhostRequ
       ring.placed = true;
       for (std::size_t i = 0; i < ring.places.size(); ++i)
         ring.places[i] = message.at<std::uint64_t>(8 + 8 * i);
-      return {};
+      return check_pieces(index);
     case VhostRequest::kSetVringBase:
       return number > 0xffff ? name + ": " + std::to_string(number) + " is no index" : std::string();
     case VhostRequest::kGetVringBase:
@@ -214,37 +235,72 @@ std::string VhostMessageCheck::check_features(const VhostMessage& message) {
   // They decide how long a ring is, so they cannot change once there is one.
   const bool any = std::ranges::any_of(rings_, [](const Ring& ring) { return ring.placed; });
   if (any && wanted != features_) return "SET_FEATURES: rings are in use";
+  if (wanted != features_) forget_all();
   features_ = wanted;
   return {};
 }
 
 // The library finds out itself whether the peer's address lies in its memory. A range may end where the
 // addresses do.
-std::string VhostMessageCheck::check_translation(const VhostMessage& message) const {
+std::string VhostMessageCheck::check_translation(const VhostMessage& message) {
   const auto address = message.at<std::uint64_t>(0), bytes = message.at<std::uint64_t>(8);
   const auto type = message.translation();
   if (type != VhostTranslation::kUpdate && type != VhostTranslation::kInvalidate)
     return "IOTLB_MSG is of type " + std::to_string(static_cast<unsigned>(type));
   const bool update = type == VhostTranslation::kUpdate;
-  if (bytes == 0 || wraps(address, bytes - 1) || (update && wraps(message.at<std::uint64_t>(16), bytes - 1)))
+  const auto user = message.at<std::uint64_t>(16);
+  if (bytes == 0 || wraps(address, bytes - (update ? 0 : 1)) || (update && wraps(user, bytes - 1)))
     return "IOTLB_MSG has " + std::to_string(bytes) + " bytes at " + std::to_string(address);
   const auto permissions = message.at<std::uint8_t>(24);
   if (update && (permissions == 0 || permissions > 3))
     return "IOTLB_MSG has permissions " + std::to_string(permissions);
+  if ((features_ & feature_bits(VirtioFeature::kAccessPlatform)) == 0)
+    return "IOTLB_MSG: the device is behind no IOMMU";
+  if (!update) {
+    addresses_.remove({address, bytes});
+    return {};
+  }
+  if (auto bad = addresses_.add({address, bytes}, user, to_forget_); !bad.empty()) return bad;
+  for (std::uint32_t index = 0; index < rings_.size(); ++index) {
+    if (auto bad = check_pieces(index); !bad.empty()) return bad;
+  }
   return {};
 }
 
-// Virtio 1.1 section 2.6: bytes of the three parts of a ring, with the event index.
+// The library finds the beginning of each part of a ring, and takes the rest for what follows there.
+std::string VhostMessageCheck::check_pieces(std::uint32_t index) const {
+  const Ring& ring = rings_[index];
+  if (!ring.placed || addresses_.empty()) return {};
+  for (const auto& part : ring.parts()) {
+    if (wraps(part.first, part.bytes) || addresses_.in_one_piece(part)) continue;
+    return "ring " + std::to_string(index) + " of " + std::to_string(ring.size) +
+           " entries lies in pieces in its memory; behind an IOMMU give it 256 at most, which fit a page";
+  }
+  return {};
+}
+
+std::vector<VhostMessage> VhostMessageCheck::take_first() {
+  std::vector<VhostMessage> messages;
+  for (const auto& range : std::exchange(to_forget_, {})) messages.push_back(taking_back(range));
+  return messages;
+}
+
+// Virtio 1.1 section 2.6: the three parts of a ring, with the event index.
+std::array<VhostAddressMap::Range, 3> VhostMessageCheck::Ring::parts() const {
+  const std::uint64_t n = size;
+  return {{{places[0], 16 * n}, {places[1], 6 + 8 * n}, {places[2], 6 + 2 * n}}};
+}
+
 std::vector<std::uint64_t> VhostMessageCheck::rings_taken_back(const VhostMessage& message) const {
   std::vector<std::uint64_t> found;
-  if (message.translation() != VhostTranslation::kInvalidate) return found;
+  if (message.header.request != static_cast<std::uint32_t>(VhostRequest::kIotlb) ||
+      message.translation() != VhostTranslation::kInvalidate)
+    return found;
   const auto first = message.at<std::uint64_t>(0), last = first + (message.at<std::uint64_t>(8) - 1);
   for (const Ring& ring : rings_) {
     if (!ring.placed) continue;
-    const std::uint64_t n = ring.size, bytes[] = {16 * n, 6 + 8 * n, 6 + 2 * n};
-    for (std::size_t i = 0; i < ring.places.size(); ++i) {
-      const auto place = ring.places[i];
-      if (place <= last && !wraps(place, bytes[i]) && place + bytes[i] > first) found.push_back(place);
+    for (const auto& [place, bytes] : ring.parts()) {
+      if (place <= last && !wraps(place, bytes) && place + bytes > first) found.push_back(place);
     }
   }
   return found;

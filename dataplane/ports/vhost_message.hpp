@@ -1,7 +1,8 @@
 // The vhost-user protocol as far as a network port needs it: what a message looks like, and which ones of a
 // peer may reach librte_vhost. The peer is hostile, and the library trusts it in places (it changes a ring's
-// size under a translated ring, maps a migration log, blocks on half a message), so that everything passes
-// here first. No DPDK, no sockets; the caller's thread.
+// size under a translated ring, maps a migration log, blocks on half a message, joins translations that lie
+// apart: vhost_address_map.hpp), so that everything passes here first. No DPDK, no sockets; the caller's
+// thread.
 #pragma once
 
 #include <array>
@@ -11,9 +12,11 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "dataplane/base/unique_fd.hpp"
+#include "dataplane/ports/vhost_address_map.hpp"
 
 namespace podwire::engine {
 
@@ -128,7 +131,9 @@ class VhostMessageCheck {
   std::string check_header(const VhostHeader& header) const;
   // A complete message of the peer. Descriptors that are signalled are made non-blocking.
   std::string check(const VhostMessage& message);
-  // After check: where rings lie that an IOTLB_MSG takes back.
+  // After a check that was good: messages that the library must be given before that one.
+  std::vector<VhostMessage> take_first();
+  // After check: where rings lie that the message takes back.
   std::vector<std::uint64_t> rings_taken_back(const VhostMessage& message) const;
   // Adapts a reply of the library before the peer gets it: it is told how many queues there are.
   void adapt_reply(VhostMessage& reply) const;
@@ -138,17 +143,23 @@ class VhostMessageCheck {
     bool placed = false;  // its addresses are known to the library, which does not look at its size again
     std::uint32_t size = 0;
     std::array<std::uint64_t, 3> places{};  // of descriptors, used and available ring
+
+    std::array<VhostAddressMap::Range, 3> parts() const;
   };
-  std::string check_memory(const VhostMessage& message) const;
+  std::string check_memory(const VhostMessage& message);
   std::string check_ring(const VhostMessage& message, VhostRequest request);
   std::string check_ring_file(const VhostMessage& message, VhostRequest request) const;
   std::string check_features(const VhostMessage& message);
-  std::string check_translation(const VhostMessage& message) const;
+  std::string check_translation(const VhostMessage& message);
+  std::string check_pieces(std::uint32_t index) const;
+  void forget_all();
 
   const std::uint16_t queues_;
   const bool iommu_;
   std::array<Ring, 2 * kVhostMaxQueues> rings_{};
   std::uint64_t features_ = 0;
+  VhostAddressMap addresses_;                      // behind an IOMMU
+  std::vector<VhostAddressMap::Range> to_forget_;  // by the library, before the message that was checked last
 };
 
 }  // namespace podwire::engine

@@ -169,36 +169,59 @@ void VhostRelay::peer_readable() {
       return end("protocol violation: " + bad);
     }
     last_request_ = vhost_request_name(from_peer_.message().header.request);
-    const auto lost = follow_translation(from_peer_.message());
-    if (!pass_to_library(from_peer_.take()) || !ask_for(lost)) return;
+    if (!pass_on()) return;
   }
   watch_peer();
 }
 
-// The addresses that have to be asked for once the library has the message: it asks for a ring's when the
-// ring begins, and when it sends or receives, but tells us to do neither while they are taken back.
-std::vector<std::uint64_t> VhostRelay::follow_translation(const VhostMessage& message) {
-  if (message.header.request != static_cast<std::uint32_t>(VhostRequest::kIotlb)) return {};
-  ++(message.translation() == VhostTranslation::kUpdate ? translations_.updates
-                                                        : translations_.invalidations);
-  return connection_check_->rings_taken_back(message);
+// The peer's message, and before it what the library has to know by then. Rings that are taken back are asked
+// for once the library has the message: it asks for a ring's address when the ring begins, and when it sends
+// or receives, but tells us to do neither while they are taken back.
+bool VhostRelay::pass_on() {
+  std::vector<std::uint64_t> lost;
+  const auto follow = [&](const VhostMessage& message) {
+    const auto rings = connection_check_->rings_taken_back(message);
+    lost.insert(lost.end(), rings.begin(), rings.end());
+  };
+  for (auto& message : connection_check_->take_first()) {
+    follow(message);
+    if (!pass_to_library(std::move(message))) return false;
+    if (!held_) continue;
+    end("librte_vhost takes no more messages");
+    return false;
+  }
+  const auto& message = from_peer_.message();
+  follow(message);
+  if (message.header.request == static_cast<std::uint32_t>(VhostRequest::kIotlb)) translations_.told(message);
+  return pass_to_library(from_peer_.take()) && ask_for(lost);
 }
 
 bool VhostRelay::ask_for(const std::vector<std::uint64_t>& addresses) {
   constexpr std::uint8_t kReadAndWrite = 3;
   for (const auto address : addresses) {
-    VhostMessage miss;
-    miss.header = {kVhostBackendIotlb, VhostHeader::kVersion, 32};
-    miss.set(0, address);
-    miss.set(24, kReadAndWrite);
-    miss.set(25, VhostTranslation::kMiss);
-    ++translations_.misses;
-    if (!backend_peer_ || send_vhost_message(backend_peer_.get(), miss) != VhostSent::kAll) {
+    const auto question = VhostTranslations::question(address, kReadAndWrite);
+    translations_.asked(question, Clock::now());
+    if (!backend_peer_ || send_vhost_message(backend_peer_.get(), question) != VhostSent::kAll) {
       end("the peer does not take requests for translations");
       return false;
     }
   }
+  ask_again_later();
   return true;
+}
+
+void VhostRelay::ask_again_later() {
+  if (ask_again_ || !translations_.any_open()) return;
+  ask_again_ = reactor_.after(VhostTranslations::kAskAgain, [this] { ask_again(); });
+}
+
+// A peer that takes no more at the moment is asked the next time.
+void VhostRelay::ask_again() {
+  ask_again_ = {};
+  for (const auto& question : translations_.to_repeat(Clock::now())) {
+    if (send_vhost_message(backend_peer_.get(), question) != VhostSent::kAll) break;
+  }
+  ask_again_later();
 }
 
 bool VhostRelay::pass_to_library(VhostMessage message) {
@@ -298,9 +321,10 @@ void VhostRelay::backend_request_readable() {
       return end("librte_vhost's request is too long");
     }
     const VhostMessage request = from_backend_.take();
-    translations_.misses += request.header.request == kVhostBackendIotlb;
+    if (request.header.request == kVhostBackendIotlb) translations_.asked(request, Clock::now());
     if (send_vhost_message(backend_peer_.get(), request) != VhostSent::kAll)
       return end("the peer does not take requests for translations");
+    ask_again_later();
   }
 }
 
@@ -310,6 +334,8 @@ void VhostRelay::end(const std::string& reason) {
   library_watch_ = {};
   flush_timer_ = {};
   backend_watch_ = {};
+  ask_again_ = {};
+  translations_.forget_open();
   held_.reset();
   peer_.reset();
   library_.reset();
@@ -360,11 +386,7 @@ Json VhostRelay::describe() const {
              {"protocol_violations", violations_},
              {"memory_faults", memory_faults_},
              {"last_disconnect", last_disconnect_}};
-  if (config_.iommu) {
-    facts["translations"] = {{"misses", translations_.misses},
-                             {"updates", translations_.updates},
-                             {"invalidations", translations_.invalidations}};
-  }
+  if (config_.iommu) facts["translations"] = translations_.describe();
   return facts;
 }
 

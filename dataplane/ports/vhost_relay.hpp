@@ -17,6 +17,7 @@
 #include "dataplane/ports/vhost_driver.hpp"
 #include "dataplane/ports/vhost_message.hpp"
 #include "dataplane/ports/vhost_socket.hpp"
+#include "dataplane/ports/vhost_translations.hpp"
 
 namespace podwire::engine {
 
@@ -58,13 +59,15 @@ class VhostRelay {
   void watch_peer();
   void peer_readable();
   void library_readable();
-  std::vector<std::uint64_t> follow_translation(const VhostMessage& message);
+  bool pass_on();
   bool ask_for(const std::vector<std::uint64_t>& addresses);
   bool pass_to_library(VhostMessage message);
   void flush_to_library();
   Result<void> interpose(VhostMessage& message);
   Result<void> interpose_backend_requests(VhostMessage& message);
   void backend_request_readable();
+  void ask_again_later();
+  void ask_again();
   void end(const std::string& reason);
   void finish_ending();
   void report(const std::string& event);
@@ -89,9 +92,8 @@ class VhostRelay {
   UniqueFd backend_requests_, backend_peer_;
   Reactor::Watch backend_watch_;
   VhostMessageReader from_backend_;
-  struct {
-    std::uint64_t misses = 0, updates = 0, invalidations = 0;
-  } translations_;  // with an IOMMU: asked of the peer, and what it has told, since the port was opened
+  VhostTranslations translations_;
+  Reactor::Watch ask_again_;  // while questions are open
 
   Peer facts_;
   std::uint64_t connects_ = 0, violations_ = 0, memory_faults_ = 0;

@@ -112,7 +112,8 @@ void PollList::classify() {
 bool PollList::arm() noexcept {
   bool idle = true;
   for (const PolledQueue* queue : always_) {
-    if (!queue->held) idle = queue->device->arm(queue->queue) && idle;
+    auto& device = *queue->device;
+    idle = (queue->held ? device.go_on(queue->queue) : device.arm(queue->queue)) && idle;
   }
   return idle;
 }

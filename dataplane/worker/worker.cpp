@@ -149,7 +149,10 @@ unsigned Worker::serve_all() noexcept {
 }
 
 unsigned Worker::receive(PolledQueue& queue) noexcept {
-  if (queue.held) return 0;
+  if (queue.held) [[unlikely]] {
+    queue.device->go_on(queue.queue);
+    return 0;
+  }
   const std::uint64_t begin = rte_rdtsc();
   const auto room = std::span(burst_.mbufs).first(room_for(queue, begin));
   if (room.empty()) return 0;

@@ -181,6 +181,7 @@ struct Connection {
       }
       require(!vhost_request_name(reader.message().header.request).empty());
       if (!check.check(reader.message()).empty()) return false;
+      for (const auto& first : check.take_first()) library.take(first);
       VhostMessage message = reader.take();
       library.take(message);
       check.adapt_reply(message);

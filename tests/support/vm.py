@@ -184,5 +184,7 @@ class Vm(Machine):
             "-chardev", f"socket,id=port,path={socket},{role}",
             "-netdev", "vhost-user,id=net,chardev=port",
             # QEMU 7.2 without KVM crashes when it polls a vhost device's MSI-X vector of configuration changes.
-            "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0,rx_queue_size=1024{bus}{options}"],
+            # Behind an IOMMU a larger ring would lie in pieces.
+            "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=,vectors=0,rx_queue_size={256 if iommu else 1024}"
+                       f"{bus}{options}"],
             kernel_options)

@@ -5,6 +5,7 @@
 #include "dataplane/ports/buffer_budget.hpp"
 #include "dataplane/ports/refused_frame.hpp"
 #include "tests/eal/ports/vhost_fixture.hpp"
+#include "tests/support/mbufs.hpp"
 
 namespace podwire::engine {
 namespace {
@@ -115,12 +116,12 @@ class VhostIommuTest : public VhostLimitsTest {
  protected:
   static constexpr auto kFeatures = kBasic | feature_bits(VirtioFeature::kAccessPlatform);
 
-  void connect(VhostPeer& peer) {
+  void connect(VhostPeer& peer, std::uint64_t features = kFeatures) {
     config_.iommu = true;
     open();
     ASSERT_TRUE(peer.connect(config_.socket));
     peer.use_iommu();
-    peer.start(kFeatures);
+    peer.start(features);
     ASSERT_TRUE(peer.serve_until([this] { return port_->link_up(); }));
   }
   void expect_traffic(VhostPeer& peer) {
@@ -199,12 +200,120 @@ TEST_F(VhostIommuTest, WhatIsNeverToldIsNotWaitedForForever) {
   expect_traffic(peer);
 }
 
+// The library asks once for an address; the peer may have had nothing to say then.
+TEST_F(VhostIommuTest, WhatIsNotAnsweredIsAskedForAgain) {
+  VhostPeer peer(*reactor_);
+  connect(peer);
+  ASSERT_TRUE(send(pools_.packet(tcp_packet(10).bytes())));
+  EXPECT_EQ(translations("repeats"), 0u);
+  ASSERT_TRUE(peer.run_until([&] { return peer.ignore_misses() != 0; }));
+  EXPECT_EQ(translations("unanswered"), 1u);
+  ASSERT_TRUE(peer.run_until([&] {
+    receive_one();
+    return fact("sent_untranslated") == 1;  // of the same buffer the address is needed next
+  }));
+  expect_traffic(peer);
+  EXPECT_GE(translations("repeats"), 1u);
+  EXPECT_EQ(translations("unanswered"), 0u);
+}
+
+// It was finished for a guest that completes checksums; the one that comes does not.
+TEST_F(VhostIommuTest, WhatWaitsForAGuestIsNotForTheNext) {
+  VhostPeer former(*reactor_), next(*reactor_);
+  connect(former, kFeatures | feature_bits(VirtioFeature::kGuestChecksum));
+  rte_mbuf* packet = pools_.packet(tcp_packet(10).bytes());
+  tests::make_partial(packet, tests::meta_of(packet));
+  ASSERT_TRUE(send(packet)) << "no buffer's address is known yet";
+  former.close();
+  ASSERT_TRUE(former.run_until([this] { return !port_->link_up(); }));
+  ASSERT_TRUE(next.connect(config_.socket));
+  next.start(kBasic);  // not behind an IOMMU: takes whatever comes at once
+  ASSERT_TRUE(next.run_until([this] { return port_->link_up(); }));
+  EXPECT_EQ(receive_one(), nullptr);
+  VnetHeader header;
+  EXPECT_TRUE(next.receive(header).empty());
+  EXPECT_EQ(fact("sent_untranslated"), 1u);
+  expect_traffic(next);
+}
+
+TEST_F(VhostIommuTest, WhatWaitsGoesOnWhileNothingIsReceived) {
+  VhostPeer peer(*reactor_);
+  connect(peer);
+  const auto frame = tcp_packet(10).bytes();
+  peer.transmit({}, frame);
+  ASSERT_TRUE(send(pools_.packet(frame)));
+  EXPECT_FALSE(port_->go_on(0));
+  VnetHeader header;
+  std::vector<unsigned char> got;
+  ASSERT_TRUE(peer.serve_until([&] {
+    port_->go_on(0);
+    return !(got = peer.receive(header)).empty();
+  }));
+  EXPECT_EQ(got, frame);
+  EXPECT_TRUE(port_->go_on(0));
+  EXPECT_EQ(port_->queue_counters(0).received_packets, 0u);
+}
+
 TEST_F(VhostIommuTest, WhatWaitsGoesWithThePort) {
   VhostPeer peer(*reactor_);
   connect(peer);
   rte_mbuf* packet = pools_.packet(tcp_packet(10).bytes());
   ASSERT_TRUE(send(packet)) << "no buffer's address is known yet";
   port_.reset();
+}
+
+// What follows each other in the device's addresses, the library takes for one piece of its own: this frame
+// would be read from behind the guest's memory.
+TEST_F(VhostIommuTest, NoFrameIsReadFromBehindTheMemory) {
+  constexpr std::uint64_t kPage = 4096, kFirst = VhostPeer::kDeviceBase + VhostPeer::kMemory;
+  VhostPeer peer(*reactor_);
+  connect(peer);
+  expect_traffic(peer);
+  peer.translate(VhostTranslation::kUpdate, kFirst, kPage, peer.user_address(VhostPeer::kMemory - kPage));
+  peer.translate(VhostTranslation::kUpdate, kFirst + kPage, kPage, peer.user_address(3 << 20));
+  peer.ask(VhostRequest::kGetQueueNum);
+  peer.offer(1, 7, 7, 200, 0, kFirst + kPage - 100);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(receive_one(), nullptr);
+    peer.ignore_misses();
+    peer.ask(VhostRequest::kGetQueueNum);
+  }
+  EXPECT_GT(translations("unanswered"), 0u);
+  EXPECT_TRUE(port_->link_up());
+}
+
+TEST_F(VhostIommuTest, WhatTheLibraryCannotFollowCostsTheConnection) {
+  constexpr auto kUpdate = VhostTranslation::kUpdate;
+  struct {
+    std::uint64_t features;
+    const char* says;
+    std::function<void(VhostPeer&)> tell;
+  } const cases[] = {
+      {kFeatures, "which was not taken back",
+       [&](VhostPeer& p) { p.translate(kUpdate, p.kDeviceBase, 4096, p.user_address(1 << 20)); }},
+      {kFeatures, "ring 0 of 256 entries lies in pieces",
+       [&](VhostPeer& p) {
+         p.translate(VhostTranslation::kInvalidate, p.kDeviceBase, 4096);
+         p.translate(kUpdate, p.kDeviceBase, 2048, p.user_address(0));
+         p.translate(kUpdate, p.kDeviceBase + 2048, 2048, p.user_address(1 << 20));
+       }},
+      {kBasic, "behind no IOMMU",
+       [&](VhostPeer& p) { p.translate(kUpdate, p.kDeviceBase, 4096, p.user_address(0)); }},
+  };
+  config_.iommu = true;
+  open();
+  for (const auto& one : cases) {
+    SCOPED_TRACE(one.says);
+    VhostPeer peer(*reactor_);
+    ASSERT_TRUE(peer.connect(config_.socket));
+    if (one.features == kFeatures) peer.use_iommu();
+    peer.start(one.features);
+    ASSERT_TRUE(peer.serve_until([this] { return port_->link_up(); }));
+    one.tell(peer);
+    EXPECT_TRUE(peer.closed());
+    EXPECT_NE(last_disconnect().find(one.says), std::string::npos) << last_disconnect();
+    ASSERT_TRUE(peer.run_until([this] { return !port_->link_up(); }));
+  }
 }
 
 TEST_F(VhostIommuTest, HostileTranslationsCostTheConnectionOnly) {

@@ -54,6 +54,10 @@ class VhostPeer {
   void adopt(UniqueFd socket) { socket_ = std::move(socket); }
   int socket() const { return socket_.get(); }
   int memory_fd() const { return memory_fd_.get(); }
+  // Of a byte of the memory, as the messages have it.
+  std::uint64_t user_address(std::size_t offset) const {
+    return reinterpret_cast<std::uintptr_t>(memory_) + offset;
+  }
   int kick_fd(unsigned ring) const { return rings_[ring].kick.get(); }
   void close() { socket_.reset(); }
   void truncate() { EXPECT_EQ(::ftruncate(memory_fd_.get(), 0), 0); }
@@ -167,21 +171,17 @@ class VhostPeer {
   // Answers what the device has asked for, a page each; how many questions there were.
   unsigned answer_misses() {
     unsigned answered = 0;
-    struct {
-      VhostHeader header;
-      unsigned char payload[32];
-    } request;
-    while (::recv(channel_.get(), &request, sizeof request, MSG_DONTWAIT) == ssize_t{sizeof request}) {
-      std::uint64_t address;
-      std::memcpy(&address, request.payload, sizeof address);
-      EXPECT_EQ(request.payload[25], static_cast<unsigned char>(engine::VhostTranslation::kMiss));
-      const std::uint64_t page = address & ~std::uint64_t{4095};
-      EXPECT_GE(page, kDeviceBase);
+    for (std::uint64_t page; next_miss(page); ++answered) {
       translate(engine::VhostTranslation::kUpdate, page, 4096,
                 reinterpret_cast<std::uintptr_t>(memory_) + (page - kDeviceBase));
-      ++answered;
     }
     return answered;
+  }
+  // Takes them and does not answer.
+  unsigned ignore_misses() {
+    unsigned ignored = 0;
+    for (std::uint64_t page; next_miss(page);) ++ignored;
+    return ignored;
   }
   // run_until for a guest behind an IOMMU.
   bool serve_until(const std::function<bool()>& done) {
@@ -241,6 +241,20 @@ class VhostPeer {
     UniqueFd kick, call;
     std::uint16_t offered = 0;
   };
+  // The page that the device asks for next, if it has.
+  bool next_miss(std::uint64_t& page) {
+    struct {
+      VhostHeader header;
+      unsigned char payload[32];
+    } request;
+    if (::recv(channel_.get(), &request, sizeof request, MSG_DONTWAIT) != ssize_t{sizeof request})
+      return false;
+    std::memcpy(&page, request.payload, sizeof page);
+    EXPECT_EQ(request.payload[25], static_cast<unsigned char>(engine::VhostTranslation::kMiss));
+    page &= ~std::uint64_t{4095};
+    EXPECT_GE(page, kDeviceBase);
+    return true;
+  }
   char* buffer(unsigned ring, std::uint16_t slot) {
     // Those that the guest sends may be longer: there are fewer of them at a time.
     return ring == 0 ? memory_ + (1 << 20) + slot * kRoom : memory_ + (2 << 20) + (slot % 16) * 65536;

@@ -46,6 +46,14 @@ class MemoryPort final : public engine::Port {
     stop_ = why;
   }
 
+  // From now on its peer is so many packets behind, and takes one whenever it is asked to.
+  void fall_behind(unsigned packets) { behind_ = packets; }
+  unsigned behind() const { return behind_; }
+
+  bool go_on(std::uint16_t) noexcept override {
+    if (behind_ != 0) --behind_;
+    return behind_ == 0;
+  }
   std::uint16_t rx_burst(std::uint16_t, std::span<rte_mbuf*> out) noexcept override {
     const std::lock_guard lock(mutex_);
     std::uint16_t count = 0;
@@ -81,6 +89,7 @@ class MemoryPort final : public engine::Port {
   mutable std::mutex mutex_;
   std::deque<rte_mbuf*> waiting_;
   std::atomic<std::size_t> sent_{0};
+  std::atomic<unsigned> behind_{0};
   std::atomic<std::uint16_t> limit_{1000};
   std::atomic<engine::TxStop> stop_{engine::TxStop::kFull};
 };

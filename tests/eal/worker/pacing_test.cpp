@@ -94,6 +94,19 @@ TEST_F(PacingTest, APodThatHasUsedUpItsRateIsNotReceivedFromAndTheWorkerSleeps) 
   EXPECT_LE(to.sent(), kBurstPackets + 30);
 }
 
+// What is on its way to a pod has nothing to do with what may come from it.
+TEST_F(PacingTest, APortThatIsNotReceivedFromGoesOnWithWhatItHas) {
+  auto& held = add_memory({1, true, false});
+  add_memory();
+  entries_[0]->from_pod = limiter(1);
+  publish();
+  held.put(packets(1'000));
+  ASSERT_TRUE(wait_until([&] { return held.waiting() < 1'000 - kBurstPackets + 2; }));
+  held.fall_behind(1'000);
+  ASSERT_TRUE(wait_until([&] { return held.behind() == 0; })) << "the worker does not sleep meanwhile";
+  EXPECT_GT(held.waiting(), 0u);
+}
+
 TEST_F(PacingTest, AHeldPodDoesNotHoldUpAnother) {
   auto& held = add_memory();
   add_memory();
