@@ -50,7 +50,7 @@ build generate -fprofile-update=prefer-atomic
 # What the profile is of: every way through the express lane and the stages behind it, each as often as the others.
 PODWIRE_BUILD_DIR=$directory bench/run.sh --system podwire --size 64 --flows 10000 --repeat 2 --seconds 0.2 \
   --scenario p2p --scenario route --scenario encap --scenario encap-many --scenario decap --scenario encap-stateful \
-  --scenario decap-stateful --scenario new-flows --results "$directory/profile"
+  --scenario decap-stateful --results "$directory/profile"
 find "$directory" -name '*.gcda' | grep -q . || {
   echo "tuned-build.sh: the runs left no profile in $directory; did the engine end by SIGTERM?" >&2
   exit 1
