@@ -33,7 +33,10 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-$profile && [ "$(id -u)" != 0 ] && { echo "tuned-build.sh runs the laboratory for its profile: run it as root, or --without-profile" >&2; exit 1; }
+if $profile && [ "$(id -u)" != 0 ]; then
+  echo "tuned-build.sh runs the laboratory for its profile: run it as root, or --without-profile" >&2
+  exit 1
+fi
 config/packages.sh
 options=(-Dmarch="$march" -Dtests=false -Dstatic_dpdk=true -Db_lto=true --unity=on -Dunity_size=8)
 [ -f "$directory/build.ninja" ] || meson setup "${options[@]}" "$directory"
