@@ -3,7 +3,7 @@
 # traffic, interleaved in one run. The README's "Measuring" tells what the scenarios and figures mean.
 #
 #   sudo ./bench/run.sh [--quick] [--scenario NAME] [--size SIZE] [--flows N] [--system NAME] [--repeat N]
-#                       [--seconds S] [--march ARCH] [--json -] [--stages] [--results DIR] [--without-hugepages]
+#                       [--seconds S] [--march ARCH] [--tuned] [--json -] [--stages] [--results DIR] [--without-hugepages]
 #
 #   --quick          p2p, route, encap, decap with 64 B, 1 and 10,000 flows, short windows: below 3 minutes
 #   --scenario NAME  only this; p2p, route, encap, encap-many, encap-100k, decap,
@@ -16,6 +16,7 @@
 #   --repeat N       windows of each system, of which the median counts (9; 5 with --quick)
 #   --seconds S      length of a window (0.5; 0.3 with --quick); the kernel disturbs those of a second and more
 #   --march ARCH     what Podwire is compiled for (native)
+#   --tuned          Podwire as bench/tuned-build.sh builds it: DPDK linked in, LTO, a profile. Takes minutes more the first time
 #   --json -         one line a figure, then one a ratio and one a goal, on standard output instead of the tables
 #   --stages         tells where Podwire's cycles went, stage by stage
 #   --results DIR    where the JSON file, the table and the charts go (bench/results)
@@ -30,6 +31,7 @@ case " $* " in *" --help "* | *" -h "*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' b
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 [ "$(id -u)" = 0 ] || { echo "bench/run.sh makes network namespaces and real-time threads: run it as root" >&2; exit 1; }
 march=native
+tuned=false
 packaged=x86-64-v3
 arguments=()
 compile() {  # DIRECTORY ARCH
@@ -39,6 +41,7 @@ compile() {  # DIRECTORY ARCH
 while [ $# -gt 0 ]; do
   case "$1" in
     --march=*) march=${1#*=} ;;
+    --tuned) tuned=true ;;
     --march)
       [ $# -gt 1 ] || { echo "bench/run.sh: --march needs an argument, such as native" >&2; exit 2; }
       march=$2
@@ -58,7 +61,13 @@ done
   if [ -z "${PODWIRE_BUILD_DIR:-}" ]; then
     PODWIRE_BUILD_DIR=build-bench
     [ "$march" = native ] || PODWIRE_BUILD_DIR+="-$march"
-    compile "$PODWIRE_BUILD_DIR" "$march"
+    if $tuned; then
+      PODWIRE_BUILD_DIR=build-tuned-$march
+      [ -e "$PODWIRE_BUILD_DIR/complete" ] || bench/tuned-build.sh --march "$march" "$PODWIRE_BUILD_DIR"
+      ninja -C "$PODWIRE_BUILD_DIR" dataplane/podwire-engine
+    else
+      compile "$PODWIRE_BUILD_DIR" "$march"
+    fi
     case " ${arguments[*]} " in
       *" --system"[=\ ]"podwire-baseline "*) baseline=true ;;
       *" --system"* | *" --quick "*) baseline=false ;;

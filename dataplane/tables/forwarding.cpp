@@ -190,10 +190,13 @@ void Forwarding::reserve_room() {
   std::size_t more6 = 0;
   for (const auto& key : dirty_prefixes_) {
     expect_length(key);
-    ++(key.prefix.address.is_v4() ? more4 : more6);
+    // What is there already keeps its place.
+    if (table_value(key) == 0) ++(key.prefix.address.is_v4() ? more4 : more6);
   }
-  const bool grown = fdb_.reserve(dirty_macs_.size(), garbage_) | fib4_.reserve(more4, garbage_) |
-                     fib6_.reserve(more6, garbage_);
+  const auto more_macs = static_cast<std::size_t>(std::ranges::count_if(
+      dirty_macs_, [this](const auto& one) { return fdb_.find(fdb_key(one.first, one.second)) == 0; }));
+  const bool grown =
+      fdb_.reserve(more_macs, garbage_) | fib4_.reserve(more4, garbage_) | fib6_.reserve(more6, garbage_);
   publish_needed_ = publish_needed_ || grown;
 }
 
@@ -250,8 +253,8 @@ void Forwarding::apply() {
     it->second.coming6.reset();
     if (key.domain != kUnderlayDomain && intent_.domain(key.domain) == nullptr) lengths_.erase(it);
   }
-  dirty_prefixes_.clear();
-  dirty_macs_.clear();
+  clear_work_list(dirty_prefixes_);
+  clear_work_list(dirty_macs_);
   invalidate_underlay();
   adjacency_pool().invalidate_released();
 }

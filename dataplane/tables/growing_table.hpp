@@ -19,6 +19,14 @@ void discard(Garbage& garbage, std::unique_ptr<T> object) {
   if (object) garbage.push_back(std::shared_ptr<const void>(std::move(object)));
 }
 
+// Empties a list of things to do. One that a large change has made long does not keep its memory.
+template <class T>
+void clear_work_list(std::vector<T>& list) {
+  constexpr std::size_t kKept = 4096;
+  if (list.capacity() > kKept) list = {};
+  list.clear();
+}
+
 template <class Key>
 class GrowingTable {
  public:

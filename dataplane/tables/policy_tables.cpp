@@ -118,8 +118,15 @@ void PolicyTables::compile(const api::Policy& policy) {
 void PolicyTables::prepare_endpoint(const Change<api::Endpoint>& change) {
   if (change.before && change.after && same_to_policies(*change.before, *change.after)) return;
   const auto note = [&](const api::Endpoint& endpoint, bool claimed) {
+    if (!is_member(endpoint)) {
+      // Nothing of it is in the tables, but what members may use as well is not theirs while it is its own.
+      if (claims_.empty()) return;
+      for (const auto& key : own_addresses_of(endpoint)) {
+        if (claims_.contains(key)) dirty_.push_back(key);
+      }
+      return;
+    }
     for (const auto& key : addresses_of(endpoint)) dirty_.push_back(key);
-    if (!is_member(endpoint)) return;
     for (const auto& key : claimed_addresses_of(endpoint)) claim(key, endpoint.id, claimed);
   };
   if (change.before) note(*change.before, false);
@@ -223,7 +230,7 @@ void PolicyTables::apply() {
     pool_->words[index].store(member.packed(), std::memory_order_release);
   rewritten_.clear();
   for (const auto& key : dirty_) refresh(key);
-  dirty_.clear();
+  clear_work_list(dirty_);
 }
 
 void PolicyTables::remove(const Changes& changes) {

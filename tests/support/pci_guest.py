@@ -44,7 +44,8 @@ def _engine_files():
     drivers = [_LIBRARIES / name for name in _DRIVERS]
     files = _libraries([binary("podwire-engine"), _PERL, *drivers])
     files |= {str(path): path.read_bytes() for path in [_PERL, *modules, *drivers]}
-    files |= {"/engine": pathlib.Path(binary("podwire-engine")).read_bytes(), "/engine.json": json.dumps(_CONFIG).encode(), "/ask": (_ASK % _SOCKET).encode()}
+    files |= {"/engine": pathlib.Path(binary("podwire-engine")).read_bytes(), "/engine.json": json.dumps(_CONFIG).encode(),
+              "/ask": (_ASK % _SOCKET).encode()}
     # As Debian has it: loaded from there they are the libraries that others have loaded already.
     links = {f"{_PMDS}/{path.name}.0": str(path).encode() for path in drivers}
     directories = sorted({str(parent) for path in [*files, *links] for parent in pathlib.Path(path).parents

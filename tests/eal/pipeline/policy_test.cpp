@@ -199,6 +199,26 @@ TEST_F(PolicyTest, AllowedPairsAreTheEndpoints) {
   passes(kPod1, out(), kPod2);
 }
 
+TEST_F(PolicyTest, AnAddressOfAPairIsItsOwnersWhileItHasOne) {
+  auto pod1 = pod(1, true);
+  pod1["allowed_pairs"] = {{{"address", "10.244.1.100/32"}}};
+  apply(R"({"egress": {"rules": [{"any_peer": true, "protocol": "udp"}]}})", "");
+  program(Json{{"endpoints", {pod1}}}.dump().c_str());
+  const auto from_pair = [](std::uint16_t port) {
+    return Packet()
+        .eth(kGatewayMac, kPod1Mac)
+        .ipv4(Ipv4{{10, 244, 1, 100}}, kPod2Ip)
+        .tcp(port, 2, {.flags = kSyn});
+  };
+  is_denied(kPod1, from_pair(1));
+  // Somebody without a policy has it, who is in no table of members.
+  program(R"({"endpoints": [{"id": 8, "name": "owner", "domain": 2, "vtep": 2, "mac": "02:00:00:00:02:08",
+              "addresses": ["10.244.1.100"]}]})");
+  passes(kPod1, from_pair(2), kPod2);
+  program("{}", R"({"endpoints": [8]})");
+  is_denied(kPod1, from_pair(3));
+}
+
 TEST_F(PolicyTest, AChangeCutsWhatItForbidsAndSparesTheRest) {
   apply(R"({"any_peer": true})");
   receive(kPod1, out());
