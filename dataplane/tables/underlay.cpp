@@ -106,6 +106,7 @@ bool Underlay::affects_all(const Changes& changes) const {
 }
 
 void Underlay::update(const Changes& changes, std::uint64_t now_ms) {
+  fix_neighbors(changes, now_ms);
   if (affects_all(changes)) {
     publish_needed_ = true;  // the list of local VTEPs may differ
     for (std::uint32_t slot = 1; slot < vteps_.size(); ++slot) {
