@@ -7,7 +7,7 @@
 namespace podwire::control {
 namespace {
 
-constexpr std::size_t kRoutesAtOnce = 8192;
+constexpr std::size_t kChangesAtOnce = 8192;
 // Between lists that follow each other, so that a flapping link costs little.
 constexpr int kListPauseMs = 100;
 constexpr int kErrorPauseMs = 1000;
@@ -19,6 +19,7 @@ RouteFollower::RouteFollower(Options options, netlink::Monitor monitor, netlink:
       monitor_(std::move(monitor)),
       netlink_(std::move(netlink)),
       mirror_(options_.tables, options_.uplink),
+      neighbors_(options_.uplink),
       stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 Result<std::unique_ptr<RouteFollower>> RouteFollower::start(Options options) {
@@ -41,10 +42,28 @@ RouteFollower::~RouteFollower() {
 Result<void> RouteFollower::list() {
   PODWIRE_TRY(const auto link, netlink_.find_link(options_.interface));
   PODWIRE_TRY(auto routes, netlink_.routes(0, 0));
+  std::set<IpAddr> own;
+  std::vector<netlink::Neighbor> neighbors;
+  if (link) {
+    PODWIRE_TRY(const auto addresses, netlink_.addresses(link->index));
+    for (const auto& address : addresses) own.insert(address.prefix.address);
+    PODWIRE_TRY(neighbors, netlink_.neighbors(link->index));
+  }
   mirror_.reset(link ? link->index : 0, std::move(routes));
+  neighbors_.reset(link.value_or(netlink::Link()), std::move(own), neighbors);
   ++lists_;
-  if (auto patch = mirror_.take(); !patch.empty()) options_.changed(std::move(patch));
+  hand_over();
   return {};
+}
+
+Result<netlink::Changes> RouteFollower::read() {
+  return monitor_.read(kChangesAtOnce,
+                       [this](const netlink::NeighborChange& change) { return neighbors_.matters(change); });
+}
+
+void RouteFollower::hand_over() {
+  if (auto patch = neighbors_.take(); !patch.empty()) options_.neighbors_changed(std::move(patch));
+  if (auto patch = mirror_.take(); !patch.empty()) options_.changed(std::move(patch));
 }
 
 bool RouteFollower::wait(int pause_ms) {
@@ -55,18 +74,19 @@ bool RouteFollower::wait(int pause_ms) {
 
 void RouteFollower::follow() {
   while (wait(-1)) {
-    auto changes = monitor_.read(kRoutesAtOnce);
+    auto changes = read();
     if (changes && changes->relist) {
       // More of the kind is likely to come at once. What is read now, the list has too.
       if (!wait(kListPauseMs)) return;
-      do changes = monitor_.read(kRoutesAtOnce);
-      while (changes && !changes->routes.empty());
+      do changes = read();
+      while (changes && changes->size() != 0);
       if (changes) {
         if (auto listed = list(); !listed) changes = listed.error();
       }
     } else if (changes) {
+      for (const auto& change : changes->neighbors) neighbors_.apply(change);
       for (auto& change : changes->routes) mirror_.apply(std::move(change));
-      if (auto patch = mirror_.take(); !patch.empty()) options_.changed(std::move(patch));
+      hand_over();
     }
     if (changes) continue;
     spdlog::warn("routing: {}; trying again", changes.error().message);
