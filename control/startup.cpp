@@ -46,7 +46,8 @@ Result<bool> wait_until_programmed(EngineReconciler& reconciler, const StopSigna
   }
 }
 
-// For pods that are reached without tunnels, the kernel's routes become the engine's. Null: there are none.
+// For pods that are reached without tunnels, the kernel's routes and permanent neighbours become the
+// engine's. Null: there are none.
 Result<std::unique_ptr<RouteFollower>> follow_routes(const Config& config, PortId uplink,
                                                      EngineReconciler& reconciler) {
   if (!config.has_routed_domains() || !config.underlay.host_interface)
@@ -57,6 +58,10 @@ Result<std::unique_ptr<RouteFollower>> follow_routes(const Config& config, PortI
   options.uplink = uplink;
   options.changed = [&reconciler](const RoutePatch& patch) {
     auto changed = reconciler.change_routes(patch.put, patch.remove);
+    if (!changed) spdlog::warn("routing: {}", changed.error().message);
+  };
+  options.neighbors_changed = [&reconciler](const NeighborPatch& patch) {
+    auto changed = reconciler.change_neighbors(patch.put, patch.remove);
     if (!changed) spdlog::warn("routing: {}", changed.error().message);
   };
   return RouteFollower::start(std::move(options));

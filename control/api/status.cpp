@@ -155,6 +155,7 @@ Result<Json> status_view(Daemon& daemon) {
                 {"endpoints", endpoints},
                 {"routes", node.objects.routes.size() + daemon.reconciler.mirrored_routes().size() +
                                remote.routes().size()},
+                {"neighbors", daemon.reconciler.mirrored_neighbors()},
                 {"peers", daemon.config.peers.size() + remote.vteps().size()},
                 {"attachments", attachments.size()}}},
               {"differences", differences},

@@ -1,10 +1,11 @@
-// What changes in the kernel's routes, and whether links or addresses did, as the kernel tells it. To know
-// all that there is without a gap: open(), then list with Netlink, then read(); a change that the list had
-// already comes a second time, which the reader has to bear. The kernel drops notifications that find no
-// room, and says nothing at all of IPv4 routes that go with a link or an address; both come out as `relist`.
-// Of the namespace of the thread that opened it; used by one thread.
+// What changes in the kernel's routes and neighbours, and whether links or addresses did, as the kernel tells
+// it. To know all that there is without a gap: open(), then list with Netlink, then read(); a change that the
+// list had already comes a second time, which the reader has to bear. The kernel drops notifications that
+// find no room, and says nothing at all of IPv4 routes that go with a link or an address; both come out as
+// `relist`. Of the namespace of the thread that opened it; used by one thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -22,10 +23,21 @@ struct RouteChange {
   Route route;
 };
 
+struct NeighborChange {
+  bool removed = false;  // then `neighbor` may lack its MAC
+  Neighbor neighbor;
+};
+
+// Whether a neighbour's change is of interest; asked of each, before anything is kept of it, because a busy
+// host has many. None given: none is.
+using NeighborFilter = std::function<bool(const NeighborChange&)>;
+
 struct Changes {
-  std::vector<RouteChange> routes;  // in the order in which they happened
-  bool relist = false;              // there may be more than that: list anew
-  bool empty() const { return routes.empty() && !relist; }
+  std::vector<RouteChange> routes;        // in the order in which they happened
+  std::vector<NeighborChange> neighbors;  // the same
+  bool relist = false;                    // there may be more than that: list anew
+  bool empty() const { return size() == 0 && !relist; }
+  std::size_t size() const { return routes.size() + neighbors.size(); }
 };
 
 class Monitor {
@@ -38,8 +50,8 @@ class Monitor {
   Monitor& operator=(Monitor&&) noexcept = default;
 
   int fd() const;  // readable: there is something to read()
-  // What has come by now, without waiting; not much more than `most` routes at a time.
-  Result<Changes> read(std::size_t most);
+  // What has come by now, without waiting; not much more than `most` changes at a time.
+  Result<Changes> read(std::size_t most, const NeighborFilter& matters = {});
 
  private:
   struct Close {
@@ -51,6 +63,6 @@ class Monitor {
 };
 
 // Adds what one notification says.
-void note_change(const nlmsghdr* message, Changes& out);
+void note_change(const nlmsghdr* message, Changes& out, const NeighborFilter& matters = {});
 
 }  // namespace podwire::control::netlink

@@ -194,7 +194,12 @@ bool parse_route(const nlmsghdr* message, Route& out) {
 }
 
 bool parse_message(const nlmsghdr* message, Neighbor& out) {
-  const auto* const head = head_of<ndmsg>(message, RTM_NEWNEIGH);
+  return message->nlmsg_type == RTM_NEWNEIGH && parse_neighbor(message, out);
+}
+
+bool parse_neighbor(const nlmsghdr* message, Neighbor& out) {
+  if (message->nlmsg_type != RTM_NEWNEIGH && message->nlmsg_type != RTM_DELNEIGH) return false;
+  const auto* const head = head_of<ndmsg>(message, message->nlmsg_type);
   if (head == nullptr || !ip_family(head->ndm_family)) return false;
   const Attributes<NDA_MAX + 1> attributes(message, sizeof *head);
   const auto address = attributes.ip(NDA_DST, head->ndm_family);

@@ -15,6 +15,7 @@ bool parse_message(const nlmsghdr* message, Route& out);
 bool parse_message(const nlmsghdr* message, Neighbor& out);
 // Of a message that says that the route is there, or that it has gone.
 bool parse_route(const nlmsghdr* message, Route& out);
+bool parse_neighbor(const nlmsghdr* message, Neighbor& out);
 
 // "strerror, the kernel's own words" of an NLMSG_ERROR message; `error` becomes the errno, 0 for an
 // acknowledgement.

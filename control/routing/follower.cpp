@@ -7,7 +7,7 @@
 namespace podwire::control {
 namespace {
 
-constexpr std::size_t kRoutesAtOnce = 8192;
+constexpr std::size_t kChangesAtOnce = 8192;
 // Between lists that follow each other, so that a flapping link costs little.
 constexpr int kListPauseMs = 100;
 constexpr int kErrorPauseMs = 1000;
@@ -19,6 +19,7 @@ RouteFollower::RouteFollower(Options options, netlink::Monitor monitor, netlink:
       monitor_(std::move(monitor)),
       netlink_(std::move(netlink)),
       mirror_(options_.tables, options_.uplink),
+      neighbors_(options_.uplink),
       stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 Result<std::unique_ptr<RouteFollower>> RouteFollower::start(Options options) {
@@ -42,19 +43,36 @@ RouteFollower::~RouteFollower() {
 Result<void> RouteFollower::list() {
   PODWIRE_TRY(const auto link, netlink_.find_link(options_.interface));
   PODWIRE_TRY(auto routes, netlink_.routes(0, 0));
+  std::set<IpAddr> own;
+  std::vector<netlink::Neighbor> neighbors;
+  if (link) {
+    PODWIRE_TRY(const auto addresses, netlink_.addresses(link->index));
+    for (const auto& address : addresses) own.insert(address.prefix.address);
+    PODWIRE_TRY(neighbors, netlink_.neighbors(link->index));
+  }
   mirror_.reset(link ? link->index : 0, std::move(routes));
+  neighbors_.reset(link.value_or(netlink::Link()), std::move(own), neighbors);
   ++lists_;
   hand_over();
   return {};
 }
 
+Result<netlink::Changes> RouteFollower::read() {
+  return monitor_.read(kChangesAtOnce,
+                       [this](const netlink::NeighborChange& change) { return neighbors_.matters(change); });
+}
+
 // What there is, after what is under way.
 void RouteFollower::hand_over() {
-  auto patch = mirror_.take();
-  if (patch.empty()) return;
+  auto neighbors = neighbors_.take();
+  auto routes = mirror_.take();
+  if (neighbors.empty() && routes.empty()) return;
   if (handing_over_.valid()) handing_over_.get();
   handing_over_ = std::async(
-      std::launch::async, [this, patch = std::move(patch)]() mutable { options_.changed(std::move(patch)); });
+      std::launch::async, [this, neighbors = std::move(neighbors), routes = std::move(routes)]() mutable {
+        if (!neighbors.empty()) options_.neighbors_changed(std::move(neighbors));
+        if (!routes.empty()) options_.changed(std::move(routes));
+      });
 }
 
 bool RouteFollower::wait(int pause_ms) {
@@ -65,16 +83,17 @@ bool RouteFollower::wait(int pause_ms) {
 
 void RouteFollower::follow() {
   while (wait(-1)) {
-    auto changes = monitor_.read(kRoutesAtOnce);
+    auto changes = read();
     if (changes && changes->relist) {
       // More of the kind is likely to come at once. What is read now, the list has too.
       if (!wait(kListPauseMs)) return;
-      do changes = monitor_.read(kRoutesAtOnce);
-      while (changes && !changes->routes.empty());
+      do changes = read();
+      while (changes && changes->size() != 0);
       if (changes) {
         if (auto listed = list(); !listed) changes = listed.error();
       }
     } else if (changes) {
+      for (const auto& change : changes->neighbors) neighbors_.apply(change);
       for (auto& change : changes->routes) mirror_.apply(std::move(change));
       hand_over();
     }

@@ -1,9 +1,9 @@
-// Keeps the engine's routes in step with the kernel's. Owns one thread, which listens to the kernel from
-// before its first list on, so that nothing is missed, and hands over what has changed as it comes, a bounded
-// number of routes at a time; where the kernel had to drop notifications, or says that a link or an address
-// has changed, it lists anew and hands over the difference only. A routing daemon that dies or starts anew
-// changes nothing here as long as the kernel keeps its routes. Works in the network namespace of the thread
-// that starts it.
+// Keeps the engine's routes, and the permanent neighbours that they may lead to, in step with the kernel's.
+// Owns one thread, which listens to the kernel from before its first list on, so that nothing is missed, and
+// hands over what has changed as it comes, a bounded number at a time; where the kernel had to drop
+// notifications, or says that a link or an address has changed, it lists anew and hands over the difference
+// only. A routing daemon that dies or starts anew changes nothing here as long as the kernel keeps its
+// routes. Works in the network namespace of the thread that starts it.
 #pragma once
 
 #include <atomic>
@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "control/routing/mirror.hpp"
+#include "control/routing/neighbor_mirror.hpp"
 #include "dataplane/base/unique_fd.hpp"
 
 namespace podwire::control {
@@ -25,6 +26,7 @@ class RouteFollower {
     PortId uplink;
     // Called for one after the other, on another thread; what comes meanwhile waits to be the next.
     std::function<void(RoutePatch)> changed;
+    std::function<void(NeighborPatch)> neighbors_changed;  // what has changed at once comes before the routes
   };
   // The first list has been handed over when this returns.
   static Result<std::unique_ptr<RouteFollower>> start(Options options);
@@ -37,8 +39,9 @@ class RouteFollower {
  private:
   RouteFollower(Options options, netlink::Monitor monitor, netlink::Netlink netlink);
   Result<void> list();
-  void follow();
+  Result<netlink::Changes> read();
   void hand_over();
+  void follow();
   // Whether the thread is to go on after `pause_ms`, or as soon as there is something to read (negative).
   bool wait(int pause_ms);
 
@@ -46,6 +49,7 @@ class RouteFollower {
   netlink::Monitor monitor_;
   netlink::Netlink netlink_;
   RouteMirror mirror_;
+  NeighborMirror neighbors_;
   UniqueFd stop_;
   std::atomic<std::uint64_t> lists_ = 0;
   std::future<void> handing_over_;

@@ -42,14 +42,6 @@ void remove_hops(Route& from, const Route& gone) {
   from.next_hops = std::move(left);
 }
 
-std::uint32_t hash_of(const IpPrefix& prefix) {
-  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const auto byte : prefix.address.bytes()) hash = (hash ^ byte) * 0x100000001b3;
-  hash = (hash ^ static_cast<std::uint64_t>(prefix.length)) * 0x100000001b3;
-  hash = (hash ^ static_cast<std::uint64_t>(prefix.address.is_v4())) * 0x100000001b3;
-  return static_cast<std::uint32_t>(hash >> 32 ^ hash);
-}
-
 }  // namespace
 
 RouteMirror::RouteMirror(std::vector<std::uint32_t> tables, PortId uplink)
@@ -135,12 +127,6 @@ std::vector<api::NextHop> RouteMirror::next_hops_of(const Entry& entry) const {
   return out;
 }
 
-RouteId RouteMirror::allot(const IpPrefix& prefix) {
-  auto id = hash_of(prefix) | kFirstMirroredRoute;
-  while (!ids_.insert(id).second) id = (id + 1) | kFirstMirroredRoute;
-  return RouteId(id);
-}
-
 RoutePatch RouteMirror::take() {
   RoutePatch patch;
   for (const auto at : std::exchange(dirty_, {})) {
@@ -150,14 +136,14 @@ RoutePatch RouteMirror::take() {
       patch.remove.push_back(entry.id);
       entry.id = RouteId();
     } else if (!next_hops.empty() && next_hops != entry.next_hops) {
-      if (!entry.id) entry.id = allot(prefix);
+      if (!entry.id) entry.id = RouteId(ids_.allot(prefix));
       patch.put.push_back({entry.id, kUnderlayDomain, prefix, next_hops, false});
     }
     entry.next_hops = std::move(next_hops);
     entry.dirty = false;
     if (entry.kernel.empty()) entries_.erase(at);
   }
-  for (const auto id : patch.remove) ids_.erase(id.value());
+  for (const auto id : patch.remove) ids_.release(id.value());
   return patch;
 }
 

@@ -2,22 +2,16 @@
 // of the tables that count, of every interface, because one over another interface takes precedence where it
 // has the better metric; knows from them which routes the engine should have and how that has changed. Routes
 // of Podwire's own (protocol 80) are not among them. Pure; used by one thread.
-//
-// A mirrored route's id is made from its prefix and lies above all ids that are allotted by the store, so
-// that nothing has to be kept on disk: a daemon that starts anew gives the same ids (but for the few prefixes
-// whose hashes meet, which the engine then replaces in place).
 #pragma once
 
 #include <map>
-#include <unordered_set>
 #include <vector>
 
 #include "control/netlink/monitor.hpp"
+#include "control/routing/mirrored_ids.hpp"
 #include "dataplane/api/objects.hpp"
 
 namespace podwire::control {
-
-inline constexpr std::uint32_t kFirstMirroredRoute = 0x8000'0000;
 
 // Changes of the engine's routes. No id is in both.
 struct RoutePatch {
@@ -53,13 +47,12 @@ class RouteMirror {
   bool counts(const netlink::Route& route) const;
   std::size_t rank(std::uint32_t table) const;
   std::vector<api::NextHop> next_hops_of(const Entry& entry) const;
-  RouteId allot(const IpPrefix& prefix);
 
   const std::vector<std::uint32_t> tables_;
   const PortId uplink_;
   unsigned link_ = 0;
   Entries entries_;
-  std::unordered_set<std::uint32_t> ids_;
+  MirroredIds ids_;  // by prefix
   std::vector<Entries::iterator> dirty_;
 };
 

@@ -83,6 +83,9 @@ class EngineReconciler final : public Reconciler {
   // warning. kExhausted: some were left out because there are too many.
   Result<void> change_routes(const std::vector<api::Route>& put, const std::vector<RouteId>& remove);
   std::vector<api::Route> mirrored_routes() const;  // those that the engine should have
+  // The same of the kernel's permanent neighbours: endpoints of the underlay.
+  Result<void> change_neighbors(const std::vector<api::Endpoint>& put, const std::vector<EndpointId>& remove);
+  std::size_t mirrored_neighbors() const;
 
   // Until the engine holds the desired state. Otherwise kUnavailable with the reason, at once when the engine
   // refused the node's own objects.
@@ -165,6 +168,9 @@ class EngineReconciler final : public Reconciler {
   Result<void> patch_routes(EngineSession& session, const std::vector<api::Route>& put,
                             const std::vector<RouteId>& remove);
   Result<void> put_routes(EngineSession& session, std::vector<api::Route> routes);
+  // mirrored_neighbors.cpp
+  Result<void> patch_neighbors(EngineSession& session, const std::vector<api::Endpoint>& put,
+                               const std::vector<EndpointId>& remove);
   std::size_t reorder_mirrored(const RemoteChange& change, const RemoteChange& undo, api::ObjectSet& put,
                                api::IdSet& remove) const;
   Result<void> patch_remote(EngineSession& session, const RemoteChange& change);
@@ -187,7 +193,8 @@ class EngineReconciler final : public Reconciler {
   mutable std::mutex mutex_;
   std::condition_variable programmed_;
   std::deque<Change> changes_;
-  std::map<RouteId, api::Route> mirrored_;  // the kernel's routes
+  std::map<RouteId, api::Route> mirrored_;         // the kernel's routes
+  std::map<EndpointId, api::Endpoint> neighbors_;  // the kernel's permanent ones
   bool stopping_ = false;
   bool refused_ = false;  // the engine refused the node's own objects
   EngineState state_;

@@ -13,8 +13,8 @@
 namespace podwire::control {
 namespace {
 
-// Ids of what other nodes have (control/cluster/remote_*.cpp) and of the kernel's routes
-// (control/routing/mirror.cpp) begin here.
+// Ids of what other nodes have (control/cluster/remote_*.cpp), and of the kernel's routes and neighbours
+// (control/routing/mirrored_ids.hpp), begin here.
 constexpr std::uint32_t kFirstOfOthers = 0x20000000;
 
 template <class Object>
@@ -147,6 +147,10 @@ api::ObjectSet EngineReconciler::desired_objects(const std::map<PortId, api::Por
   for (const auto& [id, service] : services_) set.services.push_back(service);
   const auto mirrored = mirrored_routes();
   set.routes.insert(set.routes.end(), mirrored.begin(), mirrored.end());
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, neighbor] : neighbors_) set.endpoints.push_back(neighbor);
+  }
   for (const auto& [id, held] : held_) {
     if (!held.problem.empty()) continue;
     const auto domain = node_.domains.at(held.attachment.domain);

@@ -1,6 +1,7 @@
 #include "dataplane/tables/intent.hpp"
 
 #include <unordered_set>
+#include <utility>
 
 namespace podwire::engine {
 namespace {
@@ -61,6 +62,21 @@ void find_surplus(const std::map<Id, T>& have, const std::vector<T>& all, std::v
   }
 }
 
+// Endpoints of the underlay, out of all. One that moves to or from there goes in one list and comes in the
+// other.
+std::vector<Change<api::Endpoint>> take_neighbors(std::vector<Change<api::Endpoint>>& endpoints) {
+  std::vector<Change<api::Endpoint>> neighbors;
+  const auto take = [](std::optional<api::Endpoint>& from) {
+    return from && from->domain == kUnderlayDomain ? std::exchange(from, std::nullopt) : std::nullopt;
+  };
+  for (auto& change : endpoints) {
+    Change<api::Endpoint> taken{take(change.before), take(change.after)};
+    if (taken.before || taken.after) neighbors.push_back(std::move(taken));
+  }
+  std::erase_if(endpoints, [](const auto& change) { return !change.before && !change.after; });
+  return neighbors;
+}
+
 }  // namespace
 
 Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remove) {
@@ -69,6 +85,7 @@ Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remov
   PODWIRE_TRY(changes.vteps, collect(put.vteps, remove.vteps, vteps_));
   PODWIRE_TRY(changes.domains, collect(put.domains, remove.domains, domains_));
   PODWIRE_TRY(changes.endpoints, collect(put.endpoints, remove.endpoints, endpoints_));
+  changes.neighbors = take_neighbors(changes.endpoints);
   PODWIRE_TRY(changes.routes, collect(put.routes, remove.routes, routes_));
   PODWIRE_TRY(changes.services, collect(put.services, remove.services, services_));
   PODWIRE_TRY(changes.policies, collect(put.policies, remove.policies, policies_));
@@ -78,6 +95,7 @@ Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remov
     PODWIRE_CHECK(visit(all.vteps));
     PODWIRE_CHECK(visit(all.domains));
     PODWIRE_CHECK(visit(all.endpoints));
+    PODWIRE_CHECK(visit(all.neighbors));
     PODWIRE_CHECK(visit(all.routes));
     PODWIRE_CHECK(visit(all.services));
     return visit(all.policies);
@@ -104,6 +122,7 @@ Result<Changes> Intent::stage(const api::ObjectSet& put, const api::IdSet& remov
     PODWIRE_CHECK(put_in(changes.vteps, done.vteps));
     PODWIRE_CHECK(put_in(changes.domains, done.domains));
     PODWIRE_CHECK(put_in(changes.endpoints, done.endpoints));
+    PODWIRE_CHECK(put_in(changes.neighbors, done.neighbors));
     PODWIRE_CHECK(put_in(changes.routes, done.routes));
     PODWIRE_CHECK(put_in(changes.services, done.services));
     PODWIRE_CHECK(put_in(changes.policies, done.policies));
@@ -149,6 +168,7 @@ void Intent::rollback(const Changes& changes) {
     visit(changes.vteps);
     visit(changes.domains);
     visit(changes.endpoints);
+    visit(changes.neighbors);
     visit(changes.routes);
     visit(changes.services);
     visit(changes.policies);
@@ -223,6 +243,7 @@ void Intent::erase(const api::Domain& domain) {
 }
 
 void Intent::insert(const api::Endpoint& endpoint) {
+  if (endpoint.domain == kUnderlayDomain) return insert_neighbor(endpoint);
   endpoints_[endpoint.id] = endpoint;
   macs_[fdb_key(endpoint.domain, endpoint.mac).word] = endpoint.id;
   for (const auto& address : endpoint.addresses) addresses_[{endpoint.domain, address}] = endpoint.id;
@@ -234,6 +255,7 @@ void Intent::insert(const api::Endpoint& endpoint) {
 }
 
 void Intent::erase(const api::Endpoint& endpoint) {
+  if (endpoint.domain == kUnderlayDomain) return erase_neighbor(endpoint);
   macs_.erase(fdb_key(endpoint.domain, endpoint.mac).word);
   for (const auto& address : endpoint.addresses) addresses_.erase({endpoint.domain, address});
   part(endpoints_in_domain_, endpoint.domain, endpoint.id);

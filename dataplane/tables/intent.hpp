@@ -25,6 +25,7 @@ inline constexpr std::size_t kMaxServices = 65'536;
 inline constexpr std::size_t kMaxAllFrontends = 131'072;     // of all services together
 inline constexpr std::size_t kMaxAllBackends = 524'288;      // of all services together
 inline constexpr std::size_t kMaxPolicyEntries = 8'388'608;  // rules, identities and blocks of all policies
+inline constexpr std::size_t kMaxPermanentNeighbors = 4096;  // addresses of all of them together
 inline constexpr std::size_t kMaxGateways = 16;              // per domain; workers compare them one by one
 
 // One object that appears, changes or goes.
@@ -38,14 +39,15 @@ struct Changes {
   std::vector<Change<api::Port>> ports;  // `after` keeps `descriptors` as the message had it
   std::vector<Change<api::Vtep>> vteps;
   std::vector<Change<api::Domain>> domains;
-  std::vector<Change<api::Endpoint>> endpoints;
+  std::vector<Change<api::Endpoint>> endpoints;  // of domains
+  std::vector<Change<api::Endpoint>> neighbors;  // endpoints of the underlay
   std::vector<Change<api::Route>> routes;
   std::vector<Change<api::Service>> services;
   std::vector<Change<api::Policy>> policies;
 
   bool empty() const {
-    return ports.empty() && vteps.empty() && domains.empty() && endpoints.empty() && routes.empty() &&
-           services.empty() && policies.empty();
+    return ports.empty() && vteps.empty() && domains.empty() && endpoints.empty() && neighbors.empty() &&
+           routes.empty() && services.empty() && policies.empty();
   }
 };
 
@@ -112,6 +114,7 @@ class Intent {
   // Longest match among the routes of `domain`.
   const api::Route* lookup(DomainId domain, const IpAddr& address) const;
   const std::set<PortId>& pod_ports(DomainId domain) const { return members(pod_ports_, domain); }
+  // Without permanent neighbours.
   const std::set<EndpointId>& endpoints_on(PortId port) const { return members(endpoints_on_port_, port); }
   const std::set<EndpointId>& endpoints_with(PolicyId policy) const {
     return members(endpoints_with_policy_, policy);
@@ -191,6 +194,13 @@ class Intent {
   Result<void> check_references(const api::Service& service) const;
   Result<void> check_references(const api::Policy&) const { return {}; }
   Result<void> check_policy_of(const api::Endpoint& endpoint) const;
+  // Endpoints of the underlay, which are permanent neighbours (intent_neighbors.cpp). In no index but that of
+  // addresses and one of their own: several may have one MAC, and no packet comes from them or goes to them
+  // because of that.
+  void insert_neighbor(const api::Endpoint& endpoint);
+  void erase_neighbor(const api::Endpoint& endpoint);
+  Result<void> check_room_for_neighbor(const api::Endpoint& endpoint) const;
+  Result<void> check_neighbor(const api::Endpoint& endpoint) const;
   // Egress and floating addresses (intent_outside.cpp).
   void insert_outside(const api::Endpoint& endpoint);
   void erase_outside(const api::Endpoint& endpoint);
@@ -238,6 +248,7 @@ class Intent {
   PortId host_port_;
   DomainId host_domain_;
   std::size_t next_hops_ = 0;
+  std::size_t neighbor_addresses_ = 0;
   std::map<Claim, ServiceId> frontends_;
   std::size_t service_backends_ = 0;
   std::size_t policy_entries_ = 0;
@@ -250,6 +261,7 @@ class Intent {
   Groups<DomainId, RouteId> routes_in_domain_;
   Groups<DomainId, ServiceId> services_in_domain_;
   Groups<PortId, EndpointId> endpoints_on_port_;
+  Groups<PortId, EndpointId> neighbors_on_port_;
   Groups<VtepId, EndpointId> endpoints_on_vtep_;
   Groups<PortId, RouteId> routes_on_port_;
   Groups<VtepId, RouteId> routes_on_vtep_;

@@ -143,7 +143,8 @@ Result<void> Intent::check_unique(const api::Endpoint& endpoint) const {
       return conflict(label(endpoint) + ": address " + to_string(*it) + " is listed twice; list it once");
     }
   }
-  return check_unique_outside(endpoint);
+  return endpoint.domain == kUnderlayDomain ? check_room_for_neighbor(endpoint)
+                                            : check_unique_outside(endpoint);
 }
 
 Result<void> Intent::check_unique(const api::Route& route) const {
@@ -213,14 +214,14 @@ Result<void> Intent::check_references(const api::Domain& domain) const {
 }
 
 Result<void> Intent::check_references(const api::Endpoint& endpoint) const {
+  const auto* on = port(endpoint.port);
+  if (endpoint.port && on == nullptr) return not_found(missing(label(endpoint), "port", endpoint.port));
+  const auto* at = vtep(endpoint.vtep);
+  if (endpoint.vtep && at == nullptr) return not_found(missing(label(endpoint), "vtep", endpoint.vtep));
+  if (endpoint.domain == kUnderlayDomain) return check_neighbor(endpoint);
   const auto* home = domain(endpoint.domain);
-  if (endpoint.domain == kUnderlayDomain) {
-    return invalid(label(endpoint) + ": domain is 1, the underlay, which has no endpoints; use another");
-  }
   if (home == nullptr) return not_found(missing(label(endpoint), "domain", endpoint.domain));
-  if (endpoint.port) {
-    const auto* on = port(endpoint.port);
-    if (on == nullptr) return not_found(missing(label(endpoint), "port", endpoint.port));
+  if (on != nullptr) {
     if (on->role != api::PortRole::kPod) {
       return invalid(label(endpoint) + ": " + label(*on) + " has the role " +
                      api::kPortRoleNames[static_cast<std::size_t>(on->role)] +
@@ -231,13 +232,8 @@ Result<void> Intent::check_references(const api::Endpoint& endpoint) const {
                      label(*on) + " is in domain " + std::to_string(on->domain.value()) +
                      "; put both into one");
     }
-  } else {
-    const auto* at = vtep(endpoint.vtep);
-    if (at == nullptr) return not_found(missing(label(endpoint), "vtep", endpoint.vtep));
-    if (at->local) {
-      return invalid(label(endpoint) + ": " + label(*at) +
-                     " is local; an endpoint of this node is on a port");
-    }
+  } else if (at->local) {
+    return invalid(label(endpoint) + ": " + label(*at) + " is local; an endpoint of this node is on a port");
   }
   if (endpoint.mac == home->gateway_mac) {
     return conflict(label(endpoint) + ": MAC " + to_string(endpoint.mac) + " is the gateway's of " +
@@ -300,12 +296,12 @@ Result<void> Intent::check_next_hop(const api::Route& route, const api::NextHop&
 
 Result<void> Intent::check_referrers(const Change<api::Port>& change) const {
   const auto& before = *change.before;
-  const auto& endpoints = endpoints_on(before.id);
   const auto& routes = routes_through(before.id);
   if (!change.after) {
     const auto refused = label(before) + " cannot be deleted: ";
-    if (!endpoints.empty()) {
-      return conflict(refused + label(endpoints_.at(*endpoints.begin())) +
+    for (const auto* endpoints : {&endpoints_on(before.id), &members(neighbors_on_port_, before.id)}) {
+      if (endpoints->empty()) continue;
+      return conflict(refused + label(endpoints_.at(*endpoints->begin())) +
                       " is on it; delete or move that too");
     }
     if (!routes.empty()) {
@@ -315,7 +311,9 @@ Result<void> Intent::check_referrers(const Change<api::Port>& change) const {
     return {};
   }
   if (change.after->domain == before.domain && change.after->role == before.role) return {};
-  for (const auto id : endpoints) PODWIRE_CHECK(check_references(endpoints_.at(id)));
+  for (const auto* endpoints : {&endpoints_on(before.id), &members(neighbors_on_port_, before.id)}) {
+    for (const auto id : *endpoints) PODWIRE_CHECK(check_references(endpoints_.at(id)));
+  }
   for (const auto id : routes) PODWIRE_CHECK(check_references(routes_.at(id)));
   return {};
 }

@@ -1,6 +1,7 @@
 #include "dataplane/tables/neighbors.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace podwire::engine {
 
@@ -16,26 +17,30 @@ std::string_view name_of(NeighborState state) {
       return "probe";
     case NeighborState::kFailed:
       return "failed";
+    case NeighborState::kPermanent:
+      return "permanent";
   }
   return "unknown";
 }
 
 void Neighbors::want(const NeighborKey& key, std::uint64_t now_ms) {
   auto& entry = entries_[key];
-  if (entry.wanted++ != 0) return;
+  if (entry.wanted++ != 0 || entry.state == NeighborState::kPermanent) return;
   entry.due_ms = now_ms;
   entry.confirmed_ms = now_ms;
 }
 
 void Neighbors::forget(const NeighborKey& key) {
   const auto it = entries_.find(key);
-  if (it != entries_.end() && --it->second.wanted == 0) entries_.erase(it);
+  if (it == entries_.end() || --it->second.wanted != 0) return;
+  if (it->second.state != NeighborState::kPermanent) entries_.erase(it);
 }
 
 void Neighbors::learn(const NeighborKey& key, const MacAddr& mac, bool solicited, std::uint64_t now_ms) {
   const auto it = entries_.find(key);
   if (it == entries_.end() || mac.is_zero() || mac.is_multicast()) return;
   auto& entry = it->second;
+  if (entry.state == NeighborState::kPermanent) return;
   const bool moved = entry.mac != mac;
   if (!moved && !solicited) return;  // nothing new, and no proof that it hears us
   entry.mac = mac;
@@ -89,6 +94,8 @@ bool Neighbors::advance(const NeighborKey& key, Neighbor& entry, std::uint64_t n
       entry.backoff_ms = std::min(entry.backoff_ms * 2, kBackoffMaxMs);
       entry.due_ms = now_ms + entry.backoff_ms;
       return true;
+    case NeighborState::kPermanent:
+      return false;
   }
   return false;
 }
@@ -98,6 +105,29 @@ bool Neighbors::ask(const NeighborKey& key, Neighbor& entry, std::uint64_t now_m
   entry.due_ms = now_ms + kRetryMs;
   actions_.ask(key, entry.mac);
   return true;
+}
+
+void Neighbors::fix(const NeighborKey& key, const MacAddr& mac, std::uint64_t now_ms) {
+  auto& entry = entries_[key];
+  const bool moved = entry.mac != mac;
+  entry.state = NeighborState::kPermanent;
+  entry.mac = mac;
+  entry.tries = 0;
+  entry.backoff_ms = 0;
+  entry.confirmed_ms = now_ms;
+  entry.due_ms = std::numeric_limits<std::uint64_t>::max();
+  if (moved) actions_.changed(key, entry);
+}
+
+void Neighbors::release(const NeighborKey& key, std::uint64_t now_ms) {
+  const auto it = entries_.find(key);
+  if (it == entries_.end() || it->second.state != NeighborState::kPermanent) return;
+  auto& entry = it->second;
+  entry.state = NeighborState::kIncomplete;
+  entry.mac = MacAddr();
+  entry.confirmed_ms = entry.due_ms = now_ms;
+  actions_.changed(key, entry);
+  if (entry.wanted == 0) entries_.erase(it);
 }
 
 const Neighbor* Neighbors::find(const NeighborKey& key) const {

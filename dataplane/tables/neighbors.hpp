@@ -1,7 +1,8 @@
 // Neighbors: who answers on the underlay, keyed by (port, address). A state machine in the manner of RFC 4861
 // section 7.3 for both ARP and ND; it holds no packets and builds no frames: what is to be sent and what
 // changed goes out through NeighborActions. Only addresses that somebody wants are kept, so a hostile segment
-// cannot fill the table. Main thread only; time is handed in (monotonic milliseconds).
+// cannot fill the table, and those that are fixed: by what knows better than the segment. Main thread only;
+// time is handed in (monotonic milliseconds).
 #pragma once
 
 #include <compare>
@@ -26,21 +27,22 @@ enum class NeighborState : std::uint8_t {
   kStale,       // known, not confirmed lately
   kProbe,       // known, being asked by unicast
   kFailed,      // did not answer; asked again now and then
+  kPermanent,   // fixed: known without asking, never asked or aged, and nobody's word counts against it
 };
 std::string_view name_of(NeighborState state);
 
 struct Neighbor {
   NeighborState state = NeighborState::kIncomplete;
   MacAddr mac;                     // zero when not known
-  unsigned wanted = 0;             // how many want() it; with none it is not kept
+  unsigned wanted = 0;             // how many want() it; with none it is not kept, unless it is fixed
   unsigned tries = 0;              // asked so far in this state
-  std::uint64_t due_ms = 0;        // when tick() has something to do
-  std::uint64_t confirmed_ms = 0;  // of the last answer; of the creation when there was none
+  std::uint64_t due_ms = 0;        // when tick() has something to do; never for fixed ones
+  std::uint64_t confirmed_ms = 0;  // of the last answer, or when it was fixed; else of the creation
   std::uint32_t backoff_ms = 0;    // kFailed: until the next question
   bool known() const { return !mac.is_zero(); }
 };
 
-// Called from within learn() and tick(); must not call back into Neighbors.
+// Called from within learn(), tick(), fix() and release(); must not change Neighbors.
 class NeighborActions {
  public:
   virtual ~NeighborActions() = default;
@@ -70,6 +72,10 @@ class Neighbors {
   // gratuitous announcement): that is believed only after asking. Ignored when nobody wants the address.
   void learn(const NeighborKey& key, const MacAddr& mac, bool solicited, std::uint64_t now_ms);
   void tick(std::uint64_t now_ms);
+  // From now on key.address is at `mac` (unicast) and nowhere else, whether somebody wants it or not.
+  void fix(const NeighborKey& key, const MacAddr& mac, std::uint64_t now_ms);
+  // Who wants it has to ask for it again, at the next tick(). Nothing happens to one that is not fixed.
+  void release(const NeighborKey& key, std::uint64_t now_ms);
 
   const Neighbor* find(const NeighborKey& key) const;
   std::size_t size() const { return entries_.size(); }

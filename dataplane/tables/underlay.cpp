@@ -118,6 +118,7 @@ void Underlay::add_slots_within(const IpPrefix& prefix, std::set<std::uint32_t>&
 }
 
 void Underlay::update(const Changes& changes, std::uint64_t now_ms) {
+  fix_neighbors(changes, now_ms);
   if (affects_all(changes)) {
     publish_needed_ = true;  // the list of local VTEPs may differ
     for (std::uint32_t slot = 1; slot < vteps_.size(); ++slot) {

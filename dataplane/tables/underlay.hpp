@@ -61,6 +61,7 @@ class Underlay : private NeighborActions {
   // Whether `slot` stands for all hosts on link behind the port that it leaves in `port`.
   bool is_on_link(std::uint32_t slot, PortId& port) const;
 
+  // Changes nothing of permanent neighbours, which update() takes from `changes`.
   void learn_neighbor(const NeighborKey& key, const MacAddr& mac, bool solicited, std::uint64_t now_ms);
   void tick(std::uint64_t now_ms) { neighbors_.tick(now_ms); }
   const Neighbors& neighbors() const { return neighbors_; }
@@ -89,6 +90,7 @@ class Underlay : private NeighborActions {
   void resolve(std::uint32_t slot, std::uint64_t now_ms);
   void set_next_hop(std::uint32_t slot, const std::optional<NeighborKey>& key, std::uint64_t now_ms);
   void resolve_hop(std::uint32_t slot, std::uint64_t now_ms);
+  void fix_neighbors(const Changes& changes, std::uint64_t now_ms);
   void fill_way(VtepEntry& entry, const api::Vtep& source, const NeighborKey& key) const;
   void fill_direct_way(VtepEntry& entry, const NeighborKey& key) const;
   const api::Vtep* source_for(const VtepEntry& entry) const;

@@ -1,4 +1,4 @@
-// The underlay's next hops for packets that leave without a tunnel.
+// The underlay's next hops for packets that leave without a tunnel, and those whose MAC is given.
 #include "dataplane/tables/underlay.hpp"
 #include "dataplane/tables/vtep_header.hpp"
 
@@ -43,6 +43,23 @@ bool Underlay::is_on_link(std::uint32_t slot, PortId& port) const {
   if (it == hop_at_.end() || !it->second.address.is_zero()) return false;
   port = it->second.port;
   return true;
+}
+
+// One that only changes its id or MAC is not released in between: nothing waits for it then.
+void Underlay::fix_neighbors(const Changes& changes, std::uint64_t now_ms) {
+  for (const auto& change : changes.neighbors) {
+    if (!change.before) continue;
+    for (const auto& address : change.before->addresses) {
+      const auto* const still = intent_.endpoint_with(kUnderlayDomain, address);
+      if (still != nullptr && still->port == change.before->port) continue;
+      neighbors_.release({change.before->port, address}, now_ms);
+    }
+  }
+  for (const auto& change : changes.neighbors) {
+    if (!change.after) continue;
+    for (const auto& address : change.after->addresses)
+      neighbors_.fix({change.after->port, address}, change.after->mac, now_ms);
+  }
 }
 
 void Underlay::resolve_hop(std::uint32_t slot, std::uint64_t now_ms) {

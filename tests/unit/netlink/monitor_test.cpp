@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <poll.h>
 
@@ -172,6 +173,69 @@ TEST(Monitor, HearsOfRoutesThatComeAndGo) {
     EXPECT_TRUE(heard.routes[2].removed);
     EXPECT_EQ(heard.routes[2].route.destination, heard.routes[0].route.destination);
   });
+}
+
+TEST(Monitor, HearsOfThoseNeighborsThatMatter) {
+  in_netns_with_veth([](Netlink& kernel, const Link& link) {
+    auto monitor = Monitor::open();
+    ASSERT_TRUE(monitor);
+    const auto wanted = *parse_ip("192.0.2.9"), other = *parse_ip("192.0.2.8"), last = *parse_ip("192.0.2.7");
+    const auto mac = MacAddr::from_u64(0x020000000009);
+    Batch batch;
+    for (const auto& address : {other, wanted}) batch.set_neighbor(link, address, mac);
+    for (const auto& address : {other, wanted}) batch.remove_neighbor(link, address);
+    batch.set_neighbor(link, last, mac);
+    ASSERT_TRUE(kernel.apply(batch));
+    std::vector<NeighborChange> heard;
+    for (int i = 0; i < 200 && (heard.empty() || heard.back().neighbor.address != last); ++i) {
+      pollfd watched{monitor->fd(), POLLIN, 0};
+      ::poll(&watched, 1, 50);
+      const auto more =
+          monitor->read(1000, [&](const NeighborChange& one) { return one.neighbor.address != other; });
+      ASSERT_TRUE(more) << more.error().message;
+      heard.insert(heard.end(), more->neighbors.begin(), more->neighbors.end());
+    }
+    ASSERT_GE(heard.size(), 3u);
+    EXPECT_FALSE(heard.front().removed);
+    EXPECT_TRUE(heard.front().neighbor.permanent());
+    EXPECT_EQ(heard.front().neighbor.mac, mac);
+    EXPECT_EQ(heard.front().neighbor.link, link.index);
+    EXPECT_TRUE(heard[heard.size() - 2].removed);
+    EXPECT_EQ(heard[heard.size() - 2].neighbor.address, wanted);
+  });
+}
+
+TEST(MonitorMessages, OfNeighborsAreReadWithinTheirLength) {
+  alignas(8) char buffer[256]{};
+  auto* const header = mnl_nlmsg_put_header(buffer);
+  header->nlmsg_type = RTM_NEWNEIGH;
+  auto* const head = static_cast<ndmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(ndmsg)));
+  head->ndm_family = AF_INET;
+  head->ndm_ifindex = 7;
+  head->ndm_state = NUD_PERMANENT;
+  mnl_attr_put_u32(header, NDA_DST, htonl(0xc0000209));
+  const std::uint8_t mac[6] = {2, 0, 0, 0, 0, 9};
+  mnl_attr_put(header, NDA_LLADDR, sizeof mac, mac);
+  const std::size_t size = header->nlmsg_len;
+  for (std::size_t bytes = sizeof(nlmsghdr); bytes <= size; ++bytes) {
+    std::vector<std::uint8_t> part(buffer, buffer + bytes);
+    auto* const cut = reinterpret_cast<nlmsghdr*>(part.data());
+    cut->nlmsg_len = static_cast<std::uint32_t>(bytes);
+    Changes out, unasked;
+    note_change(cut, out, [](const NeighborChange&) { return true; });
+    note_change(cut, unasked);
+    EXPECT_TRUE(unasked.empty());
+    if (bytes < sizeof(nlmsghdr) + sizeof(ndmsg) + 8) {
+      EXPECT_TRUE(out.empty()) << bytes;
+    }
+    if (bytes != size) continue;
+    ASSERT_EQ(out.neighbors.size(), 1u);
+    EXPECT_EQ(to_string(out.neighbors[0].neighbor.address), "192.0.2.9");
+    EXPECT_EQ(to_string(out.neighbors[0].neighbor.mac), "02:00:00:00:00:09");
+    cut->nlmsg_type = RTM_DELNEIGH;
+    note_change(cut, out, [](const NeighborChange&) { return true; });
+    EXPECT_TRUE(out.neighbors.at(1).removed);
+  }
 }
 
 TEST(Monitor, SaysWhenTheKernelWouldNotTell) {

@@ -21,9 +21,20 @@ class FollowedRoutes {
     for (const auto& route : patch.put) routes_[route.id] = to_string(route.prefix);
     changed_.notify_all();
   }
+  void change(NeighborPatch patch) {
+    const std::lock_guard lock(mutex_);
+    for (const auto id : patch.remove) neighbors_.erase(id);
+    for (const auto& endpoint : patch.put)
+      neighbors_[endpoint.id] = to_string(endpoint.addresses.front()) + " " + to_string(endpoint.mac);
+    changed_.notify_all();
+  }
   bool become(const std::set<std::string>& wanted) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return prefixes() == wanted; });
+    return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return texts(routes_) == wanted; });
+  }
+  bool know(const std::set<std::string>& wanted) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return texts(neighbors_) == wanted; });
   }
   bool come_to(std::size_t count) {
     std::unique_lock lock(mutex_);
@@ -31,14 +42,16 @@ class FollowedRoutes {
   }
 
  private:
-  std::set<std::string> prefixes() const {
+  template <class Id>
+  static std::set<std::string> texts(const std::map<Id, std::string>& all) {
     std::set<std::string> out;
-    for (const auto& [id, prefix] : routes_) out.insert(prefix);
+    for (const auto& [id, text] : all) out.insert(text);
     return out;
   }
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<RouteId, std::string> routes_;
+  std::map<EndpointId, std::string> neighbors_;
 };
 
 class RouteFollowing : public ::testing::Test {
@@ -79,6 +92,7 @@ class RouteFollowing : public ::testing::Test {
     options.tables = {netlink::kMainTable};
     options.uplink = PortId(1);
     options.changed = [this](RoutePatch patch) { engine_.change(std::move(patch)); };
+    options.neighbors_changed = [this](NeighborPatch patch) { engine_.change(std::move(patch)); };
     auto follower = RouteFollower::start(std::move(options));
     EXPECT_TRUE(follower) << follower.error().message;
     return follower ? std::move(*follower) : nullptr;
@@ -111,6 +125,25 @@ TEST_F(RouteFollowing, NoticesRoutesThatGoWithTheLinkWithoutAWord) {
     ASSERT_TRUE(kernel_->apply(Batch().add_route(route(3))));
     EXPECT_TRUE(engine_.become({"10.0.3.0/24"}));
     EXPECT_GT(follower->lists(), 1u);
+  });
+}
+
+TEST_F(RouteFollowing, HandsOverPermanentNeighbors) {
+  run([&] {
+    const auto link = kernel_->link("a0");
+    ASSERT_TRUE(link);
+    const auto nine = *parse_ip("192.0.2.9"), eight = *parse_ip("fd00::8");
+    const auto mac = MacAddr::from_u64(0x020000000009), other = MacAddr::from_u64(0x02000000000a);
+    ASSERT_TRUE(kernel_->apply(Batch().set_neighbor(*link, nine, mac)));
+    const auto follower = follow();
+    ASSERT_NE(follower, nullptr);
+    EXPECT_TRUE(engine_.know({"192.0.2.9 02:00:00:00:00:09"}));
+    ASSERT_TRUE(kernel_->apply(Batch().set_neighbor(*link, nine, other).set_neighbor(*link, eight, mac)));
+    EXPECT_TRUE(engine_.know({"192.0.2.9 02:00:00:00:00:0a", "fd00::8 02:00:00:00:00:09"}));
+    ASSERT_TRUE(kernel_->apply(Batch().remove_neighbor(*link, nine)));
+    EXPECT_TRUE(engine_.know({"fd00::8 02:00:00:00:00:09"}));
+    set_up("a0", false);  // with it the kernel's neighbours go
+    EXPECT_TRUE(engine_.know({}));
   });
 }
 

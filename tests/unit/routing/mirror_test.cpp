@@ -50,7 +50,7 @@ class Mirrored : public ::testing::Test {
     changes_ = patch.put.size() + patch.remove.size();
     for (const auto id : patch.remove) EXPECT_EQ(engine_.erase(id), 1u);
     for (const auto& route : patch.put) {
-      EXPECT_GE(route.id.value(), kFirstMirroredRoute);
+      EXPECT_GE(route.id.value(), kFirstMirrored);
       EXPECT_EQ(route.domain, kUnderlayDomain);
       engine_[route.id] = route;
     }

@@ -156,6 +156,71 @@ TEST_F(NeighborsTest, IsForgottenWithItsLastUser) {
   EXPECT_EQ(neighbors.size(), 0u);
 }
 
+TEST_F(NeighborsTest, FixedIsKnownAtOnceAndNeverAsked) {
+  neighbors.fix(kKey, kMac, now);
+  neighbors.want(kKey, now);
+  EXPECT_EQ(neighbors.find(kKey)->mac, kMac);
+  EXPECT_EQ(state(), NeighborState::kPermanent);
+  EXPECT_EQ(name_of(state()), "permanent");
+  run(3'600'000);
+  EXPECT_EQ(state(), NeighborState::kPermanent);
+  EXPECT_TRUE(asked.empty());
+  EXPECT_EQ(changes.size(), 1u);
+}
+
+TEST_F(NeighborsTest, NobodysWordCountsAgainstAFixedOne) {
+  neighbors.want(kKey, now);
+  neighbors.fix(kKey, kMac, now);
+  changes.clear();
+  for (const bool solicited : {false, true}) {
+    neighbors.learn(kKey, kOther, solicited, now);
+    neighbors.learn(kKey, kMac, solicited, now);
+  }
+  EXPECT_EQ(neighbors.find(kKey)->mac, kMac);
+  EXPECT_EQ(state(), NeighborState::kPermanent);
+  EXPECT_TRUE(changes.empty());
+}
+
+TEST_F(NeighborsTest, FixingIsToldWhenItChangesTheMac) {
+  make_reachable();
+  neighbors.fix(kKey, kMac, now);
+  EXPECT_TRUE(changes.empty());
+  neighbors.fix(kKey, kOther, now);
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].mac, kOther);
+  EXPECT_EQ(changes[0].state, NeighborState::kPermanent);
+}
+
+TEST_F(NeighborsTest, FixedIsKeptWithoutUsersAndGoesWhenReleased) {
+  neighbors.fix(kKey, kMac, now);
+  neighbors.want(kKey, now);
+  neighbors.forget(kKey);
+  EXPECT_EQ(neighbors.size(), 1u);
+  neighbors.release(kKey, now);
+  EXPECT_EQ(neighbors.size(), 0u);
+  neighbors.release(kKey, now);
+  EXPECT_EQ(changes.size(), 2u);
+}
+
+TEST_F(NeighborsTest, ReleasedIsAskedForByEverybodyWhoWantsIt) {
+  neighbors.want(kKey, now);
+  run(3200);
+  ASSERT_EQ(state(), NeighborState::kFailed);
+  neighbors.fix(kKey, kMac, now);
+  asked.clear();
+  changes.clear();
+  neighbors.release(kKey, now);
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_FALSE(changes[0].known());
+  EXPECT_EQ(state(), NeighborState::kIncomplete);
+  run(2900);
+  EXPECT_EQ(asked, std::vector<MacAddr>(3));
+  neighbors.learn(kKey, kOther, true, now);
+  EXPECT_EQ(state(), NeighborState::kReachable);
+  neighbors.release(kKey, now);  // not fixed
+  EXPECT_EQ(state(), NeighborState::kReachable);
+}
+
 TEST_F(NeighborsTest, AsksABoundedNumberATickAndTheRestNext) {
   for (std::uint32_t i = 0; i < 300; ++i)
     neighbors.want({PortId(1), IpAddr(Ipv4::from_u32(0x0a000001 + i))}, now);
