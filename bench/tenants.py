@@ -22,8 +22,12 @@ _PREFIXES = ["10.60.1.0/24", "fd00:60:1::/64"]
 _PATIENCE_S = 300
 
 
-def tenant(number):
-    return {"name": f"tenant-{number}", "vni": 1000 + number, "prefixes": _PREFIXES}
+def tenant(number, masquerade):
+    one = {"name": f"tenant-{number}", "vni": 1000 + number, "prefixes": _PREFIXES}
+    if masquerade:
+        prefixes = [f"10.{64 + (number >> 8)}.{number & 255}.0/24", f"fd00:64:{number:x}::/64"]
+        one.update(prefixes=prefixes, masquerade=True)
+    return one
 
 
 def resident_mib(pid):
@@ -73,7 +77,7 @@ def measure(options, directory):
         node.start(_PATIENCE_S)
         few = {"podwired": resident_mib(node.daemon.pid), "engine": resident_mib(node.engine_pid)}
         stop_all(node)
-        node.config["domains"] = own + [tenant(n) for n in range(1, options.domains + 1)]
+        node.config["domains"] = own + [tenant(n, options.masquerade) for n in range(1, options.domains + 1)]
         file = node.directory / "podwired.json"
         file.write_text(json.dumps(node.config))
         result = {"domains": options.domains, "pods": options.pods}
@@ -91,7 +95,8 @@ def measure(options, directory):
                       add_last_100_ms=round(statistics.mean(taken[-100:]) * 1000, 1))
         result["list_s"] = seconds(lambda: node.cli("domain", "--json"))
         result["status_s"] = seconds(lambda: node.cli("status", "--json"))
-        result["one_more_s"] = seconds(lambda: node.cli("domain", "add", "late", "--vni", 7, "--prefix", _PREFIXES[0]))
+        result["one_more_s"] = seconds(lambda: node.cli("domain", "add", "late", "--vni", 7, "--prefix", _PREFIXES[0],
+                                                            *["--masquerade"] * options.masquerade))
         result["one_less_s"] = seconds(lambda: node.cli("domain", "del", "late"))
         node.daemon.stop(60)
         result["daemon_restart_with_pods_s"] = seconds(lambda: node.start(_PATIENCE_S))
@@ -106,6 +111,7 @@ def main():
     parser = argparse.ArgumentParser(prog="tenants.sh")
     parser.add_argument("--domains", type=int, default=4000)
     parser.add_argument("--pods", type=int)
+    parser.add_argument("--masquerade", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.pods is None:

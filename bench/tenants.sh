@@ -3,10 +3,11 @@
 # how long it takes to start with it, what an ADD, a tenant more and the list of all cost, and what a tenant costs in memory.
 # No packets flow.
 #
-#   sudo ./bench/tenants.sh [--domains N] [--pods N] [--json]
+#   sudo ./bench/tenants.sh [--domains N] [--pods N] [--masquerade] [--json]
 #
 #   --domains N    tenants (4000)
 #   --pods N       in as many of them (as --domains)
+#   --masquerade   every tenant masquerades and has prefixes of its own, which all of them leave alone
 #   --json         one object instead of the list
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lab/prepare.sh"

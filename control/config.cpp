@@ -14,11 +14,6 @@ namespace podwire::control {
 const std::vector<std::string> kUnderlayDriverNames{"af_xdp", "af_packet"};
 static const std::vector<std::string> kPolicyDefaultNames{"allow", "deny"};
 
-const std::vector<std::string>& transport_names() {
-  static const std::vector<std::string> kNames{"tunnel", "routed", "subnet"};
-  return kNames;
-}
-
 // Found by argument-dependent lookup from read_value(std::vector<T>&), so they stand in this namespace.
 Result<void> read_value(const Json& value, const std::string& path, AddressRange& out);
 Result<void> read_value(const Json& value, const std::string& path, DomainConfig& out);
@@ -298,6 +293,7 @@ Result<void> read_value(const Json& value, const std::string& path, DomainConfig
   r.optional("host_access", out.host_access);
   r.optional("global", out.global);
   r.choice("transport", out.transport, transport_names());
+  r.choice("announce", out.announce, announce_names());
   r.optional_in("flow_limit", out.flow_limit, 0, 16777216);
   r.keep(read_nullable_in(r, "dscp", out.dscp, 0, 63));
   r.optional("trust_dscp", out.trust_dscp);

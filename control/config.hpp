@@ -68,6 +68,16 @@ enum class DomainTransport {
 
 const std::vector<std::string>& transport_names();
 
+// What a routing daemon on the node learns of pods that are reached without tunnels; named as in
+// announce_names().
+enum class DomainAnnounce {
+  kPrefix,  // the node's prefixes
+  kPods,    // every address of a pod by itself
+  kBoth,
+};
+
+const std::vector<std::string>& announce_names();
+
 struct DomainConfig {
   std::string name;
   Vni vni;
@@ -82,6 +92,7 @@ struct DomainConfig {
   bool host_access = false;
   bool global = false;  // every other domain reaches it, and it reaches them
   DomainTransport transport = DomainTransport::kTunnel;
+  DomainAnnounce announce = DomainAnnounce::kPrefix;  // another only with a transport other than kTunnel
   // Etcd and Flannel: the node's prefixes are leased from `prefixes`, so long each.
   std::optional<std::uint8_t> lease_v4, lease_v6;
   // What they were before the node's own lease took their place: where all nodes have pods. Of l3 domains

@@ -187,7 +187,11 @@ Result<void> check_masquerade(const DomainConfig& d, const Config& config, const
 
 // Without tunnels an address alone tells whose it is.
 Result<void> check_transport(const Config& config, const DomainConfig& d, const std::string& path) {
-  if (d.transport == DomainTransport::kTunnel) return {};
+  if (d.transport == DomainTransport::kTunnel) {
+    if (d.announce == DomainAnnounce::kPrefix) return {};
+    return invalid(path + ".announce is for pods that are reached without tunnels; leave it out, or set " +
+                   "transport to \"routed\" or \"subnet\"");
+  }
   if (d.mode != api::DomainMode::kL3) {
     return invalid(path + ".transport: only domains of mode \"l3\" are routed; domain \"" + d.name +
                    "\" is \"l2\": leave transport out");

@@ -7,6 +7,16 @@
 
 namespace podwire::control {
 
+const std::vector<std::string>& transport_names() {
+  static const std::vector<std::string> kNames{"tunnel", "routed", "subnet"};
+  return kNames;
+}
+
+const std::vector<std::string>& announce_names() {
+  static const std::vector<std::string> kNames{"prefix", "pods", "both"};
+  return kNames;
+}
+
 Result<void> read_namespaces(const Json& value, const std::string& path,
                              std::map<std::string, std::string>& out) {
   if (value.is_null()) return {};

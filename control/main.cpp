@@ -21,7 +21,7 @@
 #include "control/cluster/flannel_cluster.hpp"
 #include "control/cluster/leased_config.hpp"
 #include "control/cni/tap.hpp"
-#include "control/routing/announce.hpp"
+#include "control/routing/announced_pods.hpp"
 #include "control/startup.hpp"
 #include "control/state/stored_domains.hpp"
 #include "dataplane/base/rpc_server.hpp"
@@ -39,14 +39,6 @@ struct Arguments {
   std::string config = kDefaultConfigPath;
   bool check_only = false;
 };
-
-// For pods that are reached without tunnels: the kernel, and whatever daemon speaks to other routers, learns
-// of them.
-Result<void> announce(const Config& config, const Underlay& underlay) {
-  if (!config.has_routed_domains() || !config.underlay.host_interface) return {};
-  PODWIRE_TRY(auto netlink, netlink::Netlink::open());
-  return announce_pods(netlink, *config.underlay.host_interface, config, underlay.node().addresses);
-}
 
 class Server {
  public:
@@ -123,14 +115,17 @@ Result<std::vector<AttachmentKey>> half_done(Store& store) {
   return keys;
 }
 
-// Of the pods that are there.
-Result<void> hold_published(Store& store, HostServices& host_services) {
+// Of the pods that are there: what they publish is held, and the kernel, and whatever daemon speaks to other
+// routers, learns of those that are reached without tunnels.
+Result<void> tell_kernel(Store& store, const Underlay& underlay, HostServices& host_services,
+                         AnnouncedPods& announced) {
   PODWIRE_TRY(auto attachments, store.list());
-  for (const auto& attachment : ready_ones(std::move(attachments))) {
+  const auto ready = ready_ones(std::move(attachments));
+  for (const auto& attachment : ready) {
     if (auto held = host_services.hold(attachment); !held) spdlog::warn("{}", held.error().message);
   }
   host_services.start();
-  return {};
+  return announced.start(underlay.node().addresses, ready);
 }
 
 std::set<std::string> domain_names(const Config& config) {
@@ -173,6 +168,10 @@ Result<void> run_node(Config& config, const Config& configured, Store& store, Cl
   options.epoch = store.epoch();
   options.open_pod = open_pod_queues;
   options.missing_pod = missing_pod;
+  AnnouncedPods announced(config);
+  options.announce = [&announced](const Attachment& attachment, bool there) {
+    return announced.change(attachment, there);
+  };
   if (config.underlay.host_interface) {
     options.open_host = [name = *config.underlay.host_interface] { return open_tap_queues(name, 1); };
   }
@@ -193,9 +192,7 @@ Result<void> run_node(Config& config, const Config& configured, Store& store, Cl
   PODWIRE_TRY(const bool up, bring_up(config, store, underlay, reconciler, host_services, services, others,
                                       sharing ? &*sharing : nullptr, follower, stop));
   if (!up) return {};
-  PODWIRE_CHECK(hold_published(store, host_services));
-
-  PODWIRE_CHECK(announce(config, underlay));
+  PODWIRE_CHECK(tell_kernel(store, underlay, host_services, announced));
 
   Doctor doctor(reconciler);
   CniService cni(
@@ -213,6 +210,7 @@ Result<void> run_node(Config& config, const Config& configured, Store& store, Cl
                 &namespaces};
   daemon.host_services = &host_services;
   daemon.doctor = &doctor;
+  daemon.announced = &announced;
   Domains domains(daemon, config, std::move(in_file), std::move(left_out));
   daemon.domains = &domains;
   if (sharing) {

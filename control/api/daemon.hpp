@@ -23,6 +23,7 @@
 #include "control/node/engine_process.hpp"
 #include "control/node/host_services.hpp"
 #include "control/node/underlay.hpp"
+#include "control/routing/announced_pods.hpp"
 #include "control/state/engine_reconciler.hpp"
 #include "control/state/namespace_domains.hpp"
 #include "control/state/store.hpp"
@@ -54,6 +55,7 @@ struct Daemon {
   std::vector<AttachmentKey> leftovers{};
   HostServices* host_services = nullptr;  // null in tests that are not about it
   Doctor* doctor = nullptr;               // the same
+  AnnouncedPods* announced = nullptr;     // the same
   std::mutex leave_mutex{};
   bool leaving = false;
   std::mutex domain_mutex{};  // held by who changes the node's domains

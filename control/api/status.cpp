@@ -90,6 +90,10 @@ Result<Json> differences_part(Daemon& daemon) {
     const auto host = daemon.host_services->differences();
     all.insert(all.end(), host.begin(), host.end());
   }
+  if (daemon.announced != nullptr) {
+    PODWIRE_TRY(const auto pods, daemon.announced->differences());
+    all.insert(all.end(), pods.begin(), pods.end());
+  }
   PODWIRE_TRY(const auto unenforced, daemon.policies.unenforced());
   for (const auto& text : unenforced)
     all.push_back("a network policy does not apply to " + text.get<std::string>());

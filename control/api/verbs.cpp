@@ -73,6 +73,7 @@ Result<Json> address(Daemon& daemon, RpcRequest& request) {
 Result<Json> reconcile(Daemon& daemon) {
   PODWIRE_TRY(const auto changed, daemon.reconciler.reconcile());
   if (daemon.host_services != nullptr) daemon.host_services->restore();
+  if (daemon.announced != nullptr) PODWIRE_CHECK(daemon.announced->restore());
   return Json{{"generation", daemon.reconciler.state().generation}, {"changed", changed}};
 }
 

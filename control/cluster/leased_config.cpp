@@ -18,12 +18,7 @@ AddressRange all_of(const IpPrefix& prefix) {
 
 Config leased_config(const Config& configured, const DomainPrefixes& leased) {
   Config out = configured;
-  std::vector<IpPrefix> ranges;
-  for (const auto& domain : configured.domains)
-    ranges.insert(ranges.end(), domain.prefixes.begin(), domain.prefixes.end());
   for (auto& domain : out.domains) {
-    if (domain.masquerade)
-      domain.masquerade->except.insert(domain.masquerade->except.end(), ranges.begin(), ranges.end());
     const auto at = leased.find(domain.name);
     if (at == leased.end()) continue;
     if (domain.mode == api::DomainMode::kL3) domain.cluster_prefixes = domain.prefixes;

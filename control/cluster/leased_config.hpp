@@ -10,8 +10,7 @@ namespace podwire::control {
 
 // `leased` has a prefix out of each of a domain's. An l3 domain's pods get all of theirs, with its first
 // usable address as gateway; an l2 domain spans the nodes, and the leased prefix is the range of addresses
-// that this node gives out. Nothing is masqueraded towards any node's pods. An l3 domain's cluster_prefixes
-// are what it was configured with.
+// that this node gives out. An l3 domain's cluster_prefixes are what it was configured with.
 Config leased_config(const Config& configured, const DomainPrefixes& leased);
 
 // Where the domain with host_access has pods, on whatever node.

@@ -43,7 +43,7 @@ class Builder {
   Result<void> add_peer_vteps();
   Result<void> add_domains();
   Result<void> check_own_addresses(const DomainConfig& domain) const;
-  Result<api::Masquerade> masquerade_of(const DomainConfig& domain) const;
+  Result<api::Masquerade> masquerade_of(const DomainConfig& domain);
   Result<void> add_underlay_routes();
   Result<void> add_peer_routes(const DomainConfig& domain);
   bool is_reached_plainly(const DomainConfig& domain, const PeerConfig& peer) const;
@@ -64,6 +64,8 @@ class Builder {
   std::vector<std::string> route_names_;
   std::vector<RouteSource> route_sources_;
   std::set<std::string> known_routes_;
+  // Looked for once: thousands of domains may masquerade.
+  std::optional<std::vector<IpPrefix>> all_pods_;
 };
 
 Result<void> Builder::add_ports() {
@@ -203,7 +205,7 @@ Result<void> Builder::check_own_addresses(const DomainConfig& domain) const {
 }
 
 // Pods see each other as they are, in whatever domain and on whatever node.
-Result<api::Masquerade> Builder::masquerade_of(const DomainConfig& domain) const {
+Result<api::Masquerade> Builder::masquerade_of(const DomainConfig& domain) {
   const auto where = "domain \"" + domain.name + "\": masquerade";
   api::Masquerade out;
   out.addresses = domain.masquerade->addresses;
@@ -220,12 +222,10 @@ Result<api::Masquerade> Builder::masquerade_of(const DomainConfig& domain) const
     }
   }
   if (out.addresses.empty()) return invalid(where + " needs an address of this node, which has none");
-  std::set<IpPrefix> except(domain.masquerade->except.begin(), domain.masquerade->except.end());
-  for (const auto& other : config_.domains) except.insert(other.prefixes.begin(), other.prefixes.end());
-  for (const auto& peer : config_.peers) {
-    for (const auto& [name, prefixes] : peer.domains) except.insert(prefixes.begin(), prefixes.end());
-  }
-  out.except.assign(except.begin(), except.end());
+  if (!all_pods_) all_pods_ = all_pods(config_);
+  out.except = domain.masquerade->except;
+  out.except.insert(out.except.end(), all_pods_->begin(), all_pods_->end());
+  out.except = covering(std::move(out.except));
   return out;
 }
 

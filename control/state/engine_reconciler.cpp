@@ -107,22 +107,41 @@ Result<void> EngineReconciler::shutdown_engine() {
   return submit(std::move(change));
 }
 
+Result<void> EngineReconciler::announce(const Attachment& attachment, bool there) const {
+  return options_.announce ? options_.announce(attachment, there) : Result<void>();
+}
+
+// Who cannot be announced is detached by the caller, as after any other failure.
 Result<void> EngineReconciler::attach(const Attachment& attachment, std::vector<UniqueFd> queues) {
   Change change;
   change.action = Action::kAttach;
   change.attachment = attachment;
   change.queues = std::move(queues);
-  return submit(std::move(change));
+  PODWIRE_CHECK(submit(std::move(change)));
+  return announce(attachment, true);
 }
 
 Result<void> EngineReconciler::update(const Attachment& attachment) {
   Change change;
   change.action = Action::kUpdate;
   change.attachment = attachment;
-  return submit(std::move(change));
+  std::optional<Attachment> before;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto held = held_.find(attachment.port);
+    if (held != held_.end()) before = held->second.attachment;
+  }
+  auto done = announce(attachment, true);
+  if (done) done = submit(std::move(change));
+  if (done || !before) return done;
+  if (auto undone = announce(*before, true); !undone)
+    return Error{done.error().code, done.error().message + "; undoing it: " + undone.error().message};
+  return done;
 }
 
+// Nobody outside is to send what the engine would not know where to put.
 Result<void> EngineReconciler::detach(const Attachment& attachment) {
+  PODWIRE_CHECK(announce(attachment, false));
   {
     const std::lock_guard lock(mutex_);
     if (!thread_.joinable()) {

@@ -40,6 +40,10 @@ class EngineReconciler final : public Reconciler {
     // Why the pod behind an attachment is gone; empty: it is there. Called by differences(), on any thread. A
     // tap outlives its namespace as long as we hold its descriptors, so they do not tell. May be empty.
     std::function<std::string(const Attachment&)> missing_pod{};
+    // Makes an attachment's endpoints, and no others of its, known outside of the engine: `there` when it has
+    // them, else none. Called on the threads of attach(), update() and detach(), which fail when it does. May
+    // be empty.
+    std::function<Result<void>(const Attachment&, bool there)> announce{};
   };
 
   // `ready` are the attachments of the store in state kReady. Does nothing before set_node.
@@ -126,6 +130,7 @@ class EngineReconciler final : public Reconciler {
   };
 
   Result<void> submit(Change change);
+  Result<void> announce(const Attachment& attachment, bool there) const;
   Result<void> give_policies(std::shared_ptr<const PolicySnapshot> policies, bool kept_without_engine);
   void wake() const;
 

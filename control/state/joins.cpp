@@ -156,6 +156,48 @@ std::vector<IpPrefix> prefixes_of(const Config& config, const DomainConfig& doma
   return all;
 }
 
+std::vector<IpPrefix> covering(std::vector<IpPrefix> prefixes) {
+  for (auto& prefix : prefixes) prefix = prefix.network();
+  const auto place = [](const IpPrefix& prefix) { return std::pair(prefix.address.is_v6(), prefix); };
+  std::sort(prefixes.begin(), prefixes.end(),
+            [&](const IpPrefix& a, const IpPrefix& b) { return place(a) < place(b); });
+  const auto half_of = [](const IpPrefix& prefix) {
+    return IpPrefix{prefix.address, prefix.length - 1}.network();
+  };
+  std::vector<IpPrefix> out;
+  for (const auto& prefix : prefixes) {
+    // What contains a prefix comes before it.
+    if (!out.empty() && out.back().overlaps(prefix)) continue;
+    out.push_back(prefix);
+    while (out.size() > 1) {
+      const auto& last = out.back();
+      const auto& other = out[out.size() - 2];
+      const bool halves = other.address.is_v4() == last.address.is_v4() && other.length == last.length &&
+                          half_of(other) == half_of(last);
+      if (!halves) break;
+      const auto whole = half_of(last);
+      out.pop_back();
+      out.back() = whole;
+    }
+  }
+  return out;
+}
+
+std::vector<IpPrefix> all_pods(const Config& config) {
+  std::vector<IpPrefix> all;
+  const auto add = [&all](const std::vector<IpPrefix>& some) {
+    all.insert(all.end(), some.begin(), some.end());
+  };
+  for (const auto& domain : config.domains) {
+    add(domain.prefixes);
+    add(domain.cluster_prefixes);
+  }
+  for (const auto& peer : config.peers) {
+    for (const auto& [name, prefixes] : peer.domains) add(prefixes);
+  }
+  return covering(std::move(all));
+}
+
 JoinPlan plan_joins(const Config& config, const DomainGroups& groups) {
   return JoinPlanner(config, groups).plan();
 }

@@ -25,6 +25,11 @@ bool is_global(const DomainConfig& domain, const DomainGroups& groups);
 // every node that comes or goes, and all decide alike.
 std::vector<IpPrefix> prefixes_of(const Config& config, const DomainConfig& domain);
 
+// As few prefixes as have the same addresses as `prefixes`.
+std::vector<IpPrefix> covering(std::vector<IpPrefix> prefixes);
+// What has the pods of every domain, on whatever node.
+std::vector<IpPrefix> all_pods(const Config& config);
+
 struct JoinPlan {
   // By name: the others that a domain reaches and is reached by, sorted; those that are alone are left out.
   std::map<std::string, std::vector<std::string>> reaches;

@@ -149,9 +149,9 @@ TEST(LeasedConfig, GivesTheNodeItsPrefixes) {
   EXPECT_EQ(own.domains[0].prefixes, (std::vector{net("10.244.7.0/24"), net("fd00:10:244:7::/64")}));
   EXPECT_EQ(to_string(own.domains[0].gateways[0]), "10.244.7.1");
   EXPECT_EQ(to_string(own.domains[0].gateways[1]), "fd00:10:244:7::1");
-  EXPECT_EQ(own.domains[0].masquerade->except,
-            (std::vector{net("10.244.0.0/16"), net("fd00:10:244::/48"), net("10.245.0.0/24")}));
   EXPECT_EQ(own.domains[0].cluster_prefixes, l3.prefixes);
+  EXPECT_EQ(all_pods(own),
+            (std::vector{net("10.244.0.0/16"), net("10.245.0.0/24"), net("fd00:10:244::/48")}));
   // One segment over all nodes: only what is given out differs.
   EXPECT_EQ(own.domains[1].prefixes, l2.prefixes);
   EXPECT_EQ(own.domains[1].gateways, l2.gateways);

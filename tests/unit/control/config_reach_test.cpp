@@ -118,9 +118,11 @@ TEST(ConfigReach, ReadsHowPodsAreReached) {
   document["domains"][0]["transport"] = "subnet";
   EXPECT_EQ(parsed(document).domains[0].transport, DomainTransport::kSubnet);
   document["domains"][0]["transport"] = "routed";
+  document["domains"][0]["announce"] = "both";
   document["routing"] = {{"tables", {100, 254}}, {"announce_table", 1080}};
   const auto config = parsed(document);
   EXPECT_EQ(config.domains[0].transport, DomainTransport::kRouted);
+  EXPECT_EQ(config.domains[0].announce, DomainAnnounce::kBoth);
   EXPECT_TRUE(config.has_routed_domains());
   EXPECT_EQ(config.routing.tables, (std::vector<std::uint32_t>{100, 254}));
   EXPECT_EQ(config.routing.announce_table, 1080u);
@@ -161,6 +163,9 @@ TEST(ConfigReach, ChecksHowPodsAreReached) {
             {{"name", "other"}, {"vni", 2}, {"prefixes", {"10.244.1.128/25"}}, {"transport", "subnet"}});
       },
       "domains[1]: prefix 10.244.1.128/25 overlaps 10.244.1.0/24 of domain \"default\"");
+  expect([](Json& d) { d["domains"][0]["announce"] = "pod"; }, "domains[0].announce");
+  expect_refused([](Json& d) { d["domains"][0]["announce"] = "pods"; },
+                 "domains[0].announce is for pods that are reached without tunnels");
   expect([](Json& d) { d["routing"]["tables"] = Json::array(); }, "routing.tables is empty");
   expect([](Json& d) { d["routing"]["tables"] = {254, 255}; }, "routing.tables[1] is 255");
   expect([](Json& d) { d["routing"]["tables"] = {7, 7}; }, "routing.tables[1] is 7, which is listed already");

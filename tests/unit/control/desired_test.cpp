@@ -137,12 +137,41 @@ TEST_F(DesiredTest, MasqueradesWithTheNodesAddressesButNotBetweenPods) {
             (std::vector<IpAddr>{*parse_ip("192.168.100.1"), *parse_ip("fd00:100::1")}));
   std::set<std::string> except;
   for (const auto& prefix : masquerade->except) except.insert(to_string(prefix));
-  EXPECT_EQ(except, (std::set<std::string>{"10.244.1.0/24", "fd00:1::/64", "10.9.0.0/24", "10.244.2.0/24",
-                                           "fd00:2::/64", "10.244.3.0/24", "172.16.0.0/12"}));
+  EXPECT_EQ(except, (std::set<std::string>{"10.244.1.0/24", "fd00:1::/64", "10.9.0.0/24", "10.244.2.0/23",
+                                           "fd00:2::/64", "172.16.0.0/12"}));
+  // With a store, all nodes' pods.
+  config_.domains[1].cluster_prefixes = {*parse_prefix("10.128.0.0/9")};
+  const auto with_store = build();
+  EXPECT_EQ(with_store.objects.domains[0].masquerade->except.size(), except.size() + 1);
   config_.domains[0].masquerade->addresses = {*parse_ip("192.168.100.9")};
   const auto refused = node_objects(config_, underlay_, *store_);
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message.find("192.168.100.9 is none of this node's"), std::string::npos);
+}
+
+// What all of them leave alone is told to each.
+TEST_F(DesiredTest, ThousandsOfDomainsThatMasqueradeStaySmall) {
+  auto domains = *config_.domains.items();
+  for (unsigned n = 0; n < 4096; ++n) {
+    DomainConfig tenant;
+    tenant.name = "tenant-" + std::to_string(n);
+    tenant.vni = Vni(1000 + n);
+    tenant.prefixes = {{IpAddr(Ipv4::from_u32(0x0b000000 + (n << 8))), 24}};
+    tenant.gateways = {first_usable(tenant.prefixes[0])};
+    tenant.stateful = true;
+    tenant.masquerade.emplace();
+    domains.push_back(tenant);
+  }
+  config_.domains = std::move(domains);
+  const auto node = build();
+  std::size_t members = 0;
+  for (const auto& domain : node.objects.domains) {
+    if (!domain.masquerade) continue;
+    members += domain.masquerade->except.size();
+    EXPECT_TRUE(std::any_of(domain.masquerade->except.begin(), domain.masquerade->except.end(),
+                            [](const IpPrefix& p) { return to_string(p) == "11.0.0.0/12"; }));
+  }
+  EXPECT_LE(members, 4096u * 10);
 }
 
 TEST_F(DesiredTest, PublishedPortsBecomeServices) {

@@ -184,5 +184,23 @@ TEST_F(JoinRoutes, AStoredGroupThatIsNoNumberIsAnError) {
       << refused.error().message;
 }
 
+TEST(Prefixes, AreCoveredByAsFewAsPossible) {
+  const auto cover = [](const std::vector<const char*>& texts) {
+    std::vector<IpPrefix> prefixes;
+    for (const char* text : texts) prefixes.push_back(*parse_prefix(text));
+    std::string out;
+    for (const auto& prefix : covering(prefixes)) out += (out.empty() ? "" : " ") + to_string(prefix);
+    return out;
+  };
+  EXPECT_EQ(cover({}), "");
+  EXPECT_EQ(cover({"10.1.3.0/24", "10.1.0.0/24", "10.1.2.0/24", "10.1.1.0/24"}), "10.1.0.0/22");
+  EXPECT_EQ(cover({"10.1.1.0/24", "10.1.2.0/24"}), "10.1.1.0/24 10.1.2.0/24") << "no halves of one";
+  EXPECT_EQ(cover({"10.1.1.9/24", "10.1.0.0/16", "10.1.0.0/16"}), "10.1.0.0/16");
+  EXPECT_EQ(cover({"0.0.0.0/1", "128.0.0.0/1", "10.0.0.0/8"}), "0.0.0.0/0");
+  EXPECT_EQ(cover({"::/0", "0.0.0.0/0", "::1/128"}), "0.0.0.0/0 ::/0") << "families stay apart";
+  EXPECT_EQ(cover({"fd00:2::/64", "fd00:2:0:1::/64", "10.0.0.1/32", "10.0.0.0/32"}),
+            "10.0.0.0/31 fd00:2::/63");
+}
+
 }  // namespace
 }  // namespace podwire::control

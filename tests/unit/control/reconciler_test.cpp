@@ -37,6 +37,13 @@ class ReconcilerTest : public ReconcilerFixture {
     options.missing_pod = [this](const Attachment& a) {
       return a.port == dead_ ? std::string("/run/netns/x does not exist") : std::string();
     };
+    options.announce = [this](const Attachment& a, bool there) -> Result<void> {
+      announced_.push_back((there ? "+" : "-") + std::to_string(a.port.value()) + "/" +
+                           std::to_string(a.extra_endpoints.size()) + " of " +
+                           std::to_string(engine_.endpoints()));
+      if (a.port == unannounced_) return io_error("the kernel does not want it");
+      return {};
+    };
     reconciler_ = std::make_unique<EngineReconciler>(std::move(options), std::move(ready));
     reconciler_->set_node(node(), {});
     if (!wait) return;
@@ -68,6 +75,8 @@ class ReconcilerTest : public ReconcilerFixture {
   std::atomic<int> reopened_{0};
   PortId lost_;
   PortId dead_;
+  PortId unannounced_;                  // refused
+  std::vector<std::string> announced_;  // "+PORT/EXTRA of ENDPOINTS": these were the engine's then
 };
 
 TEST_F(ReconcilerTest, ProgramsAndAgrees) {
@@ -81,6 +90,40 @@ TEST_F(ReconcilerTest, ProgramsAndAgrees) {
   EXPECT_TRUE(engine_.ports().empty());
   EXPECT_EQ(engine_.endpoints(), 0u);
   EXPECT_TRUE(reconciler_->detach(attachment(10)));  // again
+}
+
+TEST_F(ReconcilerTest, AnnouncesWhatTheEngineHas) {
+  using Announced = std::vector<std::string>;
+  attach(10);
+  EXPECT_EQ(std::exchange(announced_, {}), (Announced{"+10/0 of 1"}));
+  auto more = attachment(10);
+  ExtraEndpoint extra;
+  extra.id = EndpointId(100);
+  extra.name = "second";
+  extra.mac = MacAddr::from_u64(0x020000000100);
+  more.extra_endpoints.push_back(extra);
+  ASSERT_TRUE(reconciler_->update(more));
+  EXPECT_EQ(engine_.endpoints(), 2u);
+  EXPECT_EQ(std::exchange(announced_, {}), (Announced{"+10/1 of 1"}));
+  ASSERT_TRUE(reconciler_->detach(more));
+  EXPECT_EQ(std::exchange(announced_, {}), (Announced{"-10/1 of 2"})) << "first nobody sends there any more";
+
+  unannounced_ = PortId(11);
+  auto refused = reconciler_->attach(attachment(11), make_queues());
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("the kernel does not want it"), std::string::npos);
+  unannounced_ = PortId();
+  ASSERT_TRUE(reconciler_->detach(attachment(11)));
+  EXPECT_TRUE(differences().empty());
+
+  // An update that the engine refuses.
+  attach(12);
+  announced_.clear();
+  auto another = attachment(12);
+  another.domain = "nobody's";
+  another.extra_endpoints.push_back(extra);
+  ASSERT_FALSE(reconciler_->update(another));
+  EXPECT_EQ(announced_, (Announced{"+12/1 of 1", "+12/0 of 1"}));
 }
 
 TEST_F(ReconcilerTest, ConcurrentAttachesShareRoundTrips) {
