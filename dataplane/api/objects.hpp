@@ -142,6 +142,8 @@ struct AddressPair {
   bool operator==(const AddressPair&) const = default;
 };
 
+// Of domain 1, the underlay: a permanent neighbour, for as long as it is there. Its port is an uplink, it has
+// addresses, and nothing else is set; several may have one MAC. At most 4,096 addresses in all.
 struct Endpoint {
   EndpointId id;
   std::string name;
