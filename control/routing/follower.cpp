@@ -68,11 +68,11 @@ void RouteFollower::hand_over() {
   auto routes = mirror_.take();
   if (neighbors.empty() && routes.empty()) return;
   if (handing_over_.valid()) handing_over_.get();
-  handing_over_ = std::async(
-      std::launch::async, [this, neighbors = std::move(neighbors), routes = std::move(routes)]() mutable {
-        if (!neighbors.empty()) options_.neighbors_changed(std::move(neighbors));
-        if (!routes.empty()) options_.changed(std::move(routes));
-      });
+  handing_over_ = std::async(std::launch::async,
+                             [this, neighbors = std::move(neighbors), routes = std::move(routes)]() mutable {
+                               if (!neighbors.empty()) options_.neighbors_changed(std::move(neighbors));
+                               if (!routes.empty()) options_.changed(std::move(routes));
+                             });
 }
 
 bool RouteFollower::wait(int pause_ms) {

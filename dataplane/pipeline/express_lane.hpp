@@ -278,18 +278,20 @@ class ExpressLane : public ExpressFilter<kTunnel> {
     return slot;
   }
 
+  [[gnu::always_inline]] void change_way(const Adjacency& to, const DomainEntry& domain) noexcept {
+    if (!kTunnel && way_.turn(ctx_, to, domain)) return;
+    way_.leave(ingress_);
+    way_.find(ctx_, to, domain, !kTunnel);
+  }
+
   // The same for a packet of `domain` whose connection has other ends, `leaving`.
   [[gnu::always_inline]] bool serve_translated(rte_mbuf* mbuf, const DomainEntry& domain, std::uint32_t slot,
                                                const PlainLeaving& leaving) noexcept {
     const auto& adjacency = tables_.adjacencies[slot];
     const bool outside = adjacency.kind == Adjacency::Kind::kUnderlay;
     if (leaving.domain != &domain && (kTunnel || (!outside && !answers_ && !domain.joined))) return false;
-    if (adjacency.place() != way_.place || leaving.domain != way_.domain) {
-      if (kTunnel || !way_.turn(ctx_, adjacency, *leaving.domain)) {
-        way_.leave(ingress_);
-        way_.find(ctx_, adjacency, *leaving.domain, !kTunnel);
-      }
-    }
+    if (adjacency.place() != way_.place || leaving.domain != way_.domain)
+      change_way(adjacency, *leaving.domain);
     if (mbuf->data_len - std::uint32_t{kOuter} > way_.limit) return false;
     auto* frame = rte_pktmbuf_mtod_offset(mbuf, std::uint8_t*, kOuter);
     if constexpr (kTunnel) {
@@ -339,10 +341,7 @@ class ExpressLane : public ExpressFilter<kTunnel> {
     const auto* to = &tables_.adjacencies[plan.slot];
     if (to->place() != way_.place || plan.domain != way_.domain) {
       if (to->kind == Adjacency::Kind::kMultipath) to = &path_of(tables_, *to, frame);
-      if (kTunnel || !way_.turn(ctx_, *to, *plan.domain)) {
-        way_.leave(ingress_);
-        way_.find(ctx_, *to, *plan.domain, !kTunnel);
-      }
+      change_way(*to, *plan.domain);
     }
     const auto& adjacency = *to;
     const std::uint32_t length = mbuf->data_len - std::uint32_t{kOuter};
