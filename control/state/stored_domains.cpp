@@ -41,7 +41,11 @@ class Additions {
 Result<void> Additions::check(const AddedDomain& added) const {
   const auto& name = added.domain.name;
   const auto what = "domain \"" + name + "\"";
-  if (config_.cluster.mode != ClusterMode::kLocal) {
+  if (config_.cluster.mode == ClusterMode::kFlannel) {
+    return invalid(what + " cannot be added: a Flannel cluster has one network, which all its pods are in; " +
+                   "for tenants use cluster mode etcd, or none");
+  }
+  if (config_.cluster.mode == ClusterMode::kEtcd) {
     return invalid(what +
                    " cannot be added while podwired runs: with the cluster's store every node must be " +
                    "told the same domains from its start; add it to podwired.json of all nodes");

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "control/config.hpp"
+#include "control/state/stored_domains.hpp"
 
 namespace podwire::control {
 namespace {
@@ -65,6 +66,22 @@ TEST(TenantsConfig, RoutedPrefixesMustNotOverlapHoweverManyThereAre) {
       tenants_refusal(document).find("domains[2]: prefix 10.1.7.0/24 overlaps 10.1.0.0/16 of domain \"red\""),
       std::string::npos)
       << tenants_refusal(document);
+}
+
+TEST(TenantsConfig, ClustersSayWhyADomainCannotBeAdded) {
+  auto config = parse_config(two_tenants(), "podwired.json");
+  ASSERT_TRUE(config);
+  const auto added =
+      read_added_domain(Json::parse(R"({"name": "green", "vni": 3, "prefixes": ["10.3.0.0/16"]})"), "params");
+  ASSERT_TRUE(added) << added.error().message;
+  for (const auto& [mode, reason] : {std::pair{ClusterMode::kFlannel, "a Flannel cluster has one network"},
+                                     {ClusterMode::kEtcd, "told the same domains from its start"}}) {
+    config->cluster.mode = mode;
+    const auto refused = add_domain(*added, *config);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find(reason), std::string::npos) << refused.error().message;
+    EXPECT_EQ(config->domains.size(), 2u);
+  }
 }
 
 TEST(SharedList, ReadersKeepWhatTheyBeganWith) {
