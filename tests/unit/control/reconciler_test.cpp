@@ -38,6 +38,7 @@ class ReconcilerTest : public ReconcilerFixture {
       return a.port == dead_ ? std::string("/run/netns/x does not exist") : std::string();
     };
     options.announce = [this](const Attachment& a, bool there) -> Result<void> {
+      if (!notes_announced_) return {};
       announced_.push_back((there ? "+" : "-") + std::to_string(a.port.value()) + "/" +
                            std::to_string(a.extra_endpoints.size()) + " of " +
                            std::to_string(engine_.endpoints()));
@@ -76,6 +77,7 @@ class ReconcilerTest : public ReconcilerFixture {
   PortId lost_;
   PortId dead_;
   PortId unannounced_;                  // refused
+  bool notes_announced_ = false;        // by tests of one thread: it asks the engine, which may be busy
   std::vector<std::string> announced_;  // "+PORT/EXTRA of ENDPOINTS": these were the engine's then
 };
 
@@ -94,6 +96,7 @@ TEST_F(ReconcilerTest, ProgramsAndAgrees) {
 
 TEST_F(ReconcilerTest, AnnouncesWhatTheEngineHas) {
   using Announced = std::vector<std::string>;
+  notes_announced_ = true;
   attach(10);
   EXPECT_EQ(std::exchange(announced_, {}), (Announced{"+10/0 of 1"}));
   auto more = attachment(10);
