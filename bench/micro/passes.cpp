@@ -183,6 +183,7 @@ Spent run_express(const Load& load) {
   const auto before = counted(counters);
   auto spent = measure(queue, load.cold, [&](Burst& burst) {
     const PacketMeta first = burst.meta[0];
+    ctx.booked_tsc = rte_rdtsc();
     Express<Pipeline>::run(ctx, burst, first);
   });
   egress.flush();

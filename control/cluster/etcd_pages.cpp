@@ -54,14 +54,14 @@ Result<EtcdPage> EtcdPages::fetch_page(const EtcdSpan& span) {
   for (;;) {
     const auto begun = Clock::now();
     auto page = client_.page(from_, span.end, read_at_, limit_);
-    const bool too_long =
-        !page && page.error().message.find(kAnswerTooLong) != std::string::npos && limit_ > kFewestPageItems;
-    if (too_long) {
-      limit_ = std::max(limit_ / 10, kFewestPageItems);  // its values are large
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun);
+    const bool too_much = !page && (page.error().message.find(kAnswerTooLong) != std::string::npos ||
+                                    (page.error().code == ErrorCode::kUnavailable && took > kSlowAnswer));
+    if (too_much && limit_ > kFewestPageItems) {
+      limit_ = std::max(limit_ / 10, kFewestPageItems);  // its values are large, or the way is slow
       continue;
     }
-    if (page && page->more)
-      resize(std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun));
+    if (page && page->more) resize(took);
     return page;
   }
 }
@@ -87,6 +87,7 @@ Result<std::vector<EtcdItem>> EtcdPages::fetch() {
     if (!page.more) {
       ++span_;
       from_.clear();
+      limit_ = std::min(limit_, kFirstPageItems);  // what comes next may have larger values
     }
     if (!page.items.empty()) return std::move(page.items);
   }

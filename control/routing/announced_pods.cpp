@@ -78,12 +78,21 @@ Result<void> AnnouncedPods::restore() {
 
 Result<std::vector<std::string>> AnnouncedPods::differences() {
   std::vector<std::string> out;
-  const std::lock_guard lock(mutex_);
-  if (!started_) return out;
+  std::string link;
+  std::vector<IpPrefix> node_addresses;
+  decltype(pods_) pods;
+  {
+    // The kernel may have a hundred thousand routes to list: no pod waits for that.
+    const std::lock_guard lock(mutex_);
+    if (!started_) return out;
+    link = link_.name;
+    node_addresses = node_addresses_;
+    pods = pods_;
+  }
   PODWIRE_TRY(auto netlink, netlink::Netlink::open());
-  PODWIRE_TRY(const auto missing, unannounced(netlink, link_.name, config_, node_addresses_, pods_));
+  PODWIRE_TRY(const auto missing, unannounced(netlink, link, config_, node_addresses, pods));
   for (const auto& prefix : missing) {
-    out.push_back("the route to pods at " + to_string(prefix) + " through " + link_.name +
+    out.push_back("the route to pods at " + to_string(prefix) + " through " + link +
                   " is gone, so nobody announces them; type: podwirectl reconcile");
   }
   return out;

@@ -223,9 +223,12 @@ Result<api::Masquerade> Builder::masquerade_of(const DomainConfig& domain) {
   }
   if (out.addresses.empty()) return invalid(where + " needs an address of this node, which has none");
   if (!all_pods_) all_pods_ = all_pods(config_);
-  out.except = domain.masquerade->except;
-  out.except.insert(out.except.end(), all_pods_->begin(), all_pods_->end());
-  out.except = covering(std::move(out.except));
+  out.except = *all_pods_;
+  if (!domain.masquerade->except.empty()) {
+    const auto& own = domain.masquerade->except;
+    out.except.insert(out.except.end(), own.begin(), own.end());
+    out.except = covering(std::move(out.except));
+  }
   return out;
 }
 

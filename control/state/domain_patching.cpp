@@ -12,6 +12,12 @@ namespace {
 // In one message; a domain has a few hundred bytes, a list of exceptions from its masquerade more.
 constexpr std::size_t kPatchRoutes = 2000, kPatchDomains = 200;
 
+// As many domains as it takes the room of.
+std::size_t weight_of(const api::Domain& domain) {
+  constexpr std::size_t kPrefixes = 20;
+  return 1 + (domain.masquerade ? domain.masquerade->except.size() / kPrefixes : 0);
+}
+
 // What of `to` is new or another in comparison with `from`; `gone` gets what is not in it any more.
 template <class Object, class Id>
 std::vector<const Object*> differing(const std::vector<Object>& from, const std::vector<Object>& to,
@@ -30,9 +36,14 @@ std::vector<const Object*> differing(const std::vector<Object>& from, const std:
 
 using Patch = std::pair<api::ObjectSet, api::IdSet>;
 
-// The last of `patches`, or a new one behind it when `members` says that it is full.
-Patch& patch_with_room(std::vector<Patch>& patches, std::size_t& members, std::size_t most) {
-  if (members++ % most == 0) patches.emplace_back();
+// The last of `patches`, or a new one behind it when `members` says that it has no room for `more`.
+Patch& patch_with_room(std::vector<Patch>& patches, std::size_t& members, std::size_t most,
+                       std::size_t more = 1) {
+  if (members == 0 || members + more > most) {
+    patches.emplace_back();
+    members = 0;
+  }
+  members += more;
   return patches.back();
 }
 
@@ -54,7 +65,7 @@ std::vector<Patch> EngineReconciler::domain_patches(const NodeObjects& next) con
     patch_with_room(patches, members, kPatchDomains).second.domains.push_back(id);
   members = 0;
   for (const auto* domain : domains) {
-    auto& put = patch_with_room(patches, members, kPatchDomains).first;
+    auto& put = patch_with_room(patches, members, kPatchDomains, weight_of(*domain)).first;
     put.domains.push_back(programmed_domain(*domain));
     remote_.complete(put.domains.back());
   }

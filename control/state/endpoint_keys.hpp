@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <random>
 #include <utility>
 
 #include "dataplane/base/addresses.hpp"
@@ -17,13 +18,17 @@ struct EndpointKeyHash {
   std::size_t operator()(const AddressKey& key) const noexcept {
     std::uint64_t words[2];
     std::memcpy(words, key.second.bytes().data(), sizeof words);
-    return mixed(words[0] ^ words[1] * kOdd, key.first);
+    return mixed(mixed(words[0], key.first) ^ words[1], key.first);
   }
 
  private:
   static constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15;
+  // Of the process: other nodes choose the keys, and shall not choose who shares a bucket.
+  static inline const std::uint64_t kSeed = std::random_device{}() | std::uint64_t{std::random_device{}()}
+                                                                         << 32;
   static std::size_t mixed(std::uint64_t word, DomainId domain) noexcept {
-    word = (word ^ std::uint64_t{domain.value()} << 48) * kOdd;
+    word = (word ^ std::uint64_t{domain.value()} << 48 ^ kSeed) * kOdd;
+    word = (word ^ word >> 32 ^ kSeed) * kOdd;
     return word ^ word >> 32;
   }
 };

@@ -110,7 +110,8 @@ class EngineReconciler final : public Reconciler {
   struct Held {
     Attachment attachment;
     std::vector<UniqueFd> queues;
-    std::string problem;  // why the engine does not have it; empty: it does
+    std::string problem;   // why the engine does not have it; empty: it does
+    bool refused = false;  // because the engine does not want it
   };
   enum class Action { kAttach, kUpdate, kDetach, kServices, kRemote, kCall };
   struct Change {
@@ -142,7 +143,8 @@ class EngineReconciler final : public Reconciler {
   // warning or a problem of its own; or it is not done, and who asked for it knows what it may be.
   enum class Refusal { kIsLeftOut, kIsTheCallers };
   Result<void> program(EngineSession& session, Refusal refusal = Refusal::kIsLeftOut);
-  Result<void> gather_queues(EngineSession& session, const std::map<PortId, api::Port>& known);
+  Result<void> gather_queues(EngineSession& session, const std::map<PortId, api::Port>& known,
+                             Refusal refusal);
   void gather_pod_queues(EngineSession& session, Held& held, const std::map<PortId, api::Port>& known,
                          std::chrono::steady_clock::time_point deadline);
   // The cluster's services, each for itself: what the engine refuses is left out.

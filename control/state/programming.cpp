@@ -91,12 +91,14 @@ void EngineReconciler::gather_pod_queues(EngineSession& session, Held& held,
   const std::lock_guard lock(mutex_);
   if (!fresh.empty()) held.queues = std::move(fresh);
   held.problem = std::move(problem);
+  held.refused = false;
 }
 
-Result<void> EngineReconciler::gather_queues(EngineSession& session,
-                                             const std::map<PortId, api::Port>& known) {
+Result<void> EngineReconciler::gather_queues(EngineSession& session, const std::map<PortId, api::Port>& known,
+                                             Refusal refusal) {
   const auto deadline = std::chrono::steady_clock::now() + kReopenPatience;
   for (auto& [port, held] : held_) {
+    if (held.refused && refusal == Refusal::kIsTheCallers) continue;  // it would be the caller's
     gather_pod_queues(session, held, known, deadline);
     if (!session.ok()) return unavailable("the connection to the engine broke");
   }
@@ -177,7 +179,7 @@ Result<void> EngineReconciler::program(EngineSession& session, Refusal refusal) 
   PODWIRE_TRY(const auto ports, dump_objects<api::Port>(session.client(), "ports"));
   std::map<PortId, api::Port> known;
   for (const auto& port : ports) known[port.id] = port;
-  PODWIRE_CHECK(gather_queues(session, known));
+  PODWIRE_CHECK(gather_queues(session, known, refusal));
   PortQueues queues;
   const auto set = desired_objects(known, queues);
   auto replaced = session.replace(set, queues);
@@ -236,6 +238,7 @@ Result<void> EngineReconciler::program_one_by_one(EngineSession& session, const 
       continue;
     }
     const std::lock_guard lock(mutex_);
+    held.refused = true;
     held.problem = "the engine refused " + who(held.attachment) + ": " + patched.error().message +
                    renewal(held.attachment);
     spdlog::warn("{}", held.problem);

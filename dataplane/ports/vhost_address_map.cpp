@@ -5,15 +5,12 @@
 
 namespace podwire::engine {
 
-// Bytes of memory from there on; of regions that overlap, in the least of them.
+// Bytes of memory from there on.
 std::uint64_t VhostAddressMap::room_at(std::uint64_t user) const {
-  std::uint64_t least = 0;
   for (const auto& region : regions_) {
-    if (user - region.first >= region.bytes) continue;
-    const auto room = region.bytes - (user - region.first);
-    least = least == 0 ? room : std::min(least, room);
+    if (user - region.first < region.bytes) return region.bytes - (user - region.first);
   }
-  return least;
+  return 0;
 }
 
 // Whether a buffer that begins in the translation and goes on behind it could leave the memory that the

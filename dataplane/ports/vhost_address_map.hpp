@@ -23,7 +23,8 @@ class VhostAddressMap {
   static constexpr unsigned kLongestRun = 1024;  // that may follow each other without a gap
   static constexpr Range kAll{0, ~std::uint64_t{0}};
 
-  // The guest's memory, in addresses of the peer. Nothing may be known when it changes.
+  // The guest's memory, in addresses of the peer, none of which overlap. Nothing may be known when it
+  // changes.
   void set_memory(std::vector<Range> regions) { regions_ = std::move(regions); }
 
   // The device's `range` is at `user` in the peer. Empty when good, else why the peer has to be disconnected;

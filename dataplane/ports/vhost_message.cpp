@@ -169,6 +169,12 @@ std::string VhostMessageCheck::check_memory(const VhostMessage& message) {
     if (auto bad = check_file(message.fds[i].get(), offset, bytes); !bad.empty()) return name + bad;
     total += bytes + offset;  // the library maps a file from its start
     if (total > kMaxGuestBytes) return "SET_MEM_TABLE maps more than 1 TiB";
+    // The library takes the first that has an address; how far it goes from there would depend on their
+    // order.
+    for (const auto& other : regions) {
+      if (user < other.first + other.bytes && other.first < user + bytes)
+        return name + "overlaps another in the peer's address space";
+    }
     regions.push_back({user, bytes});
   }
   forget_all();

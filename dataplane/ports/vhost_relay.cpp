@@ -139,7 +139,7 @@ Result<void> VhostRelay::join(UniqueFd peer) {
 
 // While the peer may send.
 void VhostRelay::watch_peer() {
-  if (state_ != State::kConnected || held_ || replies_due_ >= kMaxRepliesDue) {
+  if (state_ != State::kConnected || !held_.empty() || replies_due_ >= kMaxRepliesDue) {
     peer_watch_ = {};
     return;
   }
@@ -153,7 +153,7 @@ void VhostRelay::watch_peer() {
 
 void VhostRelay::peer_readable() {
   for (int i = 0; i < kMessagesAtOnce; ++i) {
-    if (state_ != State::kConnected || held_ || replies_due_ >= kMaxRepliesDue) break;
+    if (state_ != State::kConnected || !held_.empty() || replies_due_ >= kMaxRepliesDue) break;
     const auto state = from_peer_.read(peer_.get());
     if (state == VhostMessageReader::State::kPartial) break;
     if (state == VhostMessageReader::State::kClosed) return end("the peer has closed the connection");
@@ -186,9 +186,6 @@ bool VhostRelay::pass_on() {
   for (auto& message : connection_check_->take_first()) {
     follow(message);
     if (!pass_to_library(std::move(message))) return false;
-    if (!held_) continue;
-    end("librte_vhost takes no more messages");
-    return false;
   }
   const auto& message = from_peer_.message();
   follow(message);
@@ -230,19 +227,21 @@ bool VhostRelay::pass_to_library(VhostMessage message) {
     return false;
   }
   replies_due_ += is_answered(message.header) ? 1 : 0;
-  held_ = std::move(message);
-  flush_to_library();
+  held_.push_back(std::move(message));
+  if (held_.size() == 1) flush_to_library();  // else it waits behind the others
   return state_ == State::kConnected;
 }
 
 void VhostRelay::flush_to_library() {
-  const auto sent = send_vhost_message(library_.get(), *held_);
-  if (sent == VhostSent::kFull) {
-    flush_timer_ = reactor_.after(1ms, [this] { flush_to_library(); });
-    return;
+  while (!held_.empty()) {
+    const auto sent = send_vhost_message(library_.get(), held_.front());
+    if (sent == VhostSent::kFull) {
+      flush_timer_ = reactor_.after(1ms, [this] { flush_to_library(); });
+      return;
+    }
+    held_.pop_front();
+    if (sent == VhostSent::kFailed) return end("librte_vhost has closed its side after " + last_request_);
   }
-  held_.reset();
-  if (sent == VhostSent::kFailed) return end("librte_vhost has closed its side after " + last_request_);
   watch_peer();
 }
 
@@ -336,7 +335,7 @@ void VhostRelay::end(const std::string& reason) {
   backend_watch_ = {};
   ask_again_ = {};
   translations_.forget_open();
-  held_.reset();
+  held_.clear();
   peer_.reset();
   library_.reset();
   backend_requests_.reset();

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <chrono>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -85,7 +86,7 @@ class VhostRelay {
   std::optional<VhostMessageCheck> connection_check_;
   VhostMessageCheck check_;  // as a connection begins with it
   VhostMessageReader from_peer_, from_library_;
-  std::optional<VhostMessage> held_;  // the library's socket is full
+  std::deque<VhostMessage> held_;  // for the library, whose socket is full
   unsigned replies_due_ = 0;
   std::string last_request_;
   // The IOMMU's requests from the library to the peer: what the library writes into, and the peer's end.

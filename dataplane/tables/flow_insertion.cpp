@@ -210,9 +210,10 @@ FlowTable::Insertion FlowTable::insert(const FlowKey& original, const FlowKey& r
     entry = evict_next();
     result.evicted = entry != 0 ? 1 : 0;
   }
-  // A pair for every entry that was ever in use, so that a pair has four keys at most on average.
+  // Two pairs for every entry that was ever in use: there is room, too, for what is inserted while the thread
+  // that divides one has lost its CPU.
   slots_.grow(
-      entry, [this](std::uint32_t line) { return hash(key_at(line)); },
+      entry * 2, [this](std::uint32_t line) { return hash(key_at(line)); },
       [this](std::uint32_t line) { __builtin_prefetch(&lines_[line]); });
   {
     const PairLocks held(*this, hashes[0], hashes[1]);

@@ -106,7 +106,7 @@ class FlowSlots {
   }
   void clear(std::uint64_t hash, std::uint32_t line) noexcept { clear(hash, line, pairs()); }
 
-  // Without any lock. Puts another pair in use, or two, if there are fewer than `wanted` and nobody else is
+  // Without any lock. Puts some more pairs in use if there are fewer than `wanted` and nobody else is
   // at it; hash_at(line) is the hash of the key in a line, which stands still while it is asked for.
   // fetch(line) prefetches one.
   template <class HashAt, class Fetch>
@@ -135,8 +135,8 @@ void FlowSlots::grow(std::uint32_t wanted, HashAt hash_at, Fetch fetch) noexcept
   if (pairs_.load(kRelaxed) >= wanted) [[likely]]
     return;
   if (growing_.exchange(1, kAcquire) != 0) return;
-  // Two, so that what was left out while another one grew is made good.
-  for (int i = 0; i < 2 && pairs_.load(kRelaxed) < wanted; ++i) divide(hash_at);
+  // More than a call asks for, so that what was left out while another one grew is made good.
+  for (int i = 0; i < 6 && pairs_.load(kRelaxed) < wanted; ++i) divide(hash_at);
   // What the next one will ask for.
   const auto pairs = pairs_.load(kRelaxed);
   const auto* next = &lines_[std::size_t{pairs - std::bit_floor(pairs)} * 2];

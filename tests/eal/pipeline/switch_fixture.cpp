@@ -134,6 +134,7 @@ void SwitchTest::receive(PortId id, const std::vector<rte_mbuf*>& mbufs) {
     book(*ctx_.counters, meta, &LedgerCounters::received);
   }
   if (express_) {
+    ctx_.booked_tsc = rte_rdtsc();
     Express<Pipeline>::run(ctx_, burst, meta);
   } else {
     Pipeline::run(ctx_, burst);

@@ -96,6 +96,7 @@ std::vector<Violation> violations() {
       {"RegionOffsetWraps", table({1, 0, 4096, 0, kAll - 100}, memory), "its file has"},
       {"RegionGuestWraps", table({1, kAll - 100, 4096, 0, 0}, memory), "bytes at"},
       {"RegionUserWraps", table({1, 0, 4096, kAll - 100, 0}, memory), "bytes at"},
+      {"RegionsOverlap", table({2, 0, 8192, 0, 0, 8192, 4096, 4096, 0}, twice), "overlaps another"},
       {"RegionHuge", table({1, 0, 1ull << 50, 0, 0}, memory), "bytes at"},
       {"RegionIsNoFile", table({1, 0, 4096, 0, 0}, event), "is no file"},
   };
