@@ -95,7 +95,7 @@ def text_of(ratio):
 
 def parse():
     parser = argparse.ArgumentParser(prog="bench/ndr.sh", add_help=False)
-    parser.add_argument("--kind", choices=shared_memory.SCENARIOS, default="memif")
+    parser.add_argument("--kind", choices=sorted(set(shared_memory.KINDS.values())), default="memif")
     parser.add_argument("--system", action="append", choices=_SYSTEMS)
     parser.add_argument("--size")
     parser.add_argument("--flows", default="1")
