@@ -110,7 +110,7 @@ def test_a_removed_pod_is_silent_and_comes_back_with_fresh_counters(switch):
     pod = switch.add("returner", 50, BLUE)
     switch.a.wire.send(numbered(switch.a, pod, 1))
     pod.wire.expect(lambda p: UDP in p)
-    assert switch.engine.port_stats("returner")["sent_packets"] == 1
+    wait_until(lambda: switch.engine.port_stats("returner")["sent_packets"] == 1, 5, "counted after it was sent")
     pod.detach()
     with switch.drops(host_unreachable=1):
         switch.a.wire.send(numbered(switch.a, pod, 2))

@@ -55,7 +55,7 @@ def iperf(client, address, seconds=2, port=5201, udp_rate=None, reverse=False, p
         argv += ["-R"]
     for _ in range(30):
         report = json.loads(client.run(*argv, timeout=seconds + 30, check=False).stdout)
-        if "busy" not in report.get("error", ""):
+        if not any(word in report.get("error", "") for word in ("busy", "unable to connect to server: Connection reset")):
             break
         time.sleep(0.1)  # the server has not closed the run before
     if "error" in report:
