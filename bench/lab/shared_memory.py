@@ -55,9 +55,10 @@ class PodwireSwitch(Switch):
         self.pid = self.engine.pid
         port = lambda i: {"id": i + 1, "name": f"p{i}", "kind": kind, "role": "pod", "domain": 2, "mac": MACS[i],
                           "mtu": 1500, "socket": str(sockets[i])}
-        # testpmd gives the frames of both its ports one source address, and each port is to allow one, like a pod's.
+        # testpmd gives the frames of both its ports one source address, podwire-trafficgen each its own; and each port is to
+        # allow one IPv4 source, like a pod's.
         sources = [{"addresses": ["198.18.0.1"]},
-                   {"addresses": ["2001:2::2"], "allowed_pairs": [{"address": "198.18.0.1/32"}]}]
+                   {"addresses": ["2001:2::2"], "allowed_pairs": [{"address": "198.18.0.0/30"}]}]
         endpoint = lambda i: {"id": i + 1, "name": f"p{i}", "domain": 2, "port": i + 1, "mac": MACS[i], **sources[i]}
         try:
             self.thread = machine.worker_thread(self.pid)

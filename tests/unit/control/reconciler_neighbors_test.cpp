@@ -54,6 +54,7 @@ TEST_F(ReconcilerNeighbors, OutliveTheEngineAndComeBeforeIt) {
   program_node();
   EXPECT_EQ(ids(), std::vector{neighbor(1).id});
   engine_.stop();
+  ASSERT_TRUE(eventually([&] { return !reconciler_->state().connected; }));
   ASSERT_TRUE(reconciler_->change_neighbors({neighbor(2)}, {neighbor(1).id}));
   engine_.start();
   const auto programmed = reconciler_->wait_programmed(kNeighborsSoon);
