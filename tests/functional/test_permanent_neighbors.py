@@ -152,7 +152,8 @@ def test_restarts_keep_them_and_what_went_meanwhile_is_gone(network):
     wait_until(lambda: network.reached() == [True, True], 10, "reached through the new engine")
     network.restart_podwired(meanwhile=lambda: None)
     assert network.permanent() != {}
-    assert network.reached() == [True, True] and network.node.status()["differences"] == []
+    wait_until(lambda: network.reached() == [True, True], 10, "reached with the new podwired")
+    wait_until(lambda: network.node.status()["differences"] == [], 10, "podwired and the engine agree")
     network.restart_podwired(meanwhile=went)
     network.wait_known(False)
     assert network.reached() == [False, False]
