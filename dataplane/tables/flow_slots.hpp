@@ -134,7 +134,14 @@ void FlowSlots::grow(std::uint32_t wanted, HashAt hash_at, Fetch fetch) noexcept
   wanted = std::min(wanted, most_);
   if (pairs_.load(kRelaxed) >= wanted) [[likely]]
     return;
-  if (growing_.exchange(1, kAcquire) != 0) return;
+  // Who grows may have lost its CPU. Nobody waits for that, but where so many have come meanwhile that pairs
+  // could overflow.
+  if (pairs_.load(kRelaxed) < wanted / 2) {
+    spin_lock(growing_);
+    while (pairs_.load(kRelaxed) < wanted / 2) divide(hash_at);
+  } else if (growing_.exchange(1, kAcquire) != 0) {
+    return;
+  }
   // More than a call asks for, so that what was left out while another one grew is made good.
   for (int i = 0; i < 6 && pairs_.load(kRelaxed) < wanted; ++i) divide(hash_at);
   // What the next one will ask for.
